@@ -1,0 +1,53 @@
+"""The core: choosing, limiting, holding and judging, as plain arithmetic on states and times.
+
+What lives here may not know Scrapy, Twisted, I/O, a clock or a source of randomness; whoever drives
+it passes ``now`` and a ``random.Random``, so that tests and simulations run it in virtual time.
+"""
+
+from .errors import (
+    ConfigurationError,
+    NoProxyAvailableError,
+    NoProxyMatchesError,
+    ProxyBalanceError,
+    SessionLostError,
+)
+from .filters import ProxyFilter
+from .health import HealthPolicy, HealthState
+from .lease import Hold, Lease
+from .ledger import Ledger, LocalLedger
+from .limits import Rate
+from .members import ProxySnapshot
+from .outcome import Outcome
+from .policy import PoolPolicy
+from .pool import Pool
+from .proxy import Proxy
+from .score import Score
+from .selection import STRATEGIES, Strategy
+from .targets import TargetGate, TargetPolicy, TargetState
+
+__all__ = [
+    "STRATEGIES",
+    "ConfigurationError",
+    "HealthPolicy",
+    "HealthState",
+    "Hold",
+    "Lease",
+    "Ledger",
+    "LocalLedger",
+    "NoProxyAvailableError",
+    "NoProxyMatchesError",
+    "Outcome",
+    "Pool",
+    "PoolPolicy",
+    "Proxy",
+    "ProxyBalanceError",
+    "ProxyFilter",
+    "ProxySnapshot",
+    "Rate",
+    "Score",
+    "SessionLostError",
+    "Strategy",
+    "TargetGate",
+    "TargetPolicy",
+    "TargetState",
+]

@@ -1,0 +1,164 @@
+"""What happened, as typed values. The core emits them; observers (stats, reports, users) subscribe.
+
+No event holds a password: a proxy's representation is redacted. Times are seconds on the clock of
+whoever drives the pool.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .lease import Lease
+    from .outcome import Outcome
+    from .proxy import Proxy
+
+logger = logging.getLogger(__name__)
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """The base of all events. ``now``: when it happened, in seconds."""
+
+    now: float
+
+
+@attrs.frozen(kw_only=True)
+class LeaseGranted(Event):
+    """A request may go out through a proxy."""
+
+    lease: Lease
+
+
+@attrs.frozen(kw_only=True)
+class LeaseEnded(Event):
+    """A lease has found its one end.
+
+    ``failure``: the class of failure in a word, ``None`` for none. ``latency``: seconds to the
+    response's headers, ``None`` if none came. ``charged``: whether the proxy's health paid for it.
+    """
+
+    lease: Lease
+    outcome: Outcome
+    failure: str | None
+    latency: float | None
+    charged: bool
+
+
+@attrs.frozen(kw_only=True)
+class CooldownStarted(Event):
+    """A proxy sits out until ``until``; ``step`` counts the cooldowns since it was last well, from 1."""
+
+    proxy: Proxy
+    until: float
+    step: int
+
+
+@attrs.frozen(kw_only=True)
+class ProbeStarted(Event):
+    """A proxy's cooldown is over and one request tries it."""
+
+    proxy: Proxy
+
+
+@attrs.frozen(kw_only=True)
+class ProxyRecovered(Event):
+    """A probe succeeded: the proxy earns its share back."""
+
+    proxy: Proxy
+
+
+@attrs.frozen(kw_only=True)
+class ProxyOut(Event):
+    """A proxy is out until it is updated, because ``reason``."""
+
+    proxy: Proxy
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class ProxyAdded(Event):
+    """A proxy joined the pool."""
+
+    proxy: Proxy
+
+
+@attrs.frozen(kw_only=True)
+class ProxyRemoved(Event):
+    """A removed proxy's last lease has ended; it is gone."""
+
+    proxy: Proxy
+
+
+@attrs.frozen(kw_only=True)
+class SessionStarted(Event):
+    """A session was pinned to a proxy for the first time."""
+
+    session: str
+    proxy: Proxy
+
+
+@attrs.frozen(kw_only=True)
+class SessionReassigned(Event):
+    """A session lost its proxy and goes on through another one: the target sees a new address."""
+
+    session: str
+    lost: str
+    proxy: Proxy
+
+
+@attrs.frozen(kw_only=True)
+class SessionEnded(Event):
+    """A session's mapping is gone; ``reason`` is ``ended``, ``expired``, ``evicted`` or ``lost``."""
+
+    session: str
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class TargetPaused(Event):
+    """A target gets no traffic until ``until``, because ``reason``; ``step`` counts pauses in a row."""
+
+    target: str
+    until: float
+    step: int
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class TargetReopened(Event):
+    """A paused target answered its probe."""
+
+    target: str
+
+
+@attrs.frozen(kw_only=True)
+class TargetSuspended(Event):
+    """A target gets no more traffic in this crawl, because ``reason``."""
+
+    target: str
+    reason: str
+
+
+class EventBus:
+    """Hands each event to every observer. An observer that raises is logged and harms nobody."""
+
+    def __init__(self) -> None:
+        self._observers: list[Callable[[Event], None]] = []
+
+    def subscribe(self, observer: Callable[[Event], None]) -> None:
+        """Call ``observer`` with every event from now on."""
+        self._observers.append(observer)
+
+    def emit(self, event: Event) -> None:
+        """Hand ``event`` to every observer."""
+        for observer in self._observers:
+            try:
+                observer(event)
+            except Exception:
+                logger.exception("An observer failed on %s", type(event).__name__)

@@ -1,0 +1,64 @@
+"""Filters on what a proxy is (not on how it does): which proxies may take a request at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, TypeAlias
+
+from .errors import ConfigurationError
+from .proxy import ATTRIBUTES
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from .proxy import Proxy
+
+#: What a request may ask for: a predicate, or ``{attribute: value or values}``.
+FilterSpec: TypeAlias = "Callable[[Proxy], bool] | Mapping[str, object]"
+
+
+class ProxyFilter:
+    """Accepts the proxies that a request may use.
+
+    :param spec: a predicate on a :class:`Proxy`; or a mapping from attributes to a value, or to a
+        collection of which one has to fit. Every attribute has to fit; of ``tags`` a proxy needs at
+        least one that was asked for.
+    :raises ConfigurationError: for an attribute that proxies do not have.
+    """
+
+    __slots__ = ("_accepts", "key", "text")
+
+    def __init__(self, spec: FilterSpec) -> None:
+        if callable(spec):
+            self._accepts = spec
+            self.key: Hashable = spec
+            self.text = getattr(spec, "__qualname__", repr(spec))
+            return
+        if not isinstance(spec, Mapping):
+            raise ConfigurationError(
+                f"proxy filter {spec!r} is neither a mapping like {{'country': 'de'}} nor a function"
+            )
+        wanted: dict[str, frozenset[object]] = {}
+        for attribute, value in spec.items():
+            if attribute not in ATTRIBUTES:
+                raise ConfigurationError(
+                    f"proxy filter: unknown attribute {attribute!r}; use {', '.join(ATTRIBUTES)}"
+                )
+            if isinstance(value, Collection) and not isinstance(value, str):
+                wanted[attribute] = frozenset(value)
+            else:
+                wanted[attribute] = frozenset((value,))
+        self.key = tuple(sorted((name, tuple(sorted(map(repr, v)))) for name, v in wanted.items()))
+        self.text = repr(dict(spec))
+
+        def accepts(proxy: Proxy) -> bool:
+            return all(
+                proxy.tags & values if name == "tags" else getattr(proxy, name) in values
+                for name, values in wanted.items()
+            )
+
+        self._accepts = accepts
+
+    def __call__(self, proxy: Proxy) -> bool:
+        """Return whether a request may use ``proxy``."""
+        return self._accepts(proxy)

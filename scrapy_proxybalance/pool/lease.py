@@ -1,0 +1,44 @@
+"""What the pool hands out: a lease, or the reason why there is none now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from .members import Member
+    from .proxy import Proxy
+
+
+@attrs.define(eq=False, repr=False)
+class Lease:
+    """The right to send one request through one proxy. It ends exactly once, in ``Pool.release``."""
+
+    proxy: Proxy
+    target: str
+    session: str | None
+    granted_at: float
+    probe: bool
+    member: Member
+    generation: int
+    ended: bool = False
+
+    def __repr__(self) -> str:
+        return f"<Lease {self.proxy.name} for {self.target}{' ended' if self.ended else ''}>"
+
+
+@attrs.frozen(kw_only=True)
+class Hold:
+    """Why a request cannot be sent now.
+
+    :param reason: in words.
+    :param waits_for: equal for requests that wait for the same thing.
+    :param retry_at: when it is worth asking again; ``None`` when a lease has to end first.
+    """
+
+    reason: str
+    waits_for: Hashable
+    retry_at: float | None

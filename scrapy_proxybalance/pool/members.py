@@ -1,0 +1,185 @@
+"""Who is in the pool: the proxies under their names and indices, with what is kept of each.
+
+Knows nothing of leases, limits or strategies.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from .errors import ConfigurationError, NoProxyMatchesError
+from .health import Health, HealthState
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+
+    from .filters import ProxyFilter
+    from .proxy import Proxy
+
+_FILTERS_REMEMBERED = 1000
+
+
+class Member:
+    """One proxy and what the pool keeps of it.
+
+    ``free``: leases that could be granted now; ``timer``: when it is to be looked at again;
+    ``serving``: whether it is counted as in service.
+    """
+
+    __slots__ = ("draining", "free", "health", "index", "probe_out", "proxy", "serving", "timer")
+
+    def __init__(self, proxy: Proxy, index: int) -> None:
+        self.proxy = proxy
+        self.index = index
+        self.health = Health()
+        self.draining = False
+        self.probe_out = False
+        self.free = 0
+        self.serving = False
+        self.timer: float | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether a session can no longer count on it."""
+        return self.draining or self.health.state in (HealthState.COOLING, HealthState.OUT)
+
+
+@attrs.frozen(kw_only=True)
+class ProxySnapshot:
+    """One proxy at one moment. ``cooldown_left`` in seconds; ``latency`` smoothed, in seconds."""
+
+    proxy: Proxy
+    state: HealthState
+    draining: bool
+    in_flight: int
+    max_in_flight: int
+    score: float
+    success_rate: float
+    outcomes: int
+    latency: float | None
+    cooldowns: int
+    cooldown_left: float
+    sessions: int
+
+
+class Members:
+    """The pool's members: added, replaced, removed, found by name, by index and by filter."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Member] = {}
+        self._by_index: list[Member] = []
+        self._unused: list[int] = []
+        self._identities: set[tuple[object, ...]] = set()
+        self._gateways: dict[str, int] = {}
+        self._matching: dict[Hashable, list[int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self._by_name.values())
+
+    def __getitem__(self, name: str) -> Member:
+        return self._by_name[name]
+
+    def get(self, name: str) -> Member | None:
+        """Return a member by its name, or ``None``."""
+        return self._by_name.get(name)
+
+    def at(self, index: int) -> Member:
+        """Return the member with an index: the last one to have it, even if it is gone."""
+        return self._by_index[index]
+
+    def add(self, proxy: Proxy) -> Member:
+        """Take a proxy in.
+
+        :raises ConfigurationError: if its name, or its endpoint with its credentials, is there.
+        """
+        if proxy.name in self._by_name:
+            raise ConfigurationError(
+                f"proxy name {proxy.name!r} is there twice; give each proxy a name of its own"
+            )
+        self._enrol(proxy)
+        index = self._unused.pop() if self._unused else len(self._by_index)
+        member = Member(proxy, index)
+        if index == len(self._by_index):
+            self._by_index.append(member)
+        else:
+            self._by_index[index] = member
+        self._by_name[proxy.name] = member
+        return member
+
+    def replace(self, proxy: Proxy) -> Member:
+        """Put a proxy in the place of the one of its name; what was learned stays.
+
+        A member that was out begins anew.
+
+        :raises KeyError: if there is none of its name.
+        :raises ConfigurationError: if its endpoint with its credentials is there under another name.
+        """
+        member = self._by_name[proxy.name]
+        if proxy.identity != member.proxy.identity:
+            self._refuse_double(proxy)
+        self._discharge(member.proxy)
+        self._enrol(proxy)
+        member.proxy = proxy
+        member.draining = False
+        if member.health.state is HealthState.OUT:
+            generation = member.health.generation
+            member.health = Health()
+            member.health.generation = generation
+        return member
+
+    def remove(self, member: Member) -> None:
+        """Forget a member."""
+        del self._by_name[member.proxy.name]
+        member.timer = None
+        self._unused.append(member.index)
+        self._discharge(member.proxy)
+
+    def sharing_gateway(self, proxy: Proxy) -> int:
+        """Return how many members have the host and port of ``proxy``."""
+        return self._gateways.get(proxy.gateway, 0)
+
+    def matching(self, wanted: ProxyFilter) -> list[int]:
+        """Return the indices of the members that a filter accepts.
+
+        :raises NoProxyMatchesError: if it accepts none.
+        """
+        indices = self._matching.get(wanted.key)
+        if indices is None:
+            indices = [member.index for member in self if wanted(member.proxy)]
+            if not indices:
+                raise NoProxyMatchesError(
+                    f"no proxy of the pool ({len(self)}) matches the filter {wanted.text}"
+                )
+            if len(self._matching) >= _FILTERS_REMEMBERED:
+                self._matching.clear()
+            self._matching[wanted.key] = indices
+        return indices
+
+    def others(self, avoided: set[int]) -> list[int]:
+        """Return the indices of all members but those."""
+        return [member.index for member in self if member.index not in avoided]
+
+    def _refuse_double(self, proxy: Proxy) -> None:
+        if proxy.identity in self._identities:
+            raise ConfigurationError(
+                f"proxy {proxy.name!r}: the same endpoint and credentials are there under another "
+                "name; list each proxy once"
+            )
+
+    def _enrol(self, proxy: Proxy) -> None:
+        self._refuse_double(proxy)
+        self._identities.add(proxy.identity)
+        self._gateways[proxy.gateway] = self._gateways.get(proxy.gateway, 0) + 1
+        self._matching.clear()
+
+    def _discharge(self, proxy: Proxy) -> None:
+        self._identities.discard(proxy.identity)
+        self._gateways[proxy.gateway] -= 1
+        if not self._gateways[proxy.gateway]:
+            del self._gateways[proxy.gateway]
+        self._matching.clear()

@@ -1,0 +1,20 @@
+"""How a lease can end, and whose fault it was."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Outcome(Enum):
+    """What a lease ended with. A success is the proxy's: it says nothing about the page."""
+
+    SUCCESS = "success"
+    PROXY_FAULT = "proxy_fault"
+    GATEWAY_FAULT = "gateway_fault"
+    TARGET_SIGNAL = "target_signal"
+    AMBIGUOUS = "ambiguous"
+    IGNORED = "ignored"
+
+
+#: The class of failure of a proxy that does not accept its credentials; it puts the proxy out.
+PROXY_AUTH = "proxy_auth"

@@ -1,0 +1,53 @@
+"""What a pool does unless a proxy says otherwise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from .errors import ConfigurationError
+from .health import HealthPolicy
+from .targets import TargetPolicy
+
+if TYPE_CHECKING:
+    from .limits import Rate
+
+SESSION_LOST_POLICIES = ("reassign", "wait", "fail")
+
+
+@attrs.frozen(kw_only=True)
+class PoolPolicy:
+    """What a pool does unless a proxy says otherwise.
+
+    :param strategy: the name of a strategy, see :data:`~.selection.STRATEGIES`.
+    :param max_in_flight: requests at once per proxy.
+    :param rate: requests over time per proxy; ``None`` for no limit.
+    :param session_ttl: seconds of idleness after which a session is forgotten.
+    :param session_limit: sessions remembered.
+    :param session_lost: ``reassign``, ``wait`` or ``fail`` when a session's proxy is lost.
+    :param health: when proxies are sent out.
+    :param targets: how long targets that refuse are left alone.
+    """
+
+    strategy: str = "weighted"
+    max_in_flight: int = 4
+    rate: Rate | None = None
+    session_ttl: float = 600.0
+    session_limit: int = 100_000
+    session_lost: str = "reassign"
+    health: HealthPolicy = attrs.field(factory=HealthPolicy)
+    targets: TargetPolicy = attrs.field(factory=TargetPolicy)
+
+    def __attrs_post_init__(self) -> None:
+        if self.max_in_flight < 1:
+            raise ConfigurationError(f"max_in_flight {self.max_in_flight!r} is below 1")
+        if self.session_ttl <= 0:
+            raise ConfigurationError(f"session_ttl {self.session_ttl!r} s is not above 0")
+        if self.session_limit < 1:
+            raise ConfigurationError(f"session_limit {self.session_limit!r} is below 1")
+        if self.session_lost not in SESSION_LOST_POLICIES:
+            raise ConfigurationError(
+                f"session_lost {self.session_lost!r} is not one of "
+                f"{', '.join(SESSION_LOST_POLICIES)}"
+            )

@@ -1,0 +1,444 @@
+"""The pool: acquire, release, add, remove, update, snapshot. The only thing that changes the rest.
+
+It has no clock and no randomness of its own: the caller passes ``now`` (seconds, never going back)
+and a :class:`random.Random`. It waits for nothing: what cannot be had now is an error that says when
+to ask again.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING
+
+from .errors import NoProxyAvailableError, SessionLostError
+from .events import (
+    EventBus,
+    LeaseEnded,
+    LeaseGranted,
+    ProbeStarted,
+    ProxyAdded,
+    ProxyRemoved,
+)
+from .filters import ProxyFilter
+from .health import HealthState
+from .learning import Teacher
+from .lease import Hold, Lease
+from .ledger import LocalLedger
+from .members import Members, ProxySnapshot
+from .outcome import Outcome
+from .score import explain_score, score_value
+from .selection import make_strategy
+from .sessions import Sessions
+from .targets import TargetGate
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Hashable, Iterable
+    from random import Random
+
+    from .filters import FilterSpec
+    from .ledger import Ledger
+    from .members import Member
+    from .policy import PoolPolicy
+    from .proxy import Proxy
+    from .score import Score
+
+# A new session goes to a proxy with no more sessions than this times its even share, if one of a few
+# draws finds one (the bound of consistent hashing with bounded loads, Mirrokni et al., 2016).
+_SESSION_SPREAD = 1.25
+_SESSION_DRAWS = 4
+
+
+class Pool:
+    """All proxies of a crawl.
+
+    :param proxies: the first members; :meth:`add` takes more.
+    :param policy: what holds for all of them.
+    :param rng: the source of randomness.
+    :param now: seconds on the caller's clock.
+    :param ledger: holds the limits; this process's memory unless given.
+    :raises ConfigurationError: for duplicate names or entries, or an unknown strategy.
+    """
+
+    def __init__(
+        self,
+        proxies: Iterable[Proxy],
+        policy: PoolPolicy,
+        *,
+        rng: Random,
+        now: float = 0.0,
+        ledger: Ledger | None = None,
+    ) -> None:
+        self.policy = policy
+        self.events = EventBus()
+        self.targets = TargetGate(policy.targets, rng, self.events)
+        self.sessions = Sessions(policy.session_ttl, policy.session_limit, self.events)
+        self._teacher = Teacher(policy.health, self.targets, rng, self.events)
+        self._rng = rng
+        self._ledger: Ledger = ledger if ledger is not None else LocalLedger()
+        self._strategy = make_strategy(policy.strategy)
+        self._members = Members()
+        self._timers: list[tuple[float, int]] = []
+        self._free = 0
+        self._serving = 0
+        self._in_flight = 0
+        for proxy in proxies:
+            self.add(proxy, now)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __contains__(self, name: str) -> bool:
+        return self._members.get(name) is not None
+
+    # Membership
+
+    def add(self, proxy: Proxy, now: float) -> None:
+        """Add a proxy.
+
+        :raises ConfigurationError: if its name, or its endpoint with its credentials, is there.
+        """
+        member = self._members.add(proxy)
+        self._register(proxy)
+        self._refresh(member, now)
+        self.events.emit(ProxyAdded(now=now, proxy=proxy))
+
+    def remove(self, name: str, now: float) -> None:
+        """Take a proxy out: it gets no further lease and is gone when its last one has ended.
+
+        :raises KeyError: if there is no such proxy.
+        """
+        member = self._members[name]
+        member.draining = True
+        self._refresh(member, now)
+        self._remove_if_drained(member, now)
+
+    def update(self, proxy: Proxy, now: float) -> None:
+        """Change what is known of a proxy, by its name: credentials, limits, weight, attributes.
+
+        What was learned is kept, but for a proxy that was out, which is taken back.
+
+        :raises KeyError: if there is no such proxy.
+        :raises ConfigurationError: if its endpoint with its credentials is there under another name.
+        """
+        member = self._members.replace(proxy)
+        self._register(proxy)
+        self._refresh(member, now)
+
+    def _register(self, proxy: Proxy) -> None:
+        self._ledger.register(proxy.name, self._cap(proxy), proxy.rate or self.policy.rate)
+
+    def _remove_if_drained(self, member: Member, now: float) -> None:
+        if member.draining and not self._ledger.in_flight(member.proxy.name):
+            self._members.remove(member)
+            self._ledger.forget(member.proxy.name)
+            self.events.emit(ProxyRemoved(now=now, proxy=member.proxy))
+
+    # Leases
+
+    def acquire(
+        self,
+        now: float,
+        *,
+        target: str = "",
+        session: str | None = None,
+        matching: FilterSpec | None = None,
+        avoid: Collection[str] = (),
+    ) -> Lease:
+        """Lease a proxy.
+
+        :param target: what the request goes to, like ``example.com``.
+        :param session: keeps all requests of the same key on one proxy.
+        :param matching: which proxies will do, see :class:`~.filters.ProxyFilter`.
+        :param avoid: names of proxies to use only if no other can be had.
+        :raises NoProxyAvailableError: if none can be had now.
+        :raises NoProxyMatchesError: if no proxy of the pool, in whatever state, will do.
+        :raises SessionLostError: if the session's proxy is gone and the policy is to fail.
+        """
+        chosen = self._choose(now, session, matching, avoid)
+        if isinstance(chosen, Hold):
+            raise NoProxyAvailableError(chosen.reason, chosen.retry_at)
+        name = self._ledger.claim((chosen.proxy.name,), target, session, now)
+        if name is None:
+            self._refresh(chosen, now)
+            raise NoProxyAvailableError(
+                f"proxy {chosen.proxy.name} was taken by another process",
+                self._ledger.ready_at(chosen.proxy.name),
+            )
+        self._in_flight += 1
+        probe = chosen.health.state is HealthState.PROBING
+        lease = Lease(chosen.proxy, target, session, now, probe, chosen, chosen.health.generation)
+        if probe:
+            chosen.probe_out = True
+            self.events.emit(ProbeStarted(now=now, proxy=chosen.proxy))
+        if session is not None:
+            self.sessions.claimed(session, chosen.proxy, now)
+        self._refresh(chosen, now)
+        self.events.emit(LeaseGranted(now=now, lease=lease))
+        return lease
+
+    def hold(
+        self, now: float, *, session: str | None = None, matching: FilterSpec | None = None
+    ) -> Hold | None:
+        """Return why :meth:`acquire` would find no proxy now, or ``None`` if it would find one.
+
+        :raises NoProxyMatchesError: as :meth:`acquire` does.
+        :raises SessionLostError: as :meth:`acquire` does.
+        """
+        if session is None and matching is None:
+            return None if self.available(now) else self._nothing_free()
+        chosen = self._choose(now, session, matching, ())
+        return chosen if isinstance(chosen, Hold) else None
+
+    def available(self, now: float) -> int:
+        """Return how many leases could be granted at this moment to requests that take any proxy."""
+        if self._timers and self._timers[0][0] <= now:
+            self._advance(now)
+        return self._free
+
+    def next_change(self) -> float | None:
+        """Return when a cooldown or a rate next sets a proxy free, or ``None`` if none will."""
+        return self._timers[0][0] if self._timers else None
+
+    def release(
+        self,
+        lease: Lease,
+        outcome: Outcome,
+        now: float,
+        *,
+        latency: float | None = None,
+        failure: str | None = None,
+    ) -> bool:
+        """End a lease and learn from it. Only the first call on a lease counts.
+
+        :param outcome: whose fault it was.
+        :param latency: seconds to the response's headers.
+        :param failure: the class of failure, in a word.
+        :return: whether this call ended it.
+        """
+        if lease.ended:
+            return False
+        lease.ended = True
+        member = lease.member
+        self._ledger.release(member.proxy.name)
+        self._in_flight -= 1
+        if lease.probe:
+            member.probe_out = False
+        if lease.session is not None:
+            self.sessions.released(lease.session)
+        charged = self._teacher.learn(
+            lease,
+            outcome,
+            now,
+            latency=latency,
+            failure=failure,
+            gateway_shared=self._members.sharing_gateway(member.proxy) > 1,
+        )
+        if outcome is not Outcome.IGNORED:
+            self._strategy.learned()
+        self._refresh(member, now)
+        self._remove_if_drained(member, now)
+        self.events.emit(
+            LeaseEnded(
+                now=now,
+                lease=lease,
+                outcome=outcome,
+                failure=failure,
+                latency=latency,
+                charged=charged,
+            )
+        )
+        return True
+
+    def end_session(self, session: str, now: float) -> None:
+        """Forget which proxy a session was on."""
+        self.sessions.end(session, now, "ended")
+
+    # What can be seen
+
+    @property
+    def in_flight(self) -> int:
+        """How many leases are out."""
+        return self._in_flight
+
+    @property
+    def capacity(self) -> int:
+        """How many requests the pool carries at once when every proxy is well."""
+        return sum(self._cap(member.proxy) for member in self._members)
+
+    @property
+    def usable(self) -> bool:
+        """Whether any proxy is in service: neither cooling down, nor out, nor leaving."""
+        return self._serving > 0
+
+    def explain(self, name: str) -> Score:
+        """Return a proxy's score with its factors.
+
+        :raises KeyError: if there is no such proxy.
+        """
+        member = self._members[name]
+        in_flight = self._ledger.in_flight(name)
+        return explain_score(
+            member.proxy.weight, member.health, in_flight, self._teacher.usual_latency
+        )
+
+    def snapshot(self, now: float) -> list[ProxySnapshot]:
+        """Return every proxy as it is at this moment, in the order in which they joined."""
+        return [
+            ProxySnapshot(
+                proxy=member.proxy,
+                state=member.health.state,
+                draining=member.draining,
+                in_flight=self._ledger.in_flight(member.proxy.name),
+                max_in_flight=self._cap(member.proxy),
+                score=self.explain(member.proxy.name).value,
+                success_rate=member.health.success_rate(),
+                outcomes=member.health.outcomes,
+                latency=member.health.latency,
+                cooldowns=member.health.cooldowns,
+                cooldown_left=(
+                    max(0.0, member.health.cooldown_until - now)
+                    if member.health.state is HealthState.COOLING
+                    else 0.0
+                ),
+                sessions=self.sessions.on_proxy(member.proxy.name),
+            )
+            for member in self._members
+        ]
+
+    # Choosing
+
+    def _choose(
+        self,
+        now: float,
+        session: str | None,
+        matching: FilterSpec | None,
+        avoid: Collection[str],
+    ) -> Member | Hold:
+        if self._timers and self._timers[0][0] <= now:
+            self._advance(now)
+        if session is not None:
+            name = self.sessions.find(session, now)
+            if name is not None:
+                pinned = self._pinned(session, name, now)
+                if pinned is not None:
+                    return pinned
+        among: list[int] | None = None
+        waits_for: Hashable = None
+        if matching is not None:
+            wanted = matching if isinstance(matching, ProxyFilter) else ProxyFilter(matching)
+            among, waits_for = self._members.matching(wanted), wanted.key
+        index = self._pick(among, avoid)
+        if index is None:
+            return self._nothing_free(waits_for)
+        if session is not None:
+            index = self._spread(index, among)
+        return self._members.at(index)
+
+    def _pinned(self, session: str, name: str, now: float) -> Member | Hold | None:
+        """Return a session's proxy, why it has to wait for it, or ``None`` to choose another one."""
+        member = self._members.get(name)
+        if member is not None and not member.lost:
+            if member.free and self.sessions.has_share(session, name, self._cap(member.proxy)):
+                return member
+            ready_at = self._ledger.ready_at(name)
+            return Hold(
+                reason=f"session {session!r} waits for its proxy {name}",
+                waits_for=(name, session),
+                retry_at=ready_at if ready_at > now else None,
+            )
+        policy = self.policy.session_lost
+        if policy == "reassign":
+            return None
+        if policy == "wait" and member is not None and member.health.state is HealthState.COOLING:
+            return Hold(
+                reason=f"session {session!r} waits for its proxy {name} to come back",
+                waits_for=(name, session),
+                retry_at=member.health.cooldown_until,
+            )
+        self.sessions.end(session, now, "lost")
+        raise SessionLostError(f"session {session!r} lost its proxy {name}")
+
+    def _pick(self, among: list[int] | None, avoid: Collection[str]) -> int | None:
+        if not avoid:
+            return self._strategy.pick(self._rng, among)
+        index = self._strategy.pick(self._rng, among)
+        known = (self._members.get(name) for name in avoid)
+        avoided = {member.index for member in known if member is not None}
+        if index is None or index not in avoided:
+            return index
+        if among is None:
+            others = self._members.others(avoided)
+        else:
+            others = [other for other in among if other not in avoided]
+        other = self._strategy.pick(self._rng, others)
+        return index if other is None else other
+
+    def _spread(self, index: int, among: list[int] | None) -> int:
+        """Return a proxy for a new session: ``index``, unless it has more than its share of them."""
+        fair = _SESSION_SPREAD * (len(self.sessions) + 1) / len(self._members) + 1
+        best, fewest = index, self._sessions_on(index)
+        for _ in range(_SESSION_DRAWS):
+            if fewest < fair:
+                break
+            other = self._strategy.pick(self._rng, among)
+            if other is not None and self._sessions_on(other) < fewest:
+                best, fewest = other, self._sessions_on(other)
+        return best
+
+    def _sessions_on(self, index: int) -> int:
+        member = self._members.at(index)
+        return self.sessions.on_proxy(member.proxy.name)
+
+    def _nothing_free(self, waits_for: Hashable = None) -> Hold:
+        return Hold(
+            reason="every proxy is at its cap or rate, cooling down or out",
+            waits_for=waits_for,
+            retry_at=self.next_change(),
+        )
+
+    # Keeping the strategy in step
+
+    def _cap(self, proxy: Proxy) -> int:
+        own = proxy.max_in_flight
+        return own if own is not None else self.policy.max_in_flight
+
+    def _advance(self, now: float) -> None:
+        """Look again at every proxy whose time has come."""
+        while self._timers and self._timers[0][0] <= now:
+            when, index = heappop(self._timers)
+            member = self._members.at(index)
+            if member.timer == when:
+                member.timer = None
+                self._refresh(member, now)
+
+    def _refresh(self, member: Member, now: float) -> None:
+        """Work out anew how many leases a proxy can take and with which score; tell the strategy."""
+        name, health = member.proxy.name, member.health
+        free = 0
+        if not member.draining and health.state is not HealthState.OUT:
+            if health.state is HealthState.COOLING and now >= health.cooldown_until:
+                health.begin_probe()
+            if health.state is HealthState.COOLING:
+                self._ledger.rest(name, health.cooldown_until)
+                self._wake(member, health.cooldown_until)
+            elif health.state is not HealthState.PROBING:
+                free = self._ledger.available(name, now)
+            elif not member.probe_out:
+                free = min(1, self._ledger.available(name, now))
+            if not free:
+                ready_at = self._ledger.ready_at(name)
+                if ready_at > now:
+                    self._wake(member, ready_at)
+        self._free += free - member.free
+        member.free = free
+        if member.serving is member.lost:
+            member.serving = not member.lost
+            self._serving += 1 if member.serving else -1
+        weight, in_flight = member.proxy.weight, self._ledger.in_flight(name)
+        score = score_value(weight, health, in_flight, self._teacher.usual_latency) if free else 0.0
+        self._strategy.set(member.index, score=score, weight=weight, in_flight=in_flight)
+
+    def _wake(self, member: Member, when: float) -> None:
+        if member.timer != when:
+            member.timer = when
+            heappush(self._timers, (when, member.index))
