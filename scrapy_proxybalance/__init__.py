@@ -1,3 +1,20 @@
-"""A score-weighted proxy pool for Scrapy."""
+"""A score-weighted proxy pool for Scrapy that stops when a target says stop."""
+
+from .addon import Addon
+from .admission import ProxyBalanceQueue
+from .classify import Verdict, classify
+from .middleware import ProxyBalanceMiddleware
+from .pool import Outcome
+from .standalone import ProxyPool
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Addon",
+    "Outcome",
+    "ProxyBalanceMiddleware",
+    "ProxyBalanceQueue",
+    "ProxyPool",
+    "Verdict",
+    "classify",
+]

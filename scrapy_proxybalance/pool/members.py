@@ -25,7 +25,7 @@ class Member:
     """One proxy and what the pool keeps of it.
 
     ``free``: leases that could be granted now; ``timer``: when it is to be looked at again;
-    ``serving``: whether it is counted as in service.
+    ``serving``: whether it is counted as being in good standing.
     """
 
     __slots__ = ("draining", "free", "health", "index", "probe_out", "proxy", "serving", "timer")
@@ -39,6 +39,14 @@ class Member:
         self.free = 0
         self.serving = False
         self.timer: float | None = None
+
+    @property
+    def in_good_standing(self) -> bool:
+        """Whether it carries requests, and not only a probe."""
+        return not self.draining and self.health.state in (
+            HealthState.HEALTHY,
+            HealthState.RECOVERING,
+        )
 
     @property
     def lost(self) -> bool:

@@ -154,7 +154,12 @@ class Pool:
         :raises NoProxyMatchesError: if no proxy of the pool, in whatever state, will do.
         :raises SessionLostError: if the session's proxy is gone and the policy is to fail.
         """
-        chosen = self._choose(now, session, matching, avoid)
+        try:
+            chosen = self._choose(now, session, matching, avoid)
+        except SessionLostError:
+            if session is not None:
+                self.sessions.end(session, now, "lost")
+            raise
         if isinstance(chosen, Hold):
             raise NoProxyAvailableError(chosen.reason, chosen.retry_at)
         name = self._ledger.claim((chosen.proxy.name,), target, session, now)
@@ -184,10 +189,16 @@ class Pool:
         :raises NoProxyMatchesError: as :meth:`acquire` does.
         :raises SessionLostError: as :meth:`acquire` does.
         """
-        if session is None and matching is None:
-            return None if self.available(now) else self._nothing_free()
-        chosen = self._choose(now, session, matching, ())
-        return chosen if isinstance(chosen, Hold) else None
+        free = self.available(now)
+        pinned = self._session_member(session, now) if session is not None else None
+        if pinned is not None:
+            return pinned if isinstance(pinned, Hold) else None
+        if matching is None:
+            return None if free else self._nothing_free()
+        wanted = matching if isinstance(matching, ProxyFilter) else ProxyFilter(matching)
+        if any(self._members.at(index).free for index in self._members.matching(wanted)):
+            return None
+        return self._nothing_free(wanted.key)
 
     def available(self, now: float) -> int:
         """Return how many leases could be granted at this moment to requests that take any proxy."""
@@ -266,9 +277,16 @@ class Pool:
         return sum(self._cap(member.proxy) for member in self._members)
 
     @property
-    def usable(self) -> bool:
-        """Whether any proxy is in service: neither cooling down, nor out, nor leaving."""
-        return self._serving > 0
+    def in_service(self) -> int:
+        """How many proxies are in good standing: not cooling down, being probed, out or leaving."""
+        return self._serving
+
+    @property
+    def beyond_hope(self) -> bool:
+        """Whether no proxy will ever be leased again, unless one is added or updated."""
+        return not self._serving and all(
+            member.draining or member.health.state is HealthState.OUT for member in self._members
+        )
 
     def explain(self, name: str) -> Score:
         """Return a proxy's score with its factors.
@@ -317,11 +335,9 @@ class Pool:
         if self._timers and self._timers[0][0] <= now:
             self._advance(now)
         if session is not None:
-            name = self.sessions.find(session, now)
-            if name is not None:
-                pinned = self._pinned(session, name, now)
-                if pinned is not None:
-                    return pinned
+            pinned = self._session_member(session, now)
+            if pinned is not None:
+                return pinned
         among: list[int] | None = None
         waits_for: Hashable = None
         if matching is not None:
@@ -334,8 +350,11 @@ class Pool:
             index = self._spread(index, among)
         return self._members.at(index)
 
-    def _pinned(self, session: str, name: str, now: float) -> Member | Hold | None:
-        """Return a session's proxy, why it has to wait for it, or ``None`` to choose another one."""
+    def _session_member(self, session: str, now: float) -> Member | Hold | None:
+        """Return a session's proxy, why it has to wait for it, or ``None`` to choose one."""
+        name = self.sessions.find(session, now)
+        if name is None:
+            return None
         member = self._members.get(name)
         if member is not None and not member.lost:
             if member.free and self.sessions.has_share(session, name, self._cap(member.proxy)):
@@ -355,7 +374,6 @@ class Pool:
                 waits_for=(name, session),
                 retry_at=member.health.cooldown_until,
             )
-        self.sessions.end(session, now, "lost")
         raise SessionLostError(f"session {session!r} lost its proxy {name}")
 
     def _pick(self, among: list[int] | None, avoid: Collection[str]) -> int | None:
@@ -431,8 +449,8 @@ class Pool:
                     self._wake(member, ready_at)
         self._free += free - member.free
         member.free = free
-        if member.serving is member.lost:
-            member.serving = not member.lost
+        if member.serving is not member.in_good_standing:
+            member.serving = not member.serving
             self._serving += 1 if member.serving else -1
         weight, in_flight = member.proxy.weight, self._ledger.in_flight(name)
         score = score_value(weight, health, in_flight, self._teacher.usual_latency) if free else 0.0

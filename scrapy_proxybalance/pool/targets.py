@@ -216,23 +216,22 @@ class TargetGate:
         )
         return True
 
-    def forbidden(self, target: str, *, sent_at: float, now: float) -> bool:
-        """Take note of a 403; return whether it was a refusal, and the target paused for it."""
+    def forbidden(self, target: str, *, sent_at: float) -> bool:
+        """Take note of a 403; return whether it counts as a refusal: enough in a row, or a probe's."""
         known = self._known(target)
         known.forbidden_in_a_row += 1
         probed = known.state is TargetState.PROBING and sent_at >= known.until
-        if not probed and known.forbidden_in_a_row < self._policy.forbidden_threshold:
-            return False
-        reason = f"{known.forbidden_in_a_row} responses 403 in a row"
-        return self.refused(target, sent_at=sent_at, now=now, reason=reason)
+        return probed or known.forbidden_in_a_row >= self._policy.forbidden_threshold
 
-    def suspend(self, target: str, now: float, reason: str) -> None:
-        """Let no more request go to ``target``."""
+    def suspend(self, target: str, now: float, reason: str) -> bool:
+        """Let no more request go to ``target``; return whether that is new."""
         known = self._known(target)
-        if known.state is not TargetState.SUSPENDED:
-            known.state = TargetState.SUSPENDED
-            known.until = float("inf")
-            self._events.emit(TargetSuspended(now=now, target=target, reason=reason))
+        if known.state is TargetState.SUSPENDED:
+            return False
+        known.state = TargetState.SUSPENDED
+        known.until = float("inf")
+        self._events.emit(TargetSuspended(now=now, target=target, reason=reason))
+        return True
 
     def _known(self, target: str) -> _Target:
         known = self._targets.get(target)

@@ -1,0 +1,238 @@
+"""What one crawl shares between its middleware and its queue: the pool, the clock, what is on its way.
+
+Knows which requests are under way with which lease and ends every lease exactly once; waits, wakes
+the engine, and closes the spider when there is nothing left to hope for. What a response means is
+the middleware's business.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from random import Random
+from typing import TYPE_CHECKING
+
+import attrs
+from scrapy import signals
+from scrapy.exceptions import CloseSpider
+from scrapy.utils.asyncio import call_later, create_looping_call
+from scrapy.utils.defer import deferred_from_coro, maybe_deferred_to_future
+from twisted.internet.defer import Deferred
+
+from . import request_meta
+from .admission_book import AdmissionBook
+from .pool import Outcome, Pool, TargetState
+from .scrapy_internals import is_closing, take_unsent, wake
+
+if TYPE_CHECKING:
+    from scrapy import Request
+    from scrapy.crawler import Crawler
+    from scrapy.utils.asyncio import AsyncioLoopingCall, CallLaterResult
+    from twisted.internet.task import LoopingCall
+
+    from .pool import Lease
+    from .settings import Settings
+
+logger = logging.getLogger(__name__)
+
+#: Why a spider was closed by us; ``{target}`` is filled in.
+REASON_RATE_LIMITED = "proxybalance_rate_limited: {target}"
+REASON_FORBIDDEN = "proxybalance_forbidden: {target}"
+REASON_SUSPENDED = "proxybalance_suspended: {target}"
+REASON_EXHAUSTED = "proxybalance_pool_exhausted"
+
+_TICK_SECONDS = 1.0
+
+
+class StoppedError(Exception):
+    """Given to a request that had not been sent when its target paused; never leaves the middleware."""
+
+
+@attrs.frozen(kw_only=True)
+class Flight:
+    """A request on its way: ``lease`` is ``None`` where the user has chosen the proxy."""
+
+    target: str
+    lease: Lease | None
+    sent_at: float
+    target_probe: bool
+
+
+class Balancer:
+    """The state of one crawl.
+
+    :param crawler: whose crawl it is.
+    :param settings: as read from it.
+    """
+
+    def __init__(self, crawler: Crawler, settings: Settings) -> None:
+        self.crawler = crawler
+        self.settings = settings
+        self.clock = time.monotonic
+        self.pool = Pool(settings.proxies, settings.policy, rng=Random(), now=self.clock())
+        self.book = AdmissionBook()
+        self.dropped_targets: set[str] = set()
+        self._flights: dict[Request, Flight] = {}
+        self._waiters: list[Deferred[None]] = []
+        self._wake_call: CallLaterResult | None = None
+        self._wake_at = float("inf")
+        self._unusable_since: float | None = None
+        self._tick_loop: AsyncioLoopingCall | LoopingCall | None = None
+        crawler.signals.connect(self._spider_opened, signal=signals.spider_opened)
+        crawler.signals.connect(self._spider_idle, signal=signals.spider_idle)
+        crawler.signals.connect(self._spider_closed, signal=signals.spider_closed)
+
+    # Requests on their way
+
+    def depart(self, request: Request, target: str, lease: Lease | None) -> None:
+        """Take note that a request is on its way."""
+        now = self.clock()
+        self._flights[request] = Flight(
+            target=target,
+            lease=lease,
+            sent_at=now,
+            target_probe=self.pool.targets.send(target, now),
+        )
+
+    def land(self, request: Request) -> Flight | None:
+        """Take note that a request is back, by whatever way; whoever gets the flight ends it."""
+        self.book.strike(request)
+        return self._flights.pop(request, None)
+
+    def end(
+        self,
+        flight: Flight,
+        outcome: Outcome,
+        *,
+        latency: float | None = None,
+        failure: str | None = None,
+    ) -> None:
+        """End a flight: release its lease and let whoever waits try again."""
+        targets = self.pool.targets
+        if flight.lease is not None:
+            self.pool.release(flight.lease, outcome, self.clock(), latency=latency, failure=failure)
+        elif outcome is Outcome.SUCCESS:
+            targets.answered(flight.target, "", flight.sent_at, self.clock())
+        if flight.target_probe and outcome not in (Outcome.SUCCESS, Outcome.TARGET_SIGNAL):
+            targets.probe_lost(flight.target)
+        self._rouse()
+
+    def sweep(self) -> None:
+        """End what was swallowed: flights and admissions of requests that the downloader has left.
+
+        A middleware nearer to the downloader may answer a response with a new request, and then
+        nobody tells us; but the downloader holds every request exactly as long as it is under way.
+        """
+        active = self.crawler.engine.downloader.active
+        for request in [request for request in self._flights if request not in active]:
+            flight = self.land(request)
+            if flight is not None:
+                self.end(flight, Outcome.IGNORED)
+        self.book.sweep(active)
+
+    def recall(self, target: str) -> None:
+        """Stop the requests to a target that wait in a download slot, past every middleware."""
+        downloader = self.crawler.engine.downloader
+        for slot_key in list(downloader.slots):
+            for request, deferred in list(take_unsent(downloader, slot_key)):
+                if request_meta.target_of(request) == target:
+                    deferred.errback(StoppedError())
+                else:
+                    downloader.slots[slot_key].queue.append((request, deferred))
+
+    # Waiting and waking
+
+    @property
+    def closing(self) -> bool:
+        """Whether the spider is being closed."""
+        return is_closing(self.crawler.engine)
+
+    async def wait_for_change(self, seconds: float) -> None:
+        """Wait until a lease ends or a target reopens, and no longer than ``seconds``."""
+        waiter: Deferred[None] = Deferred()
+        self._waiters.append(waiter)
+        call = call_later(max(0.0, seconds), self._fire, waiter)
+        await maybe_deferred_to_future(waiter)
+        call.cancel()
+
+    def wake_engine_at(self, when: float) -> None:
+        """Make the engine look at its queue at a moment, if it would not look sooner."""
+        if self._wake_call is not None:
+            if self._wake_at <= when:
+                return
+            self._wake_call.cancel()
+        self._wake_at = when
+        self._wake_call = call_later(max(0.0, when - self.clock()), self._wake)
+
+    def close_spider(self, reason: str) -> None:
+        """Close the spider; what is held stays in the scheduler."""
+        if not self.closing:
+            deferred_from_coro(self.crawler.engine.close_spider_async(reason=reason))
+
+    def _wake(self) -> None:
+        self._wake_call = None
+        self._wake_at = float("inf")
+        wake(self.crawler.engine)
+
+    def _rouse(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            self._fire(waiter)
+
+    @staticmethod
+    def _fire(waiter: Deferred[None]) -> None:
+        if not waiter.called:
+            waiter.callback(None)
+
+    # The crawl's life
+
+    def _spider_opened(self) -> None:
+        self._tick_loop = create_looping_call(self._tick)
+        self._tick_loop.start(_TICK_SECONDS, now=False)
+
+    def _spider_idle(self) -> None:
+        held = [
+            target
+            for target, state, _ in self.pool.targets
+            if state is TargetState.SUSPENDED and target not in self.dropped_targets
+        ]
+        if held:
+            raise CloseSpider(REASON_SUSPENDED.format(target=", ".join(sorted(held))))
+
+    def _spider_closed(self) -> None:
+        if self._tick_loop is not None and self._tick_loop.running:
+            self._tick_loop.stop()
+        if self._wake_call is not None:
+            self._wake_call.cancel()
+        for request in list(self._flights):
+            flight = self.land(request)
+            if flight is not None:
+                self.end(flight, Outcome.IGNORED)
+        self._rouse()
+
+    def _tick(self) -> None:
+        self.sweep()
+        self._rouse()
+        self._close_if_exhausted()
+
+    def _close_if_exhausted(self) -> None:
+        pool, now = self.pool, self.clock()
+        pool.available(now)
+        if pool.in_service:
+            self._unusable_since = None
+            return
+        if self._unusable_since is None:
+            self._unusable_since = now
+        unusable_for = now - self._unusable_since
+        if (pool.beyond_hope and not pool.in_flight) or (
+            unusable_for >= self.settings.exhausted_timeout
+        ):
+            if not self.closing:
+                logger.error(
+                    "No proxy of %d has been in service for %.0f s: closing the spider. Nothing was "
+                    "sent without a proxy. Check the credentials, the gateway's address and the "
+                    "region or session parameters of the proxies.",
+                    len(pool),
+                    unusable_for,
+                )
+            self.close_spider(REASON_EXHAUSTED)

@@ -1,0 +1,29 @@
+"""Observers of the core's events: they watch, count, and tell. Nothing in the core knows of them.
+
+A new reporter is one module here and one line in :func:`install`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .figures import Figures
+from .log import EventLog
+from .stats import StatsRecorder
+from .stats_file import write_when_closed
+from .summary import log_when_closed
+
+if TYPE_CHECKING:
+    from ..balancer import Balancer
+
+
+def install(balancer: Balancer) -> None:
+    """Let every reporter watch a crawl."""
+    pool, stats = balancer.pool, balancer.crawler.stats
+    figures = Figures()
+    pool.events.subscribe(EventLog(pool, balancer.clock))
+    pool.events.subscribe(StatsRecorder(stats, pool, balancer.settings.stats_per_proxy))
+    pool.events.subscribe(figures)
+    log_when_closed(balancer, figures)
+    if balancer.settings.stats_file is not None:
+        write_when_closed(balancer, figures, balancer.settings.stats_file)

@@ -1,0 +1,111 @@
+"""The stats export: Scrapy's stats with the pool's and the targets' figures, as one JSON file."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scrapy import signals
+
+if TYPE_CHECKING:
+    from scrapy import Spider
+
+    from ..balancer import Balancer
+    from .figures import Figures
+
+logger = logging.getLogger(__name__)
+
+
+def write_when_closed(balancer: Balancer, figures: Figures, template: str) -> None:
+    """Write the file when the spider is closed.
+
+    :param template: its path, with the placeholders of feeds: ``%(name)s``, ``%(time)s`` and the
+        spider's other attributes.
+    """
+
+    def write(spider: Spider, reason: str) -> None:
+        try:
+            path = Path(template % _placeholders(spider))
+        except (KeyError, TypeError, ValueError) as error:
+            logger.error(
+                "PROXYBALANCE_STATS_FILE = %r: a placeholder cannot be filled in (%s); "
+                "nothing was written",
+                template,
+                error,
+            )
+            return
+        document = stats_document(balancer, figures, reason)
+        try:
+            _write_whole(path, json.dumps(document, indent=2, default=str))
+        except OSError as error:
+            logger.error("PROXYBALANCE_STATS_FILE: %s cannot be written (%s)", path, error.strerror)
+        else:
+            logger.info("Wrote the stats to %s", path)
+
+    balancer.crawler.signals.connect(write, signal=signals.spider_closed, weak=False)
+
+
+def stats_document(balancer: Balancer, figures: Figures, reason: str) -> dict[str, Any]:
+    """Return what the file holds; its form is described in ``docs/reference/stats.md``."""
+    total = figures.requests
+    proxies = []
+    for one in balancer.pool.snapshot(balancer.clock()):
+        counted = figures.proxies[one.proxy.name]
+        proxies.append(
+            {
+                "name": one.proxy.name,
+                "endpoint": one.proxy.endpoint,
+                "state": one.state.value,
+                "requests": counted.requests,
+                "share": counted.requests / total if total else 0.0,
+                "success_rate": counted.success_rate,
+                "latency_p50": counted.latency_percentile(50),
+                "latency_p95": counted.latency_percentile(95),
+                "outcomes": {outcome.value: n for outcome, n in counted.outcomes.items()},
+                "failures": dict(counted.failures),
+                "cooldowns": counted.cooldowns,
+                "sessions": counted.sessions,
+                "in_flight": one.in_flight,
+                "score": one.score,
+            }
+        )
+    targets = {
+        name: {
+            "requests": target.requests,
+            "refusals": target.signals,
+            "pauses": target.pauses,
+            "suspended": target.suspended,
+        }
+        for name, target in figures.targets.items()
+    }
+    return {
+        "finish_reason": reason,
+        "stats": dict(balancer.crawler.stats.get_stats()),
+        "proxies": proxies,
+        "targets": targets,
+    }
+
+
+def _placeholders(spider: Spider) -> dict[str, Any]:
+    """Return what feeds fill in: the spider's attributes, and the time."""
+    values = {key: getattr(spider, key) for key in dir(spider) if not key.startswith("_")}
+    time = datetime.now(timezone.utc).replace(microsecond=0, tzinfo=None)
+    return {**values, "time": time.isoformat().replace(":", "-")}
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file so that it is there whole, or as it was before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,86 @@
+"""The summary at the end of a crawl: who carried what, and how well."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from scrapy import signals
+
+from ..pool import HealthState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scrapy import Spider
+
+    from ..balancer import Balancer
+    from ..pool import Pool, ProxySnapshot
+    from .figures import Figures, ProxyFigures
+
+logger = logging.getLogger(__name__)
+
+# A table for people; a larger pool shows its busiest and sums up the rest.
+_ROWS = 30
+
+
+def log_when_closed(balancer: Balancer, figures: Figures) -> None:
+    """Log the summary when the spider is closed."""
+
+    def log(spider: Spider) -> None:
+        lines = "\n".join(summary_lines(balancer.pool, figures, balancer.clock()))
+        logger.info("Proxy summary:\n%s", lines, extra={"spider": spider})
+
+    balancer.crawler.signals.connect(log, signal=signals.spider_closed, weak=False)
+
+
+def summary_lines(pool: Pool, figures: Figures, now: float) -> Iterator[str]:
+    """Give the summary line by line.
+
+    :param now: seconds on the pool's clock.
+    """
+    snapshots = sorted(
+        pool.snapshot(now), key=lambda one: -figures.proxies[one.proxy.name].requests
+    )
+    shown, rest = snapshots[:_ROWS], snapshots[_ROWS:]
+    width = max([len("proxy"), *(len(one.proxy.name) for one in shown)])
+    yield (
+        f"{'proxy':<{width}}  {'requests':>8}  {'share':>6}  {'success':>7}  {'p50':>8}  "
+        f"{'p95':>8}  {'cooldowns':>9}  state"
+    )
+    total = figures.requests
+    for one in shown:
+        yield f"{one.proxy.name:<{width}}  {_row(figures.proxies[one.proxy.name], total)}  {_state(one)}"
+    if rest:
+        carried = sum(figures.proxies[one.proxy.name].requests for one in rest)
+        share = carried / total if total else 0.0
+        yield f"and {len(rest)} more, with {carried} requests together ({share:.1%})"
+    for name, target in sorted(figures.targets.items()):
+        if target.signals or target.pauses or target.suspended:
+            suspended = ", suspended" if target.suspended else ""
+            yield (
+                f"target {name}: {target.requests} requests, {target.signals} refusals, "
+                f"{target.pauses} pauses{suspended}"
+            )
+
+
+def _row(figures: ProxyFigures, total: int) -> str:
+    share = figures.requests / total if total else 0.0
+    rate = figures.success_rate
+    return (
+        f"{figures.requests:>8}  {share:>6.1%}  {'-' if rate is None else f'{rate:.1%}':>7}  "
+        f"{_milliseconds(figures.latency_percentile(50)):>8}  "
+        f"{_milliseconds(figures.latency_percentile(95)):>8}  {figures.cooldowns:>9}"
+    )
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1000:.0f} ms"
+
+
+def _state(one: ProxySnapshot) -> str:
+    if one.draining:
+        return "leaving"
+    if one.state is HealthState.COOLING:
+        return f"cooling, {one.cooldown_left:.0f} s left"
+    return str(one.state.value)

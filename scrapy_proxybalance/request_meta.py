@@ -1,0 +1,115 @@
+"""What stands in ``request.meta``: the user's keys, our marker, and what others leave there.
+
+``meta`` is copied by retries, redirects and careless spiders, so nothing found here is trusted to
+belong to the request that carries it: a lease is never kept in it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from scrapy.utils.httpobj import urlparse_cached
+
+if TYPE_CHECKING:
+    from scrapy import Request
+
+    from .pool import Proxy
+
+#: Documented keys that users set; the key of the session is a setting.
+PROXY = "proxy"
+PROXY_FILTER = "proxy_filter"
+SESSION_END = "session_end"
+#: Documented key that users read.
+PROXY_NAME = "proxy_name"
+
+#: The URL that we wrote to ``proxy``, without credentials: tells our choice from the user's.
+_CHOSEN = "_proxybalance_chosen"
+#: ``(url, names)``: the proxies that have failed this URL.
+_TRIED = "_proxybalance_tried"
+#: Where HttpProxyMiddleware remembers which proxy a Proxy-Authorization header is for.
+_AUTH_PROXY = "_auth_proxy"
+
+_AUTHORIZATION = b"Proxy-Authorization"
+_LOCAL_SCHEMES = ("data", "file")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def is_remote(request: Request) -> bool:
+    """Whether a request goes over the network at all."""
+    return urlparse_cached(request).scheme not in _LOCAL_SCHEMES
+
+
+def proxy_is_users(request: Request) -> bool:
+    """Whether the user has decided on the proxy of this request, ``None`` for none included."""
+    if PROXY not in request.meta:
+        return False
+    proxy = request.meta[PROXY]
+    if proxy is None:
+        return True
+    scheme, separator, rest = str(proxy).rpartition("://")
+    return request.meta.get(_CHOSEN) != f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
+def target_of(request: Request) -> str:
+    """Return what a request goes to: the URL's host, with the port where it is not the usual one.
+
+    Never the download slot, which redirects and users carry over from elsewhere.
+    """
+    parts = urlparse_cached(request)
+    host = parts.hostname or ""
+    try:
+        port = parts.port
+    except ValueError:
+        return host
+    if port is None or port == _DEFAULT_PORTS.get(parts.scheme):
+        return host
+    return f"{host}:{port}"
+
+
+def session_of(request: Request, key: str) -> str | None:
+    """Return a request's session, or ``None`` if it has none."""
+    session = request.meta.get(key)
+    return None if session is None else str(session)
+
+
+def filter_of(request: Request) -> Any:
+    """Return a request's proxy filter, or ``None`` if it has none."""
+    return request.meta.get(PROXY_FILTER)
+
+
+def tried(request: Request) -> tuple[str, ...]:
+    """Return the names of the proxies that have failed this URL already."""
+    url, names = request.meta.get(_TRIED, ("", ()))
+    return tuple(names) if url == request.url else ()
+
+
+def mark_tried(request: Request, proxy: Proxy) -> None:
+    """Remember, for the retries to come, that a proxy has failed this URL."""
+    request.meta[_TRIED] = (request.url, (*tried(request), proxy.name))
+
+
+def assign(request: Request, proxy: Proxy) -> None:
+    """Send a request through a proxy: HttpProxyMiddleware turns the credentials into a header.
+
+    Whatever credentials the request has brought along were for another proxy.
+    """
+    forget_credentials(request)
+    request.meta[PROXY] = proxy.url
+    request.meta[_CHOSEN] = proxy.endpoint
+    request.meta[PROXY_NAME] = proxy.name
+
+
+def forget_credentials(request: Request) -> None:
+    """Take a proxy's credentials off a request, before it is copied, kept, or written to disk."""
+    request.headers.pop(_AUTHORIZATION, None)
+    request.meta.pop(_AUTH_PROXY, None)
+
+
+def resend(request: Request) -> Request:
+    """Return a copy to be scheduled again as if this attempt had not been made."""
+    copy = request.replace(dont_filter=True)
+    forget_credentials(copy)
+    if not proxy_is_users(request):
+        for key in (PROXY, _CHOSEN, PROXY_NAME):
+            copy.meta.pop(key, None)
+    return copy

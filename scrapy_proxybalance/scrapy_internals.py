@@ -1,0 +1,45 @@
+"""The one place that touches what Scrapy does not promise; ``tests/test_scrapy_internals.py`` guards it.
+
+Each function says why no public means will do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scrapy import Request
+    from scrapy.core.downloader import Downloader
+    from scrapy.core.engine import ExecutionEngine
+    from scrapy.http import Response
+    from twisted.internet.defer import Deferred
+
+
+def wake(engine: ExecutionEngine) -> None:
+    """Make the engine ask its scheduler now.
+
+    Publicly it does so only when a request ends or is scheduled, and every 5 seconds.
+    """
+    slot = engine._slot  # noqa: SLF001
+    if slot is not None and slot.closing is None:
+        slot.nextcall.schedule()
+
+
+def is_closing(engine: ExecutionEngine) -> bool:
+    """Return whether the spider is being closed: ``spider_closed`` comes only after the drain."""
+    slot = engine._slot  # noqa: SLF001
+    return not engine.running or slot is None or slot.closing is not None
+
+
+def take_unsent(
+    downloader: Downloader, slot_key: str
+) -> Iterator[tuple[Request, Deferred[Response]]]:
+    """Take the requests out of a download slot's queue that have passed every middleware.
+
+    Each comes with the Deferred that its middlewares wait for.
+    """
+    slot = downloader.slots.get(slot_key)
+    while slot is not None and slot.queue:
+        yield slot.queue.popleft()

@@ -1,0 +1,172 @@
+"""One entry of a proxy list: a URL, or a mapping with a URL and attributes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from ..pool import ConfigurationError, Proxy, Rate
+
+_PLACEHOLDER = re.compile(r"\{[^{}]*\}|<[^<>]*>|\$\w+|%\(\w+\)s|%s")
+
+
+def redact(text: str) -> str:
+    """Return ``text``, a proxy as somebody wrote it, without anything that may be a credential."""
+    if "@" in text:
+        scheme, separator, rest = text.rpartition("://")
+        return f"{scheme}{separator}***@{rest.rpartition('@')[2]}"
+    if "://" not in text and text.count(":") > 1:
+        return ":".join(text.split(":")[:2]) + ":***"
+    return text
+
+
+def parse_entry(entry: object, where: str) -> Proxy:
+    """Turn one entry into a proxy.
+
+    :param entry: a URL such as ``http://user:password@host:port``, or a mapping with the key ``url``
+        and any of those listed in the settings reference.
+    :param where: the place to name in errors, such as ``PROXYBALANCE_PROXIES[3]``.
+    :raises ConfigurationError: for an entry that cannot work.
+    """
+    if isinstance(entry, str):
+        return _proxy(parse_url(entry, where), where)
+    if not isinstance(entry, Mapping):
+        raise ConfigurationError(
+            f"{where}: an entry of type {type(entry).__name__} is neither a URL nor a dict; "
+            "write 'http://host:port' or {'url': 'http://host:port', ...}"
+        )
+    unknown = [key for key in entry if key not in _READERS and key != "url"]
+    if unknown:
+        raise ConfigurationError(
+            f"{where}: unknown key {unknown[0]!r}; use {', '.join(['url', *_READERS])}"
+        )
+    if not isinstance(entry.get("url"), str):
+        raise ConfigurationError(f"{where}: the key 'url' is missing; write 'http://host:port'")
+    fields = parse_url(entry["url"], where)
+    for key, value in entry.items():
+        if key != "url" and value is not None:
+            fields[key] = _READERS[key](value, f"{where}: {key}")
+    return _proxy(fields, where)
+
+
+def parse_url(url: str, where: str) -> dict[str, Any]:
+    """Split a proxy's URL into the arguments of :class:`Proxy`.
+
+    :raises ConfigurationError: for a URL that cannot work.
+    """
+    url = url.strip()
+    shown = redact(url)
+    placeholder = _PLACEHOLDER.search(url)
+    if placeholder is not None:
+        raise ConfigurationError(
+            f"{where}: {shown!r} has a placeholder that was never filled in "
+            f"({redact(placeholder[0])}); put your provider's value in its place"
+        )
+    if re.search(r"\s", url):
+        raise ConfigurationError(
+            f"{where}: {shown!r} is not a URL; write 'http://user:password@host:port' with "
+            "special characters percent-encoded"
+        )
+    if "://" not in url:
+        if "@" not in url and url.count(":") > 1 and not url.startswith("["):
+            raise ConfigurationError(
+                f"{where}: {shown!r} may be host:port:user:password or the other way round; "
+                "write 'http://user:password@host:port'"
+            )
+        url = f"http://{url}"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ConfigurationError(
+            f"{where}: {shown!r}: the port is missing or is not a number in 1..65535; "
+            "write 'http://host:port', with special characters of the password percent-encoded"
+        ) from None
+    if not host:
+        raise ConfigurationError(f"{where}: {shown!r} names no host; write 'http://host:port'")
+    if port is None:
+        raise ConfigurationError(
+            f"{where}: {shown!r} names no port; there is no usual one for proxies, so write "
+            f"'{parts.scheme}://{host}:PORT'"
+        )
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ConfigurationError(
+            f"{where}: {shown!r} has something behind the port; write 'http://host:port'"
+        )
+    return {
+        "scheme": parts.scheme.lower(),
+        "host": host,
+        "port": port,
+        "username": unquote(parts.username) if parts.username is not None else None,
+        "password": unquote(parts.password) if parts.password is not None else None,
+    }
+
+
+def _proxy(fields: dict[str, Any], where: str) -> Proxy:
+    try:
+        return Proxy(**fields)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error}") from None
+
+
+def _text(value: object, where: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise ConfigurationError(f"{where}: it has to be a text that is not empty")
+    return value
+
+
+def _number(value: Any, where: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = 0.0
+    if not 0 < number < float("inf") or isinstance(value, bool):
+        raise ConfigurationError(f"{where} {value!r} is not a number above 0")
+    return number
+
+
+def _count(value: Any, where: str) -> int:
+    number = _number(value, where)
+    if number != int(number):
+        raise ConfigurationError(f"{where} {value!r} is not a whole number")
+    return int(number)
+
+
+def _rate(value: object, where: str) -> Rate:
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{where} {value!r} is not a rate; write it like '30/min'")
+    try:
+        return Rate.parse(value)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error}") from None
+
+
+def _tags(value: Any, where: str) -> frozenset[str]:
+    tags = value.split(",") if isinstance(value, str) else value
+    if not isinstance(tags, list | tuple | set | frozenset) or not all(
+        isinstance(tag, str) and tag for tag in tags
+    ):
+        raise ConfigurationError(f"{where} {value!r} is not a list of texts")
+    return frozenset(tags)
+
+
+_READERS: dict[str, Callable[[Any, str], object]] = {
+    "name": _text,
+    "username": _text,
+    "password": _text,
+    "weight": _number,
+    "max_in_flight": _count,
+    "rate": _rate,
+    "pool": _text,
+    "country": _text,
+    "region": _text,
+    "city": _text,
+    "provider": _text,
+    "tags": _tags,
+    "tier": _count,
+}
+
+#: The keys of an entry that is a mapping.
+ENTRY_KEYS = ("url", *_READERS)

@@ -1,0 +1,140 @@
+"""The pool without Scrapy: a few lines around the core, with a clock and something to wait on.
+
+::
+
+    pool = ProxyPool(["http://one.example:8080", "http://two.example:8080"])
+
+    with pool.lease(target="example.com") as lease:
+        fetch(url, proxy=lease.proxy.url)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from contextlib import asynccontextmanager, contextmanager
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from .pool import NoProxyAvailableError, Outcome, Pool, PoolPolicy, Proxy
+from .sources import parse_entry
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+
+    from .pool import Lease
+
+# While nothing says when a proxy comes free, look again after so many seconds: another thread or
+# process may have given one back.
+_LOOK_AGAIN = 1.0
+
+
+class ProxyPool:
+    """A pool that tells the time itself.
+
+    Not for use from several threads at once.
+
+    :param proxies: URLs, dicts as in ``PROXYBALANCE_PROXIES``, or :class:`Proxy` objects.
+    :param policy: what holds for all of them.
+    :param clock: seconds, never going back.
+    :param rng: the source of randomness.
+    :raises ConfigurationError: for an entry that cannot work.
+    """
+
+    def __init__(
+        self,
+        proxies: Iterable[Any],
+        policy: PoolPolicy | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        rng: Random | None = None,
+    ) -> None:
+        entries = [
+            entry if isinstance(entry, Proxy) else parse_entry(entry, f"proxies[{index}]")
+            for index, entry in enumerate(proxies)
+        ]
+        self._clock = clock
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        #: The core, for everything that is not said here: events, snapshots, adding and removing.
+        self.core = Pool(entries, policy or PoolPolicy(), rng=rng or Random(), now=clock())
+
+    def acquire(self, **request: Any) -> Lease:
+        """Lease a proxy now; takes the keyword arguments of :meth:`Pool.acquire`, raises as it does."""
+        return self.core.acquire(self._clock(), **request)
+
+    async def acquire_when_free(self, *, timeout: float | None = None, **request: Any) -> Lease:
+        """Lease a proxy, waiting for one if need be; those who wait are served in turn.
+
+        :param timeout: seconds to wait at most; ``None`` for as long as it takes.
+        :raises NoProxyAvailableError: if the time is up.
+        """
+        deadline = None if timeout is None else self._clock() + timeout
+        while True:
+            try:
+                return self.acquire(**request)
+            except NoProxyAvailableError as held:
+                now = self._clock()
+                if deadline is not None and now >= deadline:
+                    raise
+                moments = [now + _LOOK_AGAIN, held.retry_at, deadline]
+                until = min(moment for moment in moments if moment is not None)
+            await self._wait(until - now)
+
+    def release(
+        self,
+        lease: Lease,
+        outcome: Outcome = Outcome.SUCCESS,
+        *,
+        latency: float | None = None,
+        failure: str | None = None,
+    ) -> bool:
+        """End a lease; see :meth:`Pool.release`."""
+        ended = self.core.release(lease, outcome, self._clock(), latency=latency, failure=failure)
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                break
+        return ended
+
+    @contextmanager
+    def lease(self, **request: Any) -> Iterator[Lease]:
+        """Lease a proxy for the length of a ``with`` block.
+
+        The block's end is a success, an exception an ambiguous failure; to say it better, call
+        :meth:`release` inside.
+        """
+        yield from self._held(self.acquire(**request))
+
+    @asynccontextmanager
+    async def lease_when_free(
+        self, *, timeout: float | None = None, **request: Any
+    ) -> AsyncIterator[Lease]:
+        """The same for ``async with``, waiting for a proxy if need be."""
+        lease = await self.acquire_when_free(timeout=timeout, **request)
+        with contextmanager(self._held)(lease):
+            yield lease
+
+    def _held(self, lease: Lease) -> Iterator[Lease]:
+        started = self._clock()
+        try:
+            yield lease
+        except Exception as error:
+            self.release(lease, Outcome.AMBIGUOUS, failure=type(error).__name__)
+            raise
+        except BaseException:
+            self.release(lease, Outcome.IGNORED)
+            raise
+        self.release(lease, latency=self._clock() - started)
+
+    async def _wait(self, seconds: float) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            await asyncio.wait_for(waiter, max(0.0, seconds))
+        except (TimeoutError, asyncio.TimeoutError):
+            return
+        finally:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
