@@ -79,17 +79,21 @@ class _ReadySlots(DownloaderInterface):
         return gate.may_send(target, now) and not balancer.book.on_the_way_to(target)
 
     def _has_room(self, slot_key: str) -> bool:
-        """Whether a slot has fewer requests under way than its concurrency.
+        """Whether a request that is let into a download slot now will be sent soon.
 
-        Scrapy's own limit lets more through: a request counts only once its task has started.
+        That is so while fewer are under way than its concurrency (Scrapy's own limit lets more
+        through: a request counts only once its task has started), and, where it has a delay, while
+        no more than the next one waits there already.
         """
+        under_way = self._balancer.book.in_slot(slot_key)
         slot = self.downloader.slots.get(slot_key)
-        if slot is not None:
-            concurrency = slot.concurrency
-        else:
+        if slot is None:
             own = self._slot_settings.get(slot_key, {})
-            concurrency = own.get("concurrency", self._default_concurrency)
-        return self._balancer.book.in_slot(slot_key) < concurrency
+            return under_way < own.get("concurrency", self._default_concurrency)  # type: ignore[no-any-return]
+        if slot.delay and under_way > len(slot.transferring) + 1:
+            self._balancer.wake_engine_at(self._balancer.clock() + slot.delay)
+            return False
+        return under_way < slot.concurrency
 
 
 class ProxyBalanceQueue(DownloaderAwarePriorityQueue):

@@ -50,6 +50,7 @@ class ProxyBalanceMiddleware:
             raise NotConfigured
         self.settings = Settings.read(crawler.settings)
         startup.refuse_unworkable(crawler.settings, self.settings)
+        self._retries_403 = "403" in map(str, crawler.settings.getlist("RETRY_HTTP_CODES"))
         self.balancer = Balancer(crawler, self.settings)
         install(self.balancer)
         startup.announce_when_opened(self.balancer)
@@ -169,8 +170,9 @@ class ProxyBalanceMiddleware:
         targets, target, now = self.balancer.pool.targets, flight.target, self.balancer.clock()
         forbidden = response.status == 403
         if forbidden:
-            # Whatever the retry middleware is set to: no refusal is tried again through another IP.
-            request.meta["dont_retry"] = True
+            if self._retries_403:
+                # No refusal is tried again through another IP, whatever RETRY_HTTP_CODES says.
+                request.meta["dont_retry"] = True
             if not targets.forbidden(target, sent_at=flight.sent_at):
                 return response
         policy = self.settings.on_forbidden if forbidden else self.settings.on_rate_limited

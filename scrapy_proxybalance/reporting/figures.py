@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # Percentiles are those of a proxy's last so many responses, exactly.
 _LATENCIES = 500
+# Of a crawl with more targets than this, only those that refused are counted from there on.
+_TARGETS = 1000
 
 
 @attrs.define
@@ -78,7 +80,9 @@ class Figures:
         """Count an event."""
         if isinstance(event, LeaseGranted):
             self.proxies[event.lease.proxy.name].requests += 1
-            self.targets[event.lease.target].requests += 1
+            target = event.lease.target
+            if target in self.targets or len(self.targets) < _TARGETS:
+                self.targets[target].requests += 1
         elif isinstance(event, LeaseEnded):
             proxy = self.proxies[event.lease.proxy.name]
             proxy.outcomes[event.outcome] += 1

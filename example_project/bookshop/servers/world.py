@@ -103,8 +103,8 @@ def main() -> None:
     """Run the world as the command line says."""
     parser = argparse.ArgumentParser(prog="bookshop.servers.world", description=__doc__)
     parser.add_argument("--directory", type=Path, required=True, help="where to write proxies.txt")
-    parser.add_argument("--rate", type=float, default=500.0, help="requests/s the shop allows")
-    parser.add_argument("--burst", type=int, default=500, help="requests it allows at once")
+    parser.add_argument("--rate", type=float, default=120.0, help="requests/s the shop allows")
+    parser.add_argument("--burst", type=int, default=200, help="requests it allows at once")
     arguments = parser.parse_args()
     asyncio.run(run(arguments.directory, Shop(rate=arguments.rate, burst=arguments.burst)))
 
