@@ -52,8 +52,11 @@ class ProxyBalanceMiddleware:
         startup.refuse_unworkable(crawler.settings, self.settings)
         self._retries_403 = "403" in map(str, crawler.settings.getlist("RETRY_HTTP_CODES"))
         self.balancer = Balancer(crawler, self.settings)
-        install(self.balancer)
-        startup.announce_when_opened(self.balancer)
+        # Scrapy's signals hold their receivers weakly.
+        self._observers: list[object] = [
+            startup.Announcement(self.balancer),
+            *install(self.balancer),
+        ]
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:

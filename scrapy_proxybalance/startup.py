@@ -64,10 +64,16 @@ def _is_default_handler(path: object) -> bool:
     return isinstance(handler, type) and issubclass(handler, HTTP11DownloadHandler)
 
 
-def announce_when_opened(balancer: Balancer) -> None:
-    """Say, once the spider is open, how much the pool carries and what holds it back."""
+class Announcement:
+    """Says, once the spider is open, how much the pool carries and what holds it back."""
 
-    def announce(spider: Spider) -> None:
+    def __init__(self, balancer: Balancer) -> None:
+        self._balancer = balancer
+        balancer.crawler.signals.connect(self.announce, signal=signals.spider_opened)
+
+    def announce(self, spider: Spider) -> None:
+        """Log it."""
+        balancer = self._balancer
         settings = balancer.crawler.settings
         capacity = balancer.pool.capacity
         logger.info(
@@ -85,8 +91,6 @@ def announce_when_opened(balancer: Balancer) -> None:
                 "instead, so that a paused target slows nobody else down.",
                 extra={"spider": spider},
             )
-
-    balancer.crawler.signals.connect(announce, signal=signals.spider_opened, weak=False)
 
 
 def _real_limit(settings: BaseSettings, capacity: int) -> str:

@@ -21,33 +21,38 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def write_when_closed(balancer: Balancer, figures: Figures, template: str) -> None:
-    """Write the file when the spider is closed.
+class StatsFile:
+    """Writes the file when the spider is closed.
 
     :param template: its path, with the placeholders of feeds: ``%(name)s``, ``%(time)s`` and the
         spider's other attributes.
     """
 
-    def write(spider: Spider, reason: str) -> None:
+    def __init__(self, balancer: Balancer, figures: Figures, template: str) -> None:
+        self._balancer = balancer
+        self._figures = figures
+        self._template = template
+        balancer.crawler.signals.connect(self.write, signal=signals.spider_closed)
+
+    def write(self, spider: Spider, reason: str) -> None:
+        """Write it, or log why that cannot be done."""
         try:
-            path = Path(template % _placeholders(spider))
+            path = Path(self._template % _placeholders(spider))
         except (KeyError, TypeError, ValueError) as error:
             logger.error(
                 "PROXYBALANCE_STATS_FILE = %r: a placeholder cannot be filled in (%s); "
                 "nothing was written",
-                template,
+                self._template,
                 error,
             )
             return
-        document = stats_document(balancer, figures, reason)
+        document = stats_document(self._balancer, self._figures, reason)
         try:
             _write_whole(path, json.dumps(document, indent=2, default=str))
         except OSError as error:
             logger.error("PROXYBALANCE_STATS_FILE: %s cannot be written (%s)", path, error.strerror)
         else:
             logger.info("Wrote the stats to %s", path)
-
-    balancer.crawler.signals.connect(write, signal=signals.spider_closed, weak=False)
 
 
 def stats_document(balancer: Balancer, figures: Figures, reason: str) -> dict[str, Any]:

@@ -24,14 +24,19 @@ logger = logging.getLogger(__name__)
 _ROWS = 30
 
 
-def log_when_closed(balancer: Balancer, figures: Figures) -> None:
-    """Log the summary when the spider is closed."""
+class SummaryLog:
+    """Logs the summary when the spider is closed."""
 
-    def log(spider: Spider) -> None:
-        lines = "\n".join(summary_lines(balancer.pool, figures, balancer.clock()))
+    def __init__(self, balancer: Balancer, figures: Figures) -> None:
+        self._balancer = balancer
+        self._figures = figures
+        balancer.crawler.signals.connect(self.log, signal=signals.spider_closed)
+
+    def log(self, spider: Spider) -> None:
+        """Log it."""
+        pool, now = self._balancer.pool, self._balancer.clock()
+        lines = "\n".join(summary_lines(pool, self._figures, now))
         logger.info("Proxy summary:\n%s", lines, extra={"spider": spider})
-
-    balancer.crawler.signals.connect(log, signal=signals.spider_closed, weak=False)
 
 
 def summary_lines(pool: Pool, figures: Figures, now: float) -> Iterator[str]:
