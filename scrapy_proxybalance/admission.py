@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
 
     from scrapy import Request
+    from scrapy.core.downloader import Slot
     from scrapy.crawler import Crawler
 
     from .balancer import Balancer
@@ -38,12 +39,10 @@ def _queue_key(slot: str, target: str) -> str:
     return slot if slot == target else f"{slot}{_SEPARATOR}{target}"
 
 
-def _slot_of(key: str) -> str:
-    return key.rpartition(_SEPARATOR)[0] or key
-
-
-def _target_of(key: str) -> str:
-    return key.rpartition(_SEPARATOR)[2]
+def _slot_and_target(key: str) -> tuple[str, str]:
+    """Take a queue's key apart."""
+    slot, _, target = key.rpartition(_SEPARATOR)
+    return slot or target, target
 
 
 class _ReadySlots(DownloaderInterface):
@@ -57,13 +56,12 @@ class _ReadySlots(DownloaderInterface):
 
     def stats(self, possible_slots: Iterable[str]) -> list[tuple[int, str]]:
         """Return the queues that may be served, each with the active requests of its slot."""
-        now = self._balancer.clock()
-        slots = self.downloader.slots
+        slots, held = self.downloader.slots, self._held_targets()
         ready = []
         for key in possible_slots:
-            slot_key = _slot_of(key)
-            if self._may_send(_target_of(key), now) and self._has_room(slot_key):
-                slot = slots.get(slot_key)
+            slot_key, target = _slot_and_target(key)
+            slot = slots.get(slot_key)
+            if target not in held and self._has_room(slot_key, slot):
                 ready.append((len(slot.active) if slot is not None else 0, key))
         return ready
 
@@ -72,13 +70,18 @@ class _ReadySlots(DownloaderInterface):
         slot: str = self.downloader.get_slot_key(request)
         return _queue_key(slot, request_meta.target_of(request))
 
-    def _may_send(self, target: str, now: float) -> bool:
-        gate, balancer = self._balancer.pool.targets, self._balancer
-        if gate.state(target) is TargetState.OPEN or target in balancer.dropped_targets:
-            return True
-        return gate.may_send(target, now) and not balancer.book.on_the_way_to(target)
+    def _held_targets(self) -> set[str]:
+        """Return the targets that get nothing now; one that may be probed gets one at a time."""
+        balancer, now = self._balancer, self._balancer.clock()
+        gate, book = balancer.pool.targets, balancer.book
+        return {
+            target
+            for target, _, _ in gate
+            if target not in balancer.dropped_targets
+            and (not gate.may_send(target, now) or book.on_the_way_to(target))
+        }
 
-    def _has_room(self, slot_key: str) -> bool:
+    def _has_room(self, slot_key: str, slot: Slot | None) -> bool:
         """Whether a request that is let into a download slot now will be sent soon.
 
         That is so while fewer are under way than its concurrency (Scrapy's own limit lets more
@@ -86,7 +89,6 @@ class _ReadySlots(DownloaderInterface):
         no more than the next one waits there already.
         """
         under_way = self._balancer.book.in_slot(slot_key)
-        slot = self.downloader.slots.get(slot_key)
         if slot is None:
             own = self._slot_settings.get(slot_key, {})
             return under_way < own.get("concurrency", self._default_concurrency)  # type: ignore[no-any-return]
@@ -120,11 +122,9 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
             return super().pop()
         request = self._pop_admissible(balancer)
         if request is not None:
-            interface = self._downloader_interface
-            slot = _slot_of(interface.get_slot_key(request))
             balancer.book.admit(
                 request,
-                slot,
+                self._downloader_interface.downloader.get_slot_key(request),
                 request_meta.target_of(request),
                 waits_for_lease=request_meta.is_remote(request),
             )
@@ -155,7 +155,9 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
         return waiting
 
     def _count(self, target: str) -> int:
-        queued = sum(len(q) for key, q in self.pqueues.items() if _target_of(key) == target)
+        queued = sum(
+            len(q) for key, q in self.pqueues.items() if _slot_and_target(key)[1] == target
+        )
         aside = sum(
             request_meta.target_of(request) == target
             for group in self._aside.values()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pool_helpers import carry, make_pool, proxy
 
 from scrapy_proxybalance.pool import ConfigurationError, NoProxyMatchesError, Outcome, ProxyFilter
+
+from .helpers import carry, make_pool, proxy
 
 BERLIN = proxy("berlin", country="de", city="berlin", tags=["fast", "eu"], tier=1)
 

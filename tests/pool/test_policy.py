@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pool_helpers import make_pool
 
 from scrapy_proxybalance.pool import ConfigurationError, HealthPolicy, PoolPolicy, TargetPolicy
+
+from .helpers import make_pool
 
 
 @pytest.mark.parametrize(

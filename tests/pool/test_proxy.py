@@ -8,10 +8,11 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pool_helpers import Events, cooling, make_pool, proxy
 
 from scrapy_proxybalance.pool import ConfigurationError, Outcome, Proxy, ProxyBalanceError
 from scrapy_proxybalance.pool.events import CooldownStarted, ProbeStarted, ProxyOut, ProxyRemoved
+
+from .helpers import Events, cooling, make_pool, proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +46,7 @@ def test_a_new_password_is_a_new_identity_under_the_same_name() -> None:
 
 def test_the_derived_name_is_the_same_in_every_run() -> None:
     named = Proxy(host="gate.test", port=7000, username="customer-1", password="secret")
-    assert named.name == "gate.test:7000#fa35ea61"
+    assert named.name == "gate.test:7000#34c8c8c5"
 
 
 def test_without_a_username_the_derived_name_is_the_gateway() -> None:
