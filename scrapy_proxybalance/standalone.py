@@ -94,7 +94,7 @@ class ProxyPool:
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
-                waiter.set_result(None)
+                _wake(waiter)
                 break
         return ended
 
@@ -129,12 +129,20 @@ class ProxyPool:
         self.release(lease, latency=self._clock() - started)
 
     async def _wait(self, seconds: float) -> None:
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # Not asyncio.wait_for: before Python 3.12 it may swallow a cancellation that comes together
+        # with the result.
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
         self._waiters.append(waiter)
+        call = loop.call_later(max(0.0, seconds), _wake, waiter)
         try:
-            await asyncio.wait_for(waiter, max(0.0, seconds))
-        except (TimeoutError, asyncio.TimeoutError):
-            return
+            await waiter
         finally:
+            call.cancel()
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
