@@ -1,1 +1,1 @@
-"""The tests: ``pool`` in virtual time, ``crawl`` through real proxies, ``servers`` through others' proxies."""
+"""The tests: ``pool`` in virtual time, ``crawl`` through real proxies, ``servers`` through squid and co."""

@@ -1,0 +1,1 @@
+"""What the reporters count, write and log."""
