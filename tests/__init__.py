@@ -1,1 +1,1 @@
-"""The tests: ``pool`` in virtual time, ``crawl`` through real proxies, ``servers`` through squid and co."""
+"""The tests: ``pool`` in virtual time, ``crawl`` through real proxies, ``servers`` through squid."""
