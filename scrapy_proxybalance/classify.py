@@ -44,6 +44,9 @@ class Verdict:
     retry_after: float | None = None
 
 
+#: The failure of a response 403: a refusal only after several in a row.
+FORBIDDEN = "403"
+
 _SUCCESS = Verdict(outcome=Outcome.SUCCESS)
 _IGNORED = Verdict(outcome=Outcome.IGNORED)
 
@@ -140,7 +143,7 @@ def _of_response(request: Request, response: Response) -> Verdict:
             retry_after=retry_after(response, time.time()),
         )
     if status == 403 and urlparse_cached(request).path != "/robots.txt":
-        return Verdict(outcome=Outcome.TARGET_SIGNAL, failure="403")
+        return Verdict(outcome=Outcome.TARGET_SIGNAL, failure=FORBIDDEN)
     if status in (502, 504):
         return Verdict(outcome=Outcome.AMBIGUOUS, failure=str(status))
     return _SUCCESS

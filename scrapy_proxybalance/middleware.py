@@ -15,7 +15,7 @@ from scrapy.utils.httpobj import urlparse_cached
 
 from . import request_meta, startup
 from .balancer import REASON_FORBIDDEN, REASON_RATE_LIMITED, Balancer, StoppedError
-from .classify import classify
+from .classify import FORBIDDEN, classify
 from .pool import NoProxyAvailableError, Outcome
 from .pool.outcome import PROXY_AUTH
 from .reporting import install
@@ -76,7 +76,9 @@ class ProxyBalanceMiddleware:
         if target in balancer.dropped_targets:
             raise _dropped(target)
         users_own = request_meta.proxy_is_users(request)
-        if not users_own and urlparse_cached(request).scheme == "ftp":
+        if users_own:
+            request.meta.pop(request_meta.PROXY_NAME, None)
+        if urlparse_cached(request).scheme == "ftp" and not request_meta.is_direct(request):
             raise IgnoreRequest(
                 "Scrapy sends FTP requests without any proxy; set meta['proxy'] = None on this "
                 "one if that is what you want"
@@ -127,12 +129,15 @@ class ProxyBalanceMiddleware:
             latency=request.meta.get("download_latency"),
             failure=verdict.failure,
         )
-        self._end_session(request)
         if verdict.outcome is Outcome.TARGET_SIGNAL:
-            return self._refused(request, response, flight, verdict)
-        if verdict.outcome in (Outcome.PROXY_FAULT, Outcome.AMBIGUOUS):
-            return self._failed(request, flight, verdict) or response
-        return response
+            resend = self._refused(request, flight, verdict, _said(response, verdict))
+        elif verdict.outcome in (Outcome.PROXY_FAULT, Outcome.AMBIGUOUS):
+            resend = self._failed(request, flight, verdict)
+        else:
+            resend = None
+        if resend is None:
+            self._end_session(request)
+        return resend or response
 
     def process_exception(self, request: Request, exception: Exception) -> Request | None:
         """End the lease; a request that was stopped unsent goes back to the scheduler."""
@@ -145,6 +150,8 @@ class ProxyBalanceMiddleware:
             return request_meta.resend(request)
         verdict = self._judge(request, exception)
         self.balancer.end(flight, verdict.outcome, failure=verdict.failure)
+        if verdict.outcome is Outcome.TARGET_SIGNAL:
+            return self._refused(request, flight, verdict, verdict.failure or "refused")
         if verdict.outcome is Outcome.IGNORED:
             return None
         return self._failed(request, flight, verdict)
@@ -167,19 +174,18 @@ class ProxyBalanceMiddleware:
         return request_meta.resend(request) if verdict.failure == PROXY_AUTH else None
 
     def _refused(
-        self, request: Request, response: Response, flight: Flight, verdict: Verdict
-    ) -> Request | Response:
-        """Do as the policy says when a target refuses."""
+        self, request: Request, flight: Flight, verdict: Verdict, said: str
+    ) -> Request | None:
+        """Do as the policy says when a target refuses; return the request if it is to wait."""
         targets, target, now = self.balancer.pool.targets, flight.target, self.balancer.clock()
-        forbidden = response.status == 403
+        forbidden = verdict.failure == FORBIDDEN
         if forbidden:
             if self._retries_403:
                 # No refusal is tried again through another IP, whatever RETRY_HTTP_CODES says.
                 request.meta["dont_retry"] = True
             if not targets.forbidden(target, sent_at=flight.sent_at):
-                return response
+                return None
         policy = self.settings.on_forbidden if forbidden else self.settings.on_rate_limited
-        said = _said(response)
         if policy == "pause":
             new = targets.refused(
                 target, sent_at=flight.sent_at, now=now, reason=said, wait=verdict.retry_after
@@ -194,7 +200,7 @@ class ProxyBalanceMiddleware:
                 reason = REASON_FORBIDDEN if forbidden else REASON_RATE_LIMITED
                 self.balancer.close_spider(reason.format(target=target))
         if forbidden:
-            return response
+            return None
         if policy == "drop":
             raise _dropped(target)
         return request_meta.resend(request)
@@ -222,8 +228,11 @@ def _dropped(target: str) -> IgnoreRequest:
     return IgnoreRequest(f"{target} refuses and is dropped from this crawl")
 
 
-def _said(response: Response) -> str:
+def _said(response: Response, verdict: Verdict) -> str:
+    said = f"response {response.status}"
+    if verdict.failure != str(response.status):
+        said += f" ({verdict.failure})"
     retry_after = response.headers.get("Retry-After")
-    if retry_after is None:
-        return f"response {response.status}"
-    return f"response {response.status} with Retry-After: {retry_after.decode('latin-1')[:80]}"
+    if retry_after is not None:
+        said += f" with Retry-After: {retry_after.decode('latin-1')[:80]}"
+    return said

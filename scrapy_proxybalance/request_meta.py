@@ -39,6 +39,11 @@ def is_remote(request: Request) -> bool:
     return urlparse_cached(request).scheme not in _LOCAL_SCHEMES
 
 
+def is_direct(request: Request) -> bool:
+    """Whether the user wants no proxy for this request."""
+    return PROXY in request.meta and request.meta[PROXY] is None
+
+
 def proxy_is_users(request: Request) -> bool:
     """Whether the user has decided on the proxy of this request, ``None`` for none included."""
     if PROXY not in request.meta:

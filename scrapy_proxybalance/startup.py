@@ -43,7 +43,7 @@ def refuse_unworkable(scrapy_settings: BaseSettings, settings: Settings) -> None
                 raise ConfigurationError(
                     f"proxy {proxy.name} speaks {proxy.scheme}, which Scrapy's default download "
                     f"handler does not; set DOWNLOAD_HANDLERS[{scheme!r}] to a handler that does, "
-                    "such as scrapy.core.downloader.handlers._httpx.HttpxDownloadHandler"
+                    "such as the HttpxDownloadHandler of newer Scrapy versions"
                 )
     https = handlers.get("https")
     if https is not None and _is_default_handler(https):
@@ -101,6 +101,9 @@ def _real_limit(settings: BaseSettings, capacity: int) -> str:
         limits.append(f"CONCURRENT_REQUESTS = {total}")
     if 0 < per_domain < capacity:
         limits.append(f"CONCURRENT_REQUESTS_PER_DOMAIN = {per_domain} (for one target)")
+    delay = settings.getfloat("DOWNLOAD_DELAY")
+    if delay > 0:
+        limits.append(f"DOWNLOAD_DELAY = {delay:g} s (for one target)")
     if not limits:
         return "no Scrapy setting is below that"
     return f"the real limit is {' and '.join(limits)}"

@@ -114,7 +114,7 @@ class SessionReassigned(Event):
 
 @attrs.frozen(kw_only=True)
 class SessionEnded(Event):
-    """A session's mapping is gone; ``reason`` is ``ended``, ``expired``, ``evicted`` or ``lost``."""
+    """A session's mapping is gone; ``reason`` is ``ended``, ``expired`` or ``evicted``."""
 
     session: str
     reason: str

@@ -67,8 +67,7 @@ class Teacher:
             self._carried(lease, None, now)
             return False
         if failure == PROXY_AUTH:
-            self._refused_credentials(lease, now)
-            return True
+            return self._refused_credentials(lease, now)
         if outcome is Outcome.AMBIGUOUS:
             blameless = self._targets.fails_through_others(lease.target, lease.proxy.name)
             self._targets.failed(lease.target, lease.proxy.name)
@@ -102,12 +101,13 @@ class Teacher:
         if lease.member.health.succeeded(latency, lease.generation, self._policy):
             self._events.emit(ProxyRecovered(now=now, proxy=lease.member.proxy))
 
-    def _refused_credentials(self, lease: Lease, now: float) -> None:
+    def _refused_credentials(self, lease: Lease, now: float) -> bool:
         member = lease.member
         if member.proxy.identity != lease.proxy.identity:
-            return  # the credentials have been changed since
+            return False  # the credentials have been changed since
         if member.health.state is not HealthState.OUT:
             member.health.put_out()
             self._events.emit(
                 ProxyOut(now=now, proxy=member.proxy, reason="its credentials were refused")
             )
+        return True

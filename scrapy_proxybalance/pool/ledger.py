@@ -24,7 +24,7 @@ class Ledger(Protocol):
     """
 
     def register(self, proxy: str, max_in_flight: int, rate: Rate | None) -> None:
-        """Make a proxy known, or change its limits; what it holds is kept."""
+        """Make a proxy known, or change its limits; what it holds is kept, its rest is over."""
 
     def forget(self, proxy: str) -> None:
         """Drop all that is known of a proxy."""
@@ -70,9 +70,10 @@ class LocalLedger:
         self._holdings: dict[str, _Holding] = {}
 
     def register(self, proxy: str, max_in_flight: int, rate: Rate | None) -> None:
-        """Make a proxy known, or change its limits; what it holds is kept."""
+        """Make a proxy known, or change its limits; what it holds is kept, its rest is over."""
         holding = self._holdings.setdefault(proxy, _Holding())
         holding.max_in_flight = max_in_flight
+        holding.rest_until = float("-inf")
         holding.limiter = RateLimiter(rate, holding.limiter) if rate is not None else None
 
     def forget(self, proxy: str) -> None:

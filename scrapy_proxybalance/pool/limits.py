@@ -10,7 +10,7 @@ from .errors import ConfigurationError
 
 _UNITS = {"s": 1.0, "sec": 1.0, "second": 1.0, "m": 60.0, "min": 60.0, "minute": 60.0}
 _UNITS |= {"h": 3600.0, "hour": 3600.0, "d": 86400.0, "day": 86400.0}
-_RATE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*/\s*([a-z]+)(?:\s+burst=(\d+))?\s*")
+_RATE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*/\s*([a-z]+)(?:[\s,]+burst=(\d+))?\s*")
 
 
 @attrs.frozen
@@ -34,7 +34,7 @@ class Rate:
 
     @classmethod
     def parse(cls, text: str) -> Rate:
-        """Read ``"30/min"``, ``"5/s"`` or ``"100/h burst=10"``.
+        """Read ``"30/min"``, ``"5/s"``, ``"100/h burst=10"`` or ``"100/h,burst=10"``.
 
         :raises ConfigurationError: for anything else.
         """

@@ -122,22 +122,24 @@ class Members:
     def replace(self, proxy: Proxy) -> Member:
         """Put a proxy in the place of the one of its name; what was learned stays.
 
-        A member that was out begins anew.
+        One that was out, or has a new endpoint or new credentials, begins anew.
 
         :raises KeyError: if there is none of its name.
         :raises ConfigurationError: if its endpoint with its credentials is there under another name.
         """
         member = self._by_name[proxy.name]
-        if proxy.identity != member.proxy.identity:
+        renewed = proxy.identity != member.proxy.identity
+        if renewed:
             self._refuse_double(proxy)
         self._discharge(member.proxy)
         self._enrol(proxy)
         member.proxy = proxy
         member.draining = False
-        if member.health.state is HealthState.OUT:
+        if renewed or member.health.state is HealthState.OUT:
             generation = member.health.generation
             member.health = Health()
-            member.health.generation = generation
+            member.health.generation = generation + 1
+            member.probe_out = False
         return member
 
     def remove(self, member: Member) -> None:

@@ -42,10 +42,9 @@ if TYPE_CHECKING:
     from .proxy import Proxy
     from .score import Score
 
-# A new session goes to a proxy with no more sessions than this times its even share, if one of a few
-# draws finds one (the bound of consistent hashing with bounded loads, Mirrokni et al., 2016).
+# A new session goes to a proxy with no more sessions than this times its even share (the bound of
+# consistent hashing with bounded loads, Mirrokni et al., 2016).
 _SESSION_SPREAD = 1.25
-_SESSION_DRAWS = 4
 
 
 class Pool:
@@ -130,6 +129,7 @@ class Pool:
     def _remove_if_drained(self, member: Member, now: float) -> None:
         if member.draining and not self._ledger.in_flight(member.proxy.name):
             self._members.remove(member)
+            self._strategy.forget(member.index)
             self._ledger.forget(member.proxy.name)
             self.events.emit(ProxyRemoved(now=now, proxy=member.proxy))
 
@@ -152,14 +152,9 @@ class Pool:
         :param avoid: names of proxies to use only if no other can be had.
         :raises NoProxyAvailableError: if none can be had now.
         :raises NoProxyMatchesError: if no proxy of the pool, in whatever state, will do.
-        :raises SessionLostError: if the session's proxy is gone and the policy is to fail.
+        :raises SessionLostError: while the session's proxy is gone and the policy is to fail.
         """
-        try:
-            chosen = self._choose(now, session, matching, avoid)
-        except SessionLostError:
-            if session is not None:
-                self.sessions.end(session, now, "lost")
-            raise
+        chosen = self._choose(now, session, matching, avoid)
         if isinstance(chosen, Hold):
             raise NoProxyAvailableError(chosen.reason, chosen.retry_at)
         name = self._ledger.claim((chosen.proxy.name,), target, session, now)
@@ -232,7 +227,7 @@ class Pool:
         member = lease.member
         self._ledger.release(member.proxy.name)
         self._in_flight -= 1
-        if lease.probe:
+        if lease.probe and lease.generation == member.health.generation:
             member.probe_out = False
         if lease.session is not None:
             self.sessions.released(lease.session)
@@ -301,6 +296,7 @@ class Pool:
 
     def snapshot(self, now: float) -> list[ProxySnapshot]:
         """Return every proxy as it is at this moment, in the order in which they joined."""
+        self._advance(now)
         return [
             ProxySnapshot(
                 proxy=member.proxy,
@@ -347,7 +343,7 @@ class Pool:
         if index is None:
             return self._nothing_free(waits_for)
         if session is not None:
-            index = self._spread(index, among)
+            index = self._spread(index, among, avoid)
         return self._members.at(index)
 
     def _session_member(self, session: str, now: float) -> Member | Hold | None:
@@ -372,7 +368,7 @@ class Pool:
             return Hold(
                 reason=f"session {session!r} waits for its proxy {name} to come back",
                 waits_for=(name, session),
-                retry_at=member.health.cooldown_until,
+                retry_at=max(member.health.cooldown_until, self._ledger.ready_at(name)),
             )
         raise SessionLostError(f"session {session!r} lost its proxy {name}")
 
@@ -391,17 +387,19 @@ class Pool:
         other = self._strategy.pick(self._rng, others)
         return index if other is None else other
 
-    def _spread(self, index: int, among: list[int] | None) -> int:
+    def _spread(self, index: int, among: list[int] | None, avoid: Collection[str]) -> int:
         """Return a proxy for a new session: ``index``, unless it has more than its share of them."""
         fair = _SESSION_SPREAD * (len(self.sessions) + 1) / len(self._members) + 1
-        best, fewest = index, self._sessions_on(index)
-        for _ in range(_SESSION_DRAWS):
-            if fewest < fair:
-                break
-            other = self._strategy.pick(self._rng, among)
-            if other is not None and self._sessions_on(other) < fewest:
-                best, fewest = other, self._sessions_on(other)
-        return best
+        if self._sessions_on(index) < fair:
+            return index
+        members = self._members if among is None else map(self._members.at, among)
+        others = [
+            member.index
+            for member in members
+            if member.proxy.name not in avoid and self.sessions.on_proxy(member.proxy.name) < fair
+        ]
+        other = self._strategy.pick(self._rng, others)
+        return index if other is None else other
 
     def _sessions_on(self, index: int) -> int:
         member = self._members.at(index)
@@ -439,14 +437,13 @@ class Pool:
             if health.state is HealthState.COOLING:
                 self._ledger.rest(name, health.cooldown_until)
                 self._wake(member, health.cooldown_until)
-            elif health.state is not HealthState.PROBING:
-                free = self._ledger.available(name, now)
-            elif not member.probe_out:
-                free = min(1, self._ledger.available(name, now))
-            if not free:
-                ready_at = self._ledger.ready_at(name)
-                if ready_at > now:
-                    self._wake(member, ready_at)
+            else:
+                if health.state is not HealthState.PROBING or not member.probe_out:
+                    free = self._ledger.available(name, now)
+                if health.state is HealthState.PROBING:
+                    free = min(1, free)
+                if not free and self._ledger.ready_at(name) > now:
+                    self._wake(member, self._ledger.ready_at(name))
         self._free += free - member.free
         member.free = free
         if member.serving is not member.in_good_standing:

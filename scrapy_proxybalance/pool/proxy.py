@@ -106,9 +106,8 @@ class Proxy:
         """The URL with credentials: a secret, to be handed to the download handler and nowhere else."""
         if self.username is None:
             return self.endpoint
-        userinfo = quote(self.username, safe="")
-        if self.password is not None:
-            userinfo += ":" + quote(self.password, safe="")
+        # Always with the colon: HttpProxyMiddleware cannot read a username without one.
+        userinfo = f"{quote(self.username, safe='')}:{quote(self.password or '', safe='')}"
         return f"{self.scheme}://{userinfo}@{self.gateway}"
 
     @property

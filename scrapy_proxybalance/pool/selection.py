@@ -34,6 +34,10 @@ class Strategy(ABC):
         :param among: choose among these indices only.
         """
 
+    def forget(self, index: int) -> None:
+        """Take note that a proxy is gone and that its index may be given to another one."""
+        self.set(index, score=0.0, weight=1.0, in_flight=0)
+
     def learned(self) -> None:
         """Take note that the outcome of one more request has been learned by the pool."""
         return
@@ -67,6 +71,38 @@ class RoundRobin(Strategy):
         return self._last
 
 
+class _LazyHeap:
+    """Indices by their keys, smallest first; what has changed is dropped as it surfaces."""
+
+    def __init__(self) -> None:
+        self.keys: dict[int, tuple[float, int]] = {}
+        self._heap: list[tuple[tuple[float, int], int]] = []
+
+    def __setitem__(self, index: int, key: tuple[float, int]) -> None:
+        self.keys[index] = key
+        heappush(self._heap, (key, index))
+        if len(self._heap) > 4 * len(self.keys) + 64:
+            self._heap = [(key, index) for index, key in self.keys.items()]
+            heapify(self._heap)
+
+    def discard(self, index: int) -> None:
+        """Take an index out, if it is in."""
+        self.keys.pop(index, None)
+
+    def first(self, among: Collection[int] | None) -> int | None:
+        """Return the index with the smallest key (among some only), or ``None``."""
+        if among is not None:
+            usable = [index for index in among if index in self.keys]
+            return min(usable, key=self.keys.__getitem__, default=None)
+        heap = self._heap
+        while heap:
+            key, index = heap[0]
+            if self.keys.get(index) == key:
+                return index
+            heappop(heap)
+        return None
+
+
 class WeightedRoundRobin(Strategy):
     """In turn, with turns in proportion to the weights, in O(log n).
 
@@ -75,83 +111,65 @@ class WeightedRoundRobin(Strategy):
     """
 
     def __init__(self) -> None:
-        self._passes: dict[int, float] = {}
+        self._positions = _LazyHeap()
         self._weights: dict[int, float] = {}
-        self._heap: list[tuple[float, int]] = []
-        self._queued: set[int] = set()
+        self._left_at: dict[int, float] = {}
         self._clock = 0.0
 
     def set(self, index: int, *, score: float, weight: float, in_flight: int) -> None:  # noqa: ARG002
         """Keep the weight, and whether the proxy may be used."""
+        usable = self._positions.keys.get(index)
         if score <= 0:
-            self._weights.pop(index, None)
+            if usable is not None:
+                self._left_at[index] = usable[0]
+                self._positions.discard(index)
             return
+        before = self._weights.get(index, weight)
         self._weights[index] = weight
-        if index not in self._queued:
-            self._queue(index, max(self._passes.get(index, 0.0), self._clock))
+        if usable is None:
+            position = max(self._left_at.pop(index, 0.0), self._clock)
+        elif before != weight:
+            position = usable[0]
+        else:
+            return
+        if before != weight and position > self._clock:
+            position = self._clock + (position - self._clock) * before / weight
+        self._positions[index] = (position, index)
+
+    def forget(self, index: int) -> None:
+        """Forget where the proxy stood."""
+        self._positions.discard(index)
+        self._weights.pop(index, None)
+        self._left_at.pop(index, None)
 
     def pick(self, rng: Random, among: Collection[int] | None = None) -> int | None:  # noqa: ARG002
         """Return the index that is furthest behind its share."""
-        if among is not None:
-            usable = [index for index in among if index in self._weights]
-            if not usable:
-                return None
-            # Its entry in the heap becomes stale and is put right when it surfaces.
-            index = min(usable, key=lambda index: (self._passes[index], index))
-            self._passes[index] += 1 / self._weights[index]
-            return index
-        while self._heap:
-            position, index = heappop(self._heap)
-            self._queued.discard(index)
-            if index not in self._weights:
-                continue
-            if position < self._passes[index]:
-                self._queue(index, self._passes[index])
-                continue
-            self._clock = position
-            self._queue(index, position + 1 / self._weights[index])
-            return index
-        return None
-
-    def _queue(self, index: int, position: float) -> None:
-        self._passes[index] = position
-        heappush(self._heap, (position, index))
-        self._queued.add(index)
+        index = self._positions.first(among)
+        if index is not None:
+            position = self._positions.keys[index][0]
+            self._clock = max(self._clock, position)
+            self._positions[index] = (position + 1 / self._weights[index], index)
+        return index
 
 
 class LeastConnections(Strategy):
     """The one with the fewest requests in flight for its weight; the longest unused among equals."""
 
     def __init__(self) -> None:
-        self._loads: dict[int, tuple[float, int]] = {}
-        self._heap: list[tuple[float, int, int]] = []
+        self._loads = _LazyHeap()
         self._turn = 0
 
     def set(self, index: int, *, score: float, weight: float, in_flight: int) -> None:
         """Keep the load, and whether the proxy may be used."""
         if score <= 0:
-            self._loads.pop(index, None)
+            self._loads.discard(index)
             return
         self._turn += 1
-        load, turn = in_flight / weight, self._turn
-        self._loads[index] = (load, turn)
-        heappush(self._heap, (load, turn, index))
-        if len(self._heap) > 4 * len(self._loads) + 64:
-            self._heap = [(load, turn, index) for index, (load, turn) in self._loads.items()]
-            heapify(self._heap)
+        self._loads[index] = (in_flight / weight, self._turn)
 
     def pick(self, rng: Random, among: Collection[int] | None = None) -> int | None:  # noqa: ARG002
         """Return the least loaded index."""
-        if among is not None:
-            usable = [index for index in among if index in self._loads]
-            return min(usable, key=self._loads.__getitem__, default=None)
-        heap = self._heap
-        while heap:
-            load, turn, index = heap[0]
-            if self._loads.get(index) == (load, turn):
-                return index
-            heappop(heap)
-        return None
+        return self._loads.first(among)
 
 
 class Weighted(Strategy):
@@ -176,6 +194,12 @@ class Weighted(Strategy):
         if self._cold is not None:
             self._size = max(self._size, index + 1)
             self._cold.set(index, score=score, weight=weight, in_flight=in_flight)
+
+    def forget(self, index: int) -> None:
+        """Forget the proxy."""
+        self._scores[index] = 0.0
+        if self._cold is not None:
+            self._cold.forget(index)
 
     def learned(self) -> None:
         """Count towards the end of the cold start."""

@@ -45,12 +45,9 @@ class Sessions:
         """Return the name of a session's proxy; first forget the sessions that are past their time."""
         while self._pinned:
             oldest, (_, used) = next(iter(self._pinned.items()))
-            if now - used > self._ttl:
-                self.end(oldest, now, "expired")
-            elif len(self._pinned) > self._limit:
-                self.end(oldest, now, "evicted")
-            else:
+            if now - used <= self._ttl:
                 break
+            self.end(oldest, now, "expired")
         pinned = self._pinned.get(session)
         return pinned[0] if pinned is not None else None
 
@@ -73,6 +70,8 @@ class Sessions:
         before = self._unpin(session)
         self._pinned[session] = (proxy.name, now)
         self._on_proxy[proxy.name] += 1
+        if len(self._pinned) > self._limit:
+            self.end(next(iter(self._pinned)), now, "evicted")
         if before is None:
             self._events.emit(SessionStarted(now=now, session=session, proxy=proxy))
         elif before != proxy.name:

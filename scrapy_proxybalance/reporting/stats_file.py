@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import tempfile
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,19 +31,26 @@ class StatsFile:
         self._balancer = balancer
         self._figures = figures
         self._template = template
+        self._path: Path | None = None
+        balancer.crawler.signals.connect(self.choose_path, signal=signals.spider_opened)
         balancer.crawler.signals.connect(self.write, signal=signals.spider_closed)
 
-    def write(self, spider: Spider, reason: str) -> None:
-        """Write it, or log why that cannot be done."""
+    def choose_path(self, spider: Spider) -> None:
+        """Fill in the placeholders, or log why that cannot be done."""
         try:
-            path = Path(self._template % _placeholders(spider))
+            self._path = Path(self._template % _placeholders(spider))
         except (KeyError, TypeError, ValueError) as error:
             logger.error(
                 "PROXYBALANCE_STATS_FILE = %r: a placeholder cannot be filled in (%s); "
-                "nothing was written",
+                "no file will be written",
                 self._template,
                 error,
             )
+
+    def write(self, reason: str) -> None:
+        """Write it, or log why that cannot be done."""
+        path = self._path
+        if path is None:
             return
         document = stats_document(self._balancer, self._figures, reason)
         try:
@@ -106,11 +112,10 @@ def _placeholders(spider: Spider) -> dict[str, Any]:
 def _write_whole(path: Path, text: str) -> None:
     """Write a file so that it is there whole, or as it was before."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).replace(path)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise

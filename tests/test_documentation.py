@@ -1,0 +1,353 @@
+"""What the documentation says is what the code does: tables, defaults, examples and links.
+
+A block of Python that stands behind a line ``<!-- run -->`` is run; every other one has to compile.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent, indent
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import attrs
+import pytest
+from scrapy.settings import Settings as ScrapySettings
+
+import scrapy_proxybalance
+from scrapy_proxybalance import Outcome, ProxyPool, Verdict, balancer, classify, request_meta
+from scrapy_proxybalance.pool import (
+    STRATEGIES,
+    HealthState,
+    Pool,
+    ProxySnapshot,
+    Strategy,
+    errors,
+    events,
+)
+from scrapy_proxybalance.pool.proxy import ATTRIBUTES
+from scrapy_proxybalance.reporting import stats
+from scrapy_proxybalance.settings import PREFIX, REFUSAL_POLICIES, SETTINGS, Settings
+from scrapy_proxybalance.sources.entries import ENTRY_KEYS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+REFERENCE = DOCS / "reference"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+
+_FENCE = re.compile(r"^( *)```(\S*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
+_RUN = "<!-- run -->\n"
+
+
+def table(page: Path, first_column: str) -> list[list[str]]:
+    """Return the rows, as cells, of the only table of a page whose first column is called so."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    heads = [number for number, line in enumerate(lines) if line.startswith(f"| {first_column} |")]
+    assert len(heads) == 1, f"{page.name} has {len(heads)} tables of {first_column}"
+    rows = []
+    for line in lines[heads[0] + 2 :]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split(" | ")])
+    return rows
+
+
+def codes(cell: str) -> list[str]:
+    """Return what a cell has in backticks."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def first_codes(page: Path, first_column: str) -> list[str]:
+    """Return what the first cells of a table's rows have in backticks."""
+    return [code for row in table(page, first_column) for code in codes(row[0])]
+
+
+def python_blocks(page: Path) -> Iterator[tuple[int, str, bool]]:
+    """Give a page's blocks of Python: line, code without the indentation, whether to run it."""
+    text = page.read_text(encoding="utf-8")
+    for match in _FENCE.finditer(text):
+        _, language, code = match.groups()
+        if language == "python":
+            line = text.count("\n", 0, match.start()) + 1
+            yield (
+                line,
+                dedent(code),
+                text[: match.start()].endswith(_RUN),
+            )
+
+
+def blocks(*, run: bool) -> list[Any]:
+    return [
+        pytest.param(code, id=f"{page.relative_to(ROOT)}:{line}")
+        for page in PAGES
+        for line, code, to_run in python_blocks(page)
+        if to_run is run
+    ]
+
+
+# Tables
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    documented = {
+        codes(name)[0]: ast.literal_eval(codes(default)[0])
+        for name, default, *_ in table(REFERENCE / "settings.md", "Setting | Default")
+    }
+    actual = {
+        PREFIX + name: list(default) if isinstance(default, tuple) else default
+        for name, (default, _) in SETTINGS.items()
+    }
+    assert documented == actual
+    assert list(documented) == list(actual)
+
+
+@pytest.mark.parametrize(
+    ("setting", "choices"),
+    [
+        ("STRATEGY", tuple(STRATEGIES)),
+        ("SESSION_LOST", ("reassign", "wait", "fail")),
+        ("ON_RATE_LIMITED", REFUSAL_POLICIES),
+        ("ON_FORBIDDEN", REFUSAL_POLICIES),
+    ],
+)
+def test_the_choices_of_a_setting_are_those_that_it_takes(
+    setting: str, choices: tuple[str, ...]
+) -> None:
+    rows = {codes(row[0])[0]: row for row in table(REFERENCE / "settings.md", "Setting | Default")}
+    documented = [ast.literal_eval(code) for code in codes(rows[PREFIX + setting][2])]
+    assert documented == list(choices)
+    for choice in documented:
+        assert SETTINGS[setting][1](PREFIX + setting, choice) == choice
+
+
+def test_no_page_names_a_setting_that_does_not_exist() -> None:
+    for page in PAGES:
+        for name in re.findall(rf"{PREFIX}(\w+)", page.read_text(encoding="utf-8")):
+            assert name in SETTINGS, f"{page.relative_to(ROOT)} names {PREFIX}{name}"
+
+
+def test_the_keys_of_an_entry_are_those_that_are_read() -> None:
+    assert sorted(first_codes(REFERENCE / "settings.md", "Key")) == sorted(ENTRY_KEYS)
+
+
+def test_the_meta_keys_are_those_of_the_code() -> None:
+    page = REFERENCE / "meta.md"
+    set_by_users = {row[0].strip("`") for row in table(page, "Key | Value | What it does")}
+    read_by_users = {row[0].strip("`") for row in table(page, "Key | Value | When it is there")}
+    actual = {
+        value
+        for name, value in vars(request_meta).items()
+        if name.isupper() and not name.startswith("_") and isinstance(value, str)
+    }
+    assert set_by_users | read_by_users == actual | {SETTINGS["SESSION_META_KEY"][0]}
+    assert read_by_users == {request_meta.PROXY_NAME}
+
+
+def test_the_private_meta_keys_and_no_others_are_named_as_private() -> None:
+    text = (REFERENCE / "meta.md").read_text(encoding="utf-8")
+    private = {
+        value
+        for value in vars(request_meta).values()
+        if isinstance(value, str) and value.startswith("_proxybalance_")
+    }
+    assert set(re.findall(r"`(_\w+)`", text.split("## Private keys")[1])) == private
+
+
+def test_the_filter_attributes_are_those_of_the_code() -> None:
+    text = (REFERENCE / "meta.md").read_text(encoding="utf-8")
+    sentence = text.split("The attributes are ")[1].split(".\n")[0]
+    assert codes(sentence) == list(ATTRIBUTES)
+
+
+def test_the_stats_keys_are_those_of_the_recorder() -> None:
+    assert first_codes(REFERENCE / "stats.md", "Key") == [stats.PREFIX + key for key in stats.KEYS]
+
+
+def test_the_stats_keys_are_set_on_events_that_exist() -> None:
+    named = {code for row in table(REFERENCE / "stats.md", "Key") for code in codes(row[1])}
+    assert named <= {event.__name__ for event in event_classes()}
+
+
+def test_every_class_of_failure_of_an_exception_is_documented() -> None:
+    documented = set(first_codes(REFERENCE / "stats.md", "Class"))
+    rows = sys.modules[classify.__module__]._EXCEPTIONS
+    assert {failure for _, _, failure in rows if failure} <= documented
+
+
+def test_the_states_of_the_stats_file_are_those_of_a_proxy() -> None:
+    rows = {row[0]: row[1] for row in table(REFERENCE / "stats.md", "Field")}
+    assert codes(rows["`state`"]) == [state.value for state in HealthState]
+    assert {"state", "in_flight", "score"} <= {field.name for field in attrs.fields(ProxySnapshot)}
+
+
+def event_classes() -> list[type[events.Event]]:
+    return [
+        value
+        for value in vars(events).values()
+        if inspect.isclass(value) and issubclass(value, events.Event) and value is not events.Event
+    ]
+
+
+def test_every_event_is_documented_with_its_fields() -> None:
+    documented = {
+        codes(name)[0]: codes(fields)
+        for name, fields, *_ in table(REFERENCE / "events.md", "Event")
+    }
+    actual = {
+        event.__name__: [field.name for field in attrs.fields(event) if field.name != "now"]
+        for event in event_classes()
+    }
+    assert documented == actual
+
+
+def test_the_finish_reasons_are_those_of_the_code() -> None:
+    actual = {value for name, value in vars(balancer).items() if name.startswith("REASON_")}
+    assert set(first_codes(REFERENCE / "reasons.md", "Reason")) == actual
+
+
+def test_every_exception_of_the_core_is_documented() -> None:
+    documented = set(first_codes(REFERENCE / "reasons.md", "Exception"))
+    actual = {
+        name
+        for name, value in vars(errors).items()
+        if inspect.isclass(value) and value is not errors.ProxyBalanceError
+    }
+    assert documented == actual | {"IgnoreRequest"}
+
+
+def test_the_public_names_are_those_of_the_package() -> None:
+    text = (REFERENCE / "api.md").read_text(encoding="utf-8")
+    sentence = text.split("`scrapy_proxybalance`: ")[1].split(". ")[0]
+    assert codes(sentence) == sorted(scrapy_proxybalance.__all__)
+
+
+@pytest.mark.parametrize(
+    ("kind", "column", "attributes"),
+    [
+        (ProxyPool, "Method of `ProxyPool`", {"core"}),
+        (Pool, "Member of `Pool`", {"events", "targets", "sessions"}),
+        (Strategy, "Method of `Strategy`", set()),
+    ],
+)
+def test_the_members_of_a_class_are_documented(
+    kind: type, column: str, attributes: set[str]
+) -> None:
+    documented = {code.partition("(")[0] for code in first_codes(REFERENCE / "api.md", column)}
+    actual = {name for name in vars(kind) if not name.startswith("_")} | attributes
+    assert documented == actual
+
+
+def test_a_verdict_and_its_outcomes_are_documented() -> None:
+    rows = table(REFERENCE / "api.md", "Field of `Verdict`")
+    assert [codes(row[0])[0] for row in rows] == [field.name for field in attrs.fields(Verdict)]
+    assert codes(rows[0][1])[1:] == [outcome.name for outcome in Outcome]
+
+
+def test_the_outcomes_are_explained() -> None:
+    documented = first_codes(DOCS / "how-it-works.md", "Outcome")
+    assert documented == [outcome.value for outcome in Outcome if outcome.value in documented]
+    assert len(documented) == len(Outcome)
+
+
+def test_the_strategies_are_explained() -> None:
+    assert first_codes(DOCS / "how-it-works.md", "Strategy") == list(STRATEGIES)
+
+
+# Examples
+
+
+@pytest.mark.parametrize("code", blocks(run=True))
+def test_an_example_runs(code: str, tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-W", "error::SyntaxWarning", "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize("code", blocks(run=False))
+def test_an_example_compiles(code: str) -> None:
+    # Within a function, because many are what stands in a callback.
+    compile("async def example():\n" + indent(code, "    "), "<example>", "exec")
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", DOCS / "installation.md"], ids=["README", "installation"]
+)
+def test_the_settings_that_a_new_user_copies_are_valid(page: Path) -> None:
+    code = next(code for _, code, _ in python_blocks(page) if "ADDONS" in code)
+    namespace: dict[str, Any] = {}
+    exec(code, namespace)  # noqa: S102
+    assert namespace["ADDONS"] == {"scrapy_proxybalance.Addon": 500}
+    written = {name: value for name, value in namespace.items() if name.isupper()}
+    assert len(Settings.read(ScrapySettings(written)).proxies) == 2
+
+
+def test_the_proxies_of_every_settings_example_are_valid() -> None:
+    seen = 0
+    for page in PAGES:
+        for _, code, _ in python_blocks(page):
+            if not code.startswith("PROXYBALANCE_PROXIES"):
+                continue
+            namespace: dict[str, Any] = {}
+            exec(code, namespace)  # noqa: S102
+            written = {name: value for name, value in namespace.items() if name.isupper()}
+            assert Settings.read(ScrapySettings(written)).proxies
+            seen += 1
+    assert seen >= 3
+
+
+def test_the_example_of_a_proxies_file_is_valid(tmp_path: Path) -> None:
+    text = (REFERENCE / "settings.md").read_text(encoding="utf-8").split("## The file")[1]
+    match = _FENCE.search(text)
+    assert match is not None
+    (tmp_path / "proxies.txt").write_text(match[3], encoding="utf-8")
+    written = {"PROXYBALANCE_PROXIES_FILE": str(tmp_path / "proxies.txt")}
+    assert len(Settings.read(ScrapySettings(written)).proxies) == 3
+
+
+# Links
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_links_to_is_there(page: Path) -> None:
+    prose = _FENCE.sub("", page.read_text(encoding="utf-8"))
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose):
+        parts = urlsplit(link)
+        assert not parts.scheme, f"{link} leads out of the documentation"
+        destination = (page.parent / parts.path).resolve() if parts.path else page
+        assert destination.is_file(), f"{link} leads nowhere"
+        assert destination.is_relative_to(ROOT)
+        if parts.fragment:
+            assert parts.fragment in headings(destination), f"{link}: there is no such heading"
+
+
+def headings(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub and MyST make them."""
+    prose = _FENCE.sub("", page.read_text(encoding="utf-8"))
+    titles = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+
+
+def test_every_page_is_in_the_table_of_contents() -> None:
+    index = (DOCS / "index.md").read_text(encoding="utf-8")
+    listed = {
+        line
+        for match in re.findall(r"```\{toctree\}\n(.*?)```", index, re.DOTALL)
+        for line in match.splitlines()
+        if line and not line.startswith(":")
+    }
+    pages = {str(page.relative_to(DOCS).with_suffix("")) for page in DOCS.rglob("*.md")}
+    assert listed == pages - {"index"}
