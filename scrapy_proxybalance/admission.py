@@ -13,7 +13,7 @@ from scrapy.pqueues import DownloaderAwarePriorityQueue, DownloaderInterface
 
 from . import request_meta
 from .middleware import ProxyBalanceMiddleware
-from .pool import ProxyBalanceError, TargetState
+from .pool import TargetState
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
@@ -121,6 +121,8 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
         if balancer is None:
             return super().pop()
         request = self._pop_admissible(balancer)
+        if request is None and len(self) and balancer.sweep():
+            request = self._pop_admissible(balancer)
         if request is not None:
             balancer.book.admit(
                 request,
@@ -131,6 +133,12 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
         elif len(self):
             self._wake_in_time(balancer)
         return request
+
+    def push(self, request: Request) -> None:
+        """Take a request in; one that a middleware has copied under way loses the proxy it had."""
+        if self._balancer is not None:
+            request_meta.forget_choice(request)
+        super().push(request)
 
     def close(self) -> dict[str, list[int]]:
         """Put back what was set aside, and close."""
@@ -168,9 +176,7 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
     def _pop_admissible(self, balancer: Balancer) -> Request | None:
         now = balancer.clock()
         if balancer.pool.available(now) <= balancer.book.unleased:
-            balancer.sweep()
-            if balancer.pool.available(now) <= balancer.book.unleased:
-                return None
+            return None
         request = self._pop_aside(balancer, now)
         while request is None and self._aside_count < _ASIDE_AT_MOST:
             request = super().pop()
@@ -207,7 +213,9 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
             return None
         try:
             return balancer.pool.hold(now, session=session, matching=matching)
-        except ProxyBalanceError:
+        except (
+            Exception
+        ):  # the user's filter may raise anything; its request is to fail, not the queue
             return None
 
     def _wake_in_time(self, balancer: Balancer) -> None:

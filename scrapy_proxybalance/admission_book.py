@@ -62,10 +62,12 @@ class AdmissionBook:
         if not self._slots[admission.slot]:
             del self._slots[admission.slot]
 
-    def sweep(self, active: Container[Request]) -> None:
-        """Strike out every request that is not under way any more."""
-        for request in [request for request in self._admitted if request not in active]:
+    def sweep(self, active: Container[Request]) -> bool:
+        """Strike out every request that is not under way any more; return whether there was one."""
+        gone = [request for request in self._admitted if request not in active]
+        for request in gone:
             self.strike(request)
+        return bool(gone)
 
     def in_slot(self, slot: str) -> int:
         """Return how many admitted requests of a slot are under way."""

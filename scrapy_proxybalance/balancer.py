@@ -21,7 +21,7 @@ from twisted.internet.defer import Deferred
 
 from . import request_meta
 from .admission_book import AdmissionBook
-from .pool import Outcome, Pool, TargetState
+from .pool import ConfigurationError, Outcome, Pool, TargetState
 from .scrapy_internals import is_closing, take_unsent, wake
 
 if TYPE_CHECKING:
@@ -69,7 +69,10 @@ class Balancer:
         self.crawler = crawler
         self.settings = settings
         self.clock = time.monotonic
-        self.pool = Pool(settings.proxies, settings.policy, rng=Random(), now=self.clock())
+        try:
+            self.pool = Pool(settings.proxies, settings.policy, rng=Random(), now=self.clock())
+        except ConfigurationError as error:
+            raise ConfigurationError(f"PROXYBALANCE_PROXIES (or _FILE): {error}") from None
         self.book = AdmissionBook()
         self.dropped_targets: set[str] = set()
         self._flights: dict[Request, Flight] = {}
@@ -117,18 +120,21 @@ class Balancer:
             targets.probe_lost(flight.target)
         self._rouse()
 
-    def sweep(self) -> None:
+    def sweep(self) -> bool:
         """End what was swallowed: flights and admissions of requests that the downloader has left.
 
         A middleware nearer to the downloader may answer a response with a new request, and then
         nobody tells us; but the downloader holds every request exactly as long as it is under way.
+
+        :return: whether there was anything.
         """
         active = self.crawler.engine.downloader.active
-        for request in [request for request in self._flights if request not in active]:
+        swallowed = [request for request in self._flights if request not in active]
+        for request in swallowed:
             flight = self.land(request)
             if flight is not None:
                 self.end(flight, Outcome.IGNORED)
-        self.book.sweep(active)
+        return self.book.sweep(active) or bool(swallowed)
 
     def recall(self, target: str) -> None:
         """Stop the requests to a target that wait in a download slot, past every middleware."""
@@ -211,7 +217,8 @@ class Balancer:
         self._rouse()
 
     def _tick(self) -> None:
-        self.sweep()
+        if self.sweep():
+            wake(self.crawler.engine)
         self._rouse()
         self._close_if_exhausted()
 

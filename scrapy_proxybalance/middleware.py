@@ -121,7 +121,8 @@ class ProxyBalanceMiddleware:
         flight = self.balancer.land(request)
         if flight is None:
             return response
-        request_meta.forget_credentials(request)
+        if flight.lease is not None:
+            request_meta.forget_credentials(request)
         verdict = self._judge(request, response)
         self.balancer.end(
             flight,
@@ -144,7 +145,8 @@ class ProxyBalanceMiddleware:
         flight = self.balancer.land(request)
         if flight is None:
             return None
-        request_meta.forget_credentials(request)
+        if flight.lease is not None:
+            request_meta.forget_credentials(request)
         if isinstance(exception, StoppedError):
             self.balancer.end(flight, Outcome.IGNORED)
             return request_meta.resend(request)

@@ -110,11 +110,16 @@ def forget_credentials(request: Request) -> None:
     request.meta.pop(_AUTH_PROXY, None)
 
 
+def forget_choice(request: Request) -> None:
+    """Take our choice of a proxy off a request, credentials included; the user's own stays."""
+    if _CHOSEN in request.meta and not proxy_is_users(request):
+        forget_credentials(request)
+        for key in (PROXY, _CHOSEN, PROXY_NAME):
+            request.meta.pop(key, None)
+
+
 def resend(request: Request) -> Request:
     """Return a copy to be scheduled again as if this attempt had not been made."""
     copy = request.replace(dont_filter=True)
-    forget_credentials(copy)
-    if not proxy_is_users(request):
-        for key in (PROXY, _CHOSEN, PROXY_NAME):
-            copy.meta.pop(key, None)
+    forget_choice(copy)
     return copy

@@ -44,10 +44,16 @@ class ProxyFilter:
                 raise ConfigurationError(
                     f"proxy filter: unknown attribute {attribute!r}; use {', '.join(ATTRIBUTES)}"
                 )
-            if isinstance(value, Collection) and not isinstance(value, str):
-                wanted[attribute] = frozenset(value)
-            else:
-                wanted[attribute] = frozenset((value,))
+            try:
+                if isinstance(value, Collection) and not isinstance(value, str):
+                    wanted[attribute] = frozenset(value)
+                else:
+                    wanted[attribute] = frozenset((value,))
+            except TypeError:
+                raise ConfigurationError(
+                    f"proxy filter: {attribute} = {value!r} cannot be compared with a proxy's; "
+                    "write a text or a list of texts"
+                ) from None
         self.key = tuple(sorted((name, tuple(sorted(map(repr, v)))) for name, v in wanted.items()))
         self.text = repr(dict(spec))
 

@@ -9,17 +9,30 @@ from urllib.parse import unquote, urlsplit
 
 from ..pool import ConfigurationError, Proxy, Rate
 
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_BEHIND_ADDRESS = re.compile(r"[/?#]")
+_IPV6 = re.compile(r"\[[0-9a-fA-F:.]*\]?(:\d*)?")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}|<[^<>]*>|\$\w+|%\(\w+\)s|%s")
 
 
 def redact(text: str) -> str:
-    """Return ``text``, a proxy as somebody wrote it, without anything that may be a credential."""
-    if "@" in text:
-        scheme, separator, rest = text.rpartition("://")
-        return f"{scheme}{separator}***@{rest.rpartition('@')[2]}"
-    if "://" not in text and text.count(":") > 1:
-        return ":".join(text.split(":")[:2]) + ":***"
-    return text
+    """Return ``text``, a proxy as somebody wrote it, without anything that may be a credential.
+
+    What is shown is the scheme, and what can only be a host and a port.
+    """
+    match = _SCHEME.match(text)
+    scheme = match[0] if match is not None else ""
+    _, at, address = text[len(scheme) :].rpartition("@")
+    behind = _BEHIND_ADDRESS.search(address)
+    further = f"{behind[0]}***" if behind is not None else ""
+    address = address[: behind.start()] if behind is not None else address
+    if not _IPV6.fullmatch(address):
+        host, colon, port = address.partition(":")
+        if ":" in port:
+            address = f"{host}:***" if at else "***"
+        elif colon and not port.isdigit():
+            address = f"{host}:***"
+    return f"{scheme}{'***@' if at else ''}{address}{further}"
 
 
 def parse_entry(entry: object, where: str) -> Proxy:
@@ -58,11 +71,10 @@ def parse_url(url: str, where: str) -> dict[str, Any]:
     """
     url = url.strip()
     shown = redact(url)
-    placeholder = _PLACEHOLDER.search(url)
-    if placeholder is not None:
+    if _PLACEHOLDER.search(url):
         raise ConfigurationError(
-            f"{where}: {shown!r} has a placeholder that was never filled in "
-            f"({redact(placeholder[0])}); put your provider's value in its place"
+            f"{where}: {shown!r} has a placeholder that was never filled in; put your provider's "
+            "value in its place (or percent-encode { } < > $ %, if they belong there)"
         )
     if re.search(r"\s", url):
         raise ConfigurationError(

@@ -1,0 +1,275 @@
+"""Caps and rates hold as the proxies and the origins see them, however much Scrapy would send."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from bookshop.servers.forward_proxy import ForwardProxy
+from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
+
+from scrapy_proxybalance import ProxyBalanceMiddleware
+
+from .crawling import crawl, crawl_test, proxybalance_stats
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Scrapy would send everything at once.
+UNLIMITED = {"CONCURRENT_REQUESTS": 200, "CONCURRENT_REQUESTS_PER_DOMAIN": 200}
+
+#: The two ways to install the plugin.
+WITH_QUEUE: dict[str, Any] = {}
+MIDDLEWARE_ALONE: dict[str, Any] = {
+    "ADDONS": {},
+    "DOWNLOADER_MIDDLEWARES": {ProxyBalanceMiddleware: 740},
+}
+INSTALLATIONS = [
+    pytest.param(WITH_QUEUE, id="add-on"),
+    pytest.param(MIDDLEWARE_ALONE, id="middleware-alone"),
+]
+
+
+class FillsUp:
+    """A handler that answers nothing until so many requests are there at once, then everything.
+
+    So the peak is what was allowed, and not what happened to be reached.
+    """
+
+    def __init__(self, wanted: int) -> None:
+        self.full = asyncio.Event()
+        self._wanted = wanted
+        self._waiting = 0
+
+    async def __call__(self, request: OriginRequest) -> OriginResponse:
+        self._waiting += 1
+        if self._waiting >= self._wanted:
+            self.full.set()
+        await self.full.wait()
+        await asyncio.sleep(0)  # there are several under way now and then
+        self._waiting -= 1
+        return OriginResponse(body=request.path.encode())
+
+
+def pages(origin: Origin, number: int) -> list[str]:
+    return [f"http://127.0.0.1:{origin.port}/{page}" for page in range(number)]
+
+
+def most_in_window(times: Sequence[float], seconds: float) -> int:
+    """Return how many of ``times`` lie at most in a window of that length, its ends included."""
+    times = sorted(times)
+    return max(
+        sum(start <= time <= start + seconds for time in times[index:])
+        for index, start in enumerate(times)
+    )
+
+
+@pytest.mark.parametrize("installation", INSTALLATIONS)
+@crawl_test
+async def test_no_proxy_sees_more_at_once_than_its_cap(installation: dict[str, Any]) -> None:
+    caps = {"one": 1, "two": 2, "five": 5}
+    async with AsyncExitStack() as stack:
+        origin = await stack.enter_async_context(Origin(FillsUp(sum(caps.values()))))
+        proxies = [await stack.enter_async_context(ForwardProxy(name)) for name in caps]
+        crawler = await crawl(
+            pages(origin, 150),
+            {
+                **UNLIMITED,
+                **installation,
+                "PROXYBALANCE_PROXIES": [
+                    {"url": proxy.url(), "name": proxy.name, "max_in_flight": caps[proxy.name]}
+                    for proxy in proxies
+                ],
+            },
+        )
+        assert {proxy.name: proxy.peak_in_flight for proxy in proxies} == caps
+    assert len(crawler.spider.responses) == 150
+    assert proxybalance_stats(crawler)["in_flight/max"] == sum(caps.values())
+
+
+@crawl_test
+async def test_the_cap_of_the_pool_holds_for_each_proxy_that_has_none_of_its_own() -> None:
+    async with (
+        Origin(FillsUp(3 + 7)) as origin,
+        ForwardProxy("plain") as plain,
+        ForwardProxy("strong") as strong,
+    ):
+        crawler = await crawl(
+            pages(origin, 100),
+            {
+                **UNLIMITED,
+                "PROXYBALANCE_MAX_IN_FLIGHT": 3,
+                "PROXYBALANCE_PROXIES": [
+                    plain.url(),
+                    {"url": strong.url(), "max_in_flight": 7},
+                ],
+            },
+        )
+        assert (plain.peak_in_flight, strong.peak_in_flight) == (3, 7)
+    assert len(crawler.spider.responses) == 100
+
+
+@pytest.mark.parametrize("installation", INSTALLATIONS)
+@crawl_test
+async def test_a_gateway_sees_each_of_its_usernames_at_its_own_cap(
+    installation: dict[str, Any],
+) -> None:
+    async with (
+        Origin(FillsUp(2 + 3)) as origin,
+        ForwardProxy("gateway", credentials={"alice": "a", "bob": "b"}) as gateway,
+    ):
+        crawler = await crawl(
+            pages(origin, 100),
+            {
+                **UNLIMITED,
+                **installation,
+                "PROXYBALANCE_PROXIES": [
+                    {"url": gateway.url("alice"), "max_in_flight": 2},
+                    {"url": gateway.url("bob"), "max_in_flight": 3},
+                ],
+            },
+        )
+        assert gateway.peak_in_flight_by_user == {"alice": 2, "bob": 3}
+        assert gateway.peak_in_flight == 5
+    assert len(crawler.spider.responses) == 100
+
+
+@crawl_test
+async def test_caps_hold_while_proxies_fail_and_requests_are_tried_again() -> None:
+    async with AsyncExitStack() as stack:
+        failing = iter(range(10_000))
+
+        async def handler(_: OriginRequest) -> OriginResponse:
+            await asyncio.sleep(0)
+            return OriginResponse(500 if next(failing) % 3 == 0 else 200, body=b"page")
+
+        origin = await stack.enter_async_context(Origin(handler))
+        proxies = [await stack.enter_async_context(ForwardProxy(name)) for name in ("a", "b", "c")]
+        crawler = await crawl(
+            pages(origin, 100),
+            {
+                **UNLIMITED,
+                "RETRY_TIMES": 50,
+                "PROXYBALANCE_MAX_IN_FLIGHT": 3,
+                "PROXYBALANCE_PROXIES": [proxy.url() for proxy in proxies],
+            },
+        )
+        assert max(proxy.peak_in_flight for proxy in proxies) <= 3
+        assert len(origin.requests) > 100
+    assert len(crawler.spider.responses) == 100
+
+
+@pytest.mark.parametrize("installation", INSTALLATIONS)
+@crawl_test
+async def test_no_proxy_sees_more_in_any_second_than_its_rate(installation: dict[str, Any]) -> None:
+    async with (
+        Origin(lambda _: OriginResponse(body=b"page")) as origin,
+        ForwardProxy("slow") as slow,
+        ForwardProxy("quick") as quick,
+    ):
+        crawler = await crawl(
+            pages(origin, 24),
+            {
+                **UNLIMITED,
+                **installation,
+                "PROXYBALANCE_RATE": "5/s",
+                "PROXYBALANCE_PROXIES": [
+                    {"url": slow.url(), "name": "slow"},
+                    {"url": quick.url(), "name": "quick", "rate": "10/s"},
+                ],
+            },
+        )
+        # One more than the rate fits into a window that includes both of its ends.
+        assert most_in_window([request.time for request in slow.requests], 1) <= 5 + 1
+        assert most_in_window([request.time for request in quick.requests], 1) <= 10 + 1
+        assert min(len(slow.requests), len(quick.requests)) >= 2
+        assert len(slow.requests) + len(quick.requests) == 24
+    assert len(crawler.spider.responses) == 24
+
+
+@crawl_test
+async def test_a_rate_with_a_burst_lets_the_burst_through_and_no_more() -> None:
+    async with (
+        Origin(lambda _: OriginResponse(body=b"page")) as origin,
+        ForwardProxy("bursty") as bursty,
+    ):
+        crawler = await crawl(
+            pages(origin, 14),
+            {
+                **UNLIMITED,
+                "PROXYBALANCE_PROXIES": [
+                    {"url": bursty.url(), "rate": "5/s burst=6", "max_in_flight": 50}
+                ],
+            },
+        )
+        assert most_in_window([request.time for request in bursty.requests], 1) <= 6 + 5
+    assert len(crawler.spider.responses) == 14
+
+
+@crawl_test
+async def test_an_origin_sees_no_more_at_once_than_the_domain_cap() -> None:
+    async with Origin(FillsUp(8)) as origin, ForwardProxy("strong") as strong:
+        crawler = await crawl(
+            pages(origin, 200),
+            {
+                "CONCURRENT_REQUESTS": 64,
+                "CONCURRENT_REQUESTS_PER_DOMAIN": 8,
+                "PROXYBALANCE_PROXIES": [{"url": strong.url(), "max_in_flight": 100}],
+            },
+        )
+        assert origin.peak_in_flight == 8
+    assert len(crawler.spider.responses) == 200
+    assert proxybalance_stats(crawler)["in_flight/max"] == 8
+
+
+@crawl_test
+async def test_the_domain_cap_holds_for_each_domain_by_itself() -> None:
+    async with Origin(FillsUp(8)) as one, Origin(FillsUp(8)) as other:
+        resolve = {"one.example": (one.host, one.port), "other.example": (other.host, other.port)}
+        async with ForwardProxy("strong", resolve=resolve) as strong:
+            crawler = await crawl(
+                [
+                    f"http://{host}/{page}"
+                    for page in range(100)
+                    for host in ("one.example", "other.example")
+                ],
+                {
+                    "CONCURRENT_REQUESTS": 64,
+                    "CONCURRENT_REQUESTS_PER_DOMAIN": 8,
+                    "PROXYBALANCE_PROXIES": [{"url": strong.url(), "max_in_flight": 100}],
+                },
+            )
+        assert (one.peak_in_flight, other.peak_in_flight) == (8, 8)
+    assert len(crawler.spider.responses) == 200
+
+
+@pytest.mark.parametrize(
+    ("installation", "hints"),
+    [
+        pytest.param(WITH_QUEUE, 0, id="add-on"),
+        pytest.param(MIDDLEWARE_ALONE, 1, id="middleware-alone"),
+    ],
+)
+@crawl_test
+async def test_the_middleware_alone_says_once_what_the_add_on_would_improve(
+    installation: dict[str, Any], hints: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with (
+        Origin(lambda _: OriginResponse(body=b"page")) as origin,
+        ForwardProxy("one") as one,
+    ):
+        crawler = await crawl(
+            pages(origin, 30), {**UNLIMITED, **installation, "PROXYBALANCE_PROXIES": [one.url()]}
+        )
+    assert len(crawler.spider.responses) == 30
+    warnings = [
+        record.getMessage()
+        for record in caplog.records
+        if record.name.startswith("scrapy_proxybalance") and record.levelno >= logging.WARNING
+    ]
+    assert len(warnings) == hints
+    assert all('ADDONS = {"scrapy_proxybalance.Addon": 500}' in warning for warning in warnings)

@@ -1,0 +1,415 @@
+"""Cooldowns: when a proxy is sent out, for how long, how it comes back; and refused credentials."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scrapy_proxybalance.pool import HealthPolicy, HealthState, Outcome, Pool, Rate
+from scrapy_proxybalance.pool.events import (
+    CooldownStarted,
+    LeaseEnded,
+    ProbeStarted,
+    ProxyOut,
+    ProxyRecovered,
+)
+from scrapy_proxybalance.pool.health import Health
+from scrapy_proxybalance.pool.outcome import PROXY_AUTH
+
+from .helpers import (
+    Events,
+    carry,
+    carry_through,
+    cooling,
+    make_pool,
+    proxies,
+    proxy,
+    refuses,
+    shown,
+)
+
+FAULT, SUCCESS = Outcome.PROXY_FAULT, Outcome.SUCCESS
+ONLY = {"name": "p0"}
+
+
+def pool_of_two(
+    threshold: int = 3, first: float = 30.0, longest: float = 600.0, seed: int = 1
+) -> tuple[Pool, Events]:
+    pool = make_pool(proxies(2), seed=seed, health=cooling(threshold, first, longest))
+    return pool, Events(pool.events)
+
+
+def cool_down(pool: Pool, now: float, faults: int = 3) -> float:
+    """Send p0 into a cooldown; return when that ends."""
+    for _ in range(faults):
+        carry_through(pool, "p0", now, FAULT)
+    seen = shown(pool, "p0", now)
+    assert seen.state is HealthState.COOLING
+    return now + seen.cooldown_left
+
+
+# When a cooldown starts
+
+
+def test_so_many_faults_in_a_row_start_a_cooldown() -> None:
+    pool, events = pool_of_two()
+    carry_through(pool, "p0", 0, FAULT)
+    carry_through(pool, "p0", 1, FAULT)
+    assert events.of(CooldownStarted) == []
+    carry_through(pool, "p0", 2, FAULT)
+    (started,) = events.of(CooldownStarted)
+    assert (started.proxy.name, started.step, started.now) == ("p0", 1, 2)
+    assert 2 + 27 <= started.until <= 2 + 33
+
+
+def test_a_success_in_between_starts_the_count_anew() -> None:
+    pool, events = pool_of_two()
+    for outcome in (FAULT, FAULT, SUCCESS) * 10:
+        carry_through(pool, "p0", 0, outcome)
+    assert events.of(CooldownStarted) == []
+
+
+def test_a_refusal_by_the_target_counts_as_the_proxys_success() -> None:
+    pool, events = pool_of_two()
+    for outcome in (FAULT, FAULT, Outcome.TARGET_SIGNAL) * 10:
+        carry_through(pool, "p0", 0, outcome)
+    assert events.of(CooldownStarted) == []
+
+
+def test_what_is_ignored_neither_counts_nor_interrupts() -> None:
+    pool, events = pool_of_two()
+    for outcome in (FAULT, FAULT, Outcome.IGNORED):
+        carry_through(pool, "p0", 0, outcome)
+    assert events.of(CooldownStarted) == []
+    assert shown(pool, "p0", 0).outcomes == 2
+    carry_through(pool, "p0", 0, FAULT)
+    assert len(events.of(CooldownStarted)) == 1
+
+
+def test_other_proxies_are_not_affected() -> None:
+    pool, _ = pool_of_two()
+    cool_down(pool, 0)
+    assert shown(pool, "p1", 0).state is HealthState.HEALTHY
+    assert {carry(pool, 1).proxy.name for _ in range(20)} == {"p1"}
+
+
+def test_there_is_no_lease_on_a_cooling_proxy_until_the_moment_that_is_announced() -> None:
+    pool, _ = pool_of_two()
+    until = cool_down(pool, 0)
+    assert refuses(pool, until - 0.001, matching=ONLY).retry_at == until
+    assert pool.next_change() == until
+    assert pool.acquire(until, matching=ONLY).probe
+
+
+# How long it lasts
+
+
+def _cooldowns(pool: Pool, events: Events, count: int) -> list[float]:
+    """Let every probe of p0 fail; return the lengths of its cooldowns."""
+    now = cool_down(pool, 0)
+    for _ in range(count - 1):
+        carry_through(pool, "p0", now, FAULT)
+        now = events.of(CooldownStarted)[-1].until
+    started = events.of(CooldownStarted)
+    assert [event.step for event in started] == list(range(1, count + 1))
+    return [event.until - event.now for event in started]
+
+
+@given(st.integers(0, 2**32))
+def test_each_failed_probe_doubles_the_cooldown_up_to_the_longest(seed: int) -> None:
+    pool, events = pool_of_two(seed=seed)
+    lengths = _cooldowns(pool, events, 9)
+    for length, doubled in zip(
+        lengths, [30, 60, 120, 240, 480, 960, 1920, 3840, 7680], strict=True
+    ):
+        shortest, longest = min(600, 0.9 * doubled), min(600, 1.1 * doubled)
+        assert shortest - 1e-6 <= length <= longest + 1e-6
+
+
+def test_cooldowns_are_spread_over_a_fifth_of_their_length() -> None:
+    lengths = []
+    for seed in range(200):
+        pool, _ = pool_of_two(seed=seed)
+        lengths.append(cool_down(pool, 0))
+    assert min(lengths) < 28
+    assert max(lengths) > 32
+
+
+def test_a_cooldown_stays_finite_however_often_it_doubled() -> None:
+    policy = HealthPolicy(cooldown=1, cooldown_max=1e6)
+    assert policy.cooldown_seconds(5000, Random(1)) == 1e6
+
+
+# The probe
+
+
+def test_one_request_probes_while_all_others_wait() -> None:
+    pool, events = pool_of_two()
+    until = cool_down(pool, 0)
+    probe = pool.acquire(until, matching=ONLY)
+    assert probe.probe
+    assert shown(pool, "p0", until).state is HealthState.PROBING
+    for later in (0, 10, 1000):
+        refuses(pool, until + later, matching=ONLY)
+    assert [event.proxy.name for event in events.of(ProbeStarted)] == ["p0"]
+
+
+def test_a_successful_probe_brings_an_eighth_of_the_share_and_each_success_doubles_it() -> None:
+    pool, events = pool_of_two()
+    until = cool_down(pool, 0)
+    assert pool.explain("p0").cooldown == 0
+    shares = []
+    for _ in range(5):
+        carry_through(pool, "p0", until, SUCCESS)
+        shares.append(pool.explain("p0").cooldown)
+    assert shares == [1 / 8, 1 / 4, 1 / 2, 1, 1]
+    assert len(events.of(ProxyRecovered)) == 1
+    assert shown(pool, "p0", until).state is HealthState.HEALTHY
+
+
+def test_after_a_successful_probe_several_requests_may_go_at_once() -> None:
+    pool, events = pool_of_two()
+    until = cool_down(pool, 0)
+    carry_through(pool, "p0", until, SUCCESS)
+    leases = [pool.acquire(until, matching=ONLY) for _ in range(4)]
+    assert not any(lease.probe for lease in leases)
+    assert len(events.of(ProbeStarted)) == 1
+
+
+def test_a_fault_while_recovering_starts_a_longer_cooldown_at_once() -> None:
+    pool, events = pool_of_two()
+    until = cool_down(pool, 0)
+    carry_through(pool, "p0", until, SUCCESS)
+    carry_through(pool, "p0", until, FAULT)
+    first, second = events.of(CooldownStarted)
+    assert second.step == 2
+    assert second.until - second.now > 1.5 * (first.until - first.now)
+
+
+def test_a_proxy_that_is_well_again_starts_from_the_first_cooldown() -> None:
+    pool, events = pool_of_two()
+    until = cool_down(pool, 0)
+    for _ in range(4):
+        carry_through(pool, "p0", until, SUCCESS)
+    cool_down(pool, until)
+    assert [event.step for event in events.of(CooldownStarted)] == [1, 1]
+
+
+def test_a_probe_that_was_cancelled_makes_room_for_another() -> None:
+    pool, events = pool_of_two()
+    until = cool_down(pool, 0)
+    for _ in range(3):
+        assert carry_through(pool, "p0", until, Outcome.IGNORED).probe
+    assert len(events.of(ProbeStarted)) == 3
+    assert shown(pool, "p0", until).state is HealthState.PROBING
+
+
+def test_a_probe_that_the_target_refuses_has_shown_that_the_proxy_works() -> None:
+    pool, events = pool_of_two()
+    until = cool_down(pool, 0)
+    carry_through(pool, "p0", until, Outcome.TARGET_SIGNAL)
+    assert len(events.of(ProxyRecovered)) == 1
+
+
+def test_the_rate_holds_for_the_probe_too() -> None:
+    slow = proxy("p0", rate=Rate(1, 100))
+    pool = make_pool([slow], health=cooling(threshold=1, first=10))
+    carry(pool, 0, FAULT)
+    assert refuses(pool, 50).retry_at == 100
+    assert pool.acquire(100).probe
+
+
+def test_a_snapshot_taken_after_a_cooldown_shows_that_it_is_over() -> None:
+    pool, _ = pool_of_two()
+    until = cool_down(pool, 0)
+    assert shown(pool, "p0", until + 1).state is HealthState.PROBING
+
+
+# What was in flight when it began
+
+
+def test_faults_that_were_in_flight_when_a_cooldown_began_count_once() -> None:
+    pool, events = pool_of_two()
+    leases = [pool.acquire(0, matching=ONLY) for _ in range(4)]
+    for lease in leases:
+        pool.release(lease, FAULT, 1)
+    (started,) = events.of(CooldownStarted)
+    assert shown(pool, "p0", 1).cooldown_left == started.until - 1
+
+
+def test_a_late_success_does_not_end_a_cooldown() -> None:
+    pool, events = pool_of_two()
+    late = pool.acquire(0, matching=ONLY)
+    until = cool_down(pool, 0)
+    pool.release(late, SUCCESS, 5)
+    assert events.of(ProxyRecovered) == []
+    assert refuses(pool, 6, matching=ONLY).retry_at == until
+
+
+@pytest.mark.parametrize("outcome", [SUCCESS, FAULT])
+def test_a_late_outcome_decides_nothing_while_a_probe_is_out(outcome: Outcome) -> None:
+    pool, events = pool_of_two()
+    late = pool.acquire(0, matching=ONLY)
+    until = cool_down(pool, 0)
+    probe = pool.acquire(until, matching=ONLY)
+    pool.release(late, outcome, until + 1)
+    assert shown(pool, "p0", until + 1).state is HealthState.PROBING
+    refuses(pool, until + 1, matching=ONLY)
+    pool.release(probe, SUCCESS, until + 2)
+    assert len(events.of(ProxyRecovered)) == 1
+    assert len(events.of(CooldownStarted)) == 1
+
+
+def test_a_late_fault_does_not_send_a_recovering_proxy_back() -> None:
+    pool, events = pool_of_two()
+    late = pool.acquire(0, matching=ONLY)
+    until = cool_down(pool, 0)
+    carry_through(pool, "p0", until, SUCCESS)
+    pool.release(late, FAULT, until + 1)
+    assert len(events.of(CooldownStarted)) == 1
+    assert pool.explain("p0").cooldown == 1 / 8
+
+
+def test_what_is_in_flight_still_fills_the_cap_when_the_cooldown_is_over() -> None:
+    pool = make_pool([proxy("p0", max_in_flight=1)], health=cooling(threshold=1, first=10))
+    carry(pool, 0, FAULT)
+    pool.acquire(20)
+    refuses(pool, 5000)
+
+
+# Refused credentials
+
+
+def user(password: str, name: str = "p0") -> dict[str, str]:
+    return {"name": name, "username": "customer", "password": password}
+
+
+def test_refused_credentials_put_a_proxy_out_at_once_and_say_so_once() -> None:
+    pool, events = pool_of_two()
+    leases = [pool.acquire(0, matching=ONLY) for _ in range(3)]
+    for lease in leases:
+        pool.release(lease, FAULT, 1, failure=PROXY_AUTH)
+    assert [event.proxy.name for event in events.of(ProxyOut)] == ["p0"]
+    assert shown(pool, "p0", 1).state is HealthState.OUT
+    assert events.of(CooldownStarted) == []
+
+
+def test_a_proxy_that_is_out_does_not_come_back_by_itself() -> None:
+    pool, _ = pool_of_two()
+    late = pool.acquire(0, matching=ONLY)
+    carry_through(pool, "p0", 0, FAULT, failure=PROXY_AUTH)
+    pool.release(late, SUCCESS, 1)
+    for now in (1, 1e4, 1e9):
+        assert refuses(pool, now, matching=ONLY).retry_at is None
+        assert carry(pool, now).proxy.name == "p1"
+
+
+def test_new_credentials_bring_a_proxy_back_at_once_and_unburdened() -> None:
+    pool = make_pool([proxy(**user("old-secret"))])
+    carry(pool, 0, FAULT)
+    carry(pool, 0, FAULT, failure=PROXY_AUTH)
+    pool.update(proxy(**user("new-secret")), 1)
+    assert shown(pool, "p0", 1).state is HealthState.HEALTHY
+    assert (shown(pool, "p0", 1).outcomes, pool.explain("p0").value) == (0, 1.0)
+    assert pool.acquire(1).proxy.password == "new-secret"
+
+
+def test_new_credentials_bring_back_a_proxy_whose_old_ones_had_left_it_cooling() -> None:
+    pool = make_pool([proxy(**user("old-secret"))], health=cooling(threshold=1, first=30))
+    late = pool.acquire(0)
+    carry(pool, 0, FAULT)
+    pool.release(late, FAULT, 1, failure=PROXY_AUTH)
+    pool.update(proxy(**user("new-secret")), 2)
+    assert shown(pool, "p0", 2).state is HealthState.HEALTHY
+    assert pool.available(2) == 4
+    assert pool.acquire(2).proxy.password == "new-secret"
+
+
+def test_a_late_refusal_of_the_old_credentials_does_not_put_the_new_ones_out() -> None:
+    pool = make_pool([proxy(**user("old-secret"))])
+    events = Events(pool.events)
+    late = [pool.acquire(0), pool.acquire(0)]
+    pool.release(late[0], FAULT, 1, failure=PROXY_AUTH)
+    pool.update(proxy(**user("new-secret")), 2)
+    pool.release(late[1], FAULT, 3, failure=PROXY_AUTH)
+    assert len(events.of(ProxyOut)) == 1
+    assert pool.acquire(4).proxy.password == "new-secret"
+
+
+def test_a_late_refusal_of_the_old_credentials_is_not_charged() -> None:
+    pool = make_pool([proxy(**user("old-secret"))])
+    events = Events(pool.events)
+    late = pool.acquire(0)
+    pool.update(proxy(**user("new-secret")), 1)
+    pool.release(late, FAULT, 2, failure=PROXY_AUTH)
+    assert [event.charged for event in events.of(LeaseEnded)] == [False]
+
+
+def test_new_credentials_begin_anew_even_if_the_old_ones_were_not_refused() -> None:
+    pool = make_pool([proxy(**user("old-secret"))], health=cooling(threshold=1, first=30))
+    events = Events(pool.events)
+    late = pool.acquire(0)
+    carry(pool, 0, FAULT)
+    pool.update(proxy(**user("new-secret")), 1)
+    pool.release(late, FAULT, 2)
+    assert len(events.of(CooldownStarted)) == 1
+    assert shown(pool, "p0", 2).state is HealthState.HEALTHY
+    assert pool.available(2) == 4
+
+
+def test_an_update_that_changes_only_limits_keeps_what_was_learned() -> None:
+    pool, _ = pool_of_two()
+    until = cool_down(pool, 0)
+    pool.update(proxy("p0", max_in_flight=9), 1)
+    assert shown(pool, "p0", 1).state is HealthState.COOLING
+    refuses(pool, until - 0.1, matching=ONLY)
+
+
+def test_a_probe_whose_credentials_are_refused_puts_the_proxy_out() -> None:
+    pool, events = pool_of_two()
+    until = cool_down(pool, 0)
+    carry_through(pool, "p0", until, FAULT, failure=PROXY_AUTH)
+    assert len(events.of(ProxyOut)) == 1
+    refuses(pool, until + 1e6, matching=ONLY)
+
+
+# The window
+
+
+def test_the_success_rate_starts_from_the_prior_and_follows_the_window() -> None:
+    health, policy = Health(), HealthPolicy(window=10, failure_threshold=1000)
+    assert health.success_rate() == 0.8
+    for _ in range(1000):
+        health.succeeded(None, 0, policy)
+    assert (health.outcomes, health.success_rate()) == (10, 14 / 15)
+    for _ in range(10):
+        health.failed(0, 0.0, policy, Random(1))
+    assert (health.outcomes, health.success_rate()) == (10, 4 / 15)
+
+
+@given(st.lists(st.booleans(), max_size=60), st.integers(1, 12))
+def test_the_window_remembers_the_last_outcomes_and_no_others(
+    outcomes: list[bool], window: int
+) -> None:
+    health, policy = Health(), HealthPolicy(window=window, failure_threshold=1000)
+    for success in outcomes:
+        if success:
+            health.succeeded(None, 0, policy)
+        else:
+            health.failed(0, 0.0, policy, Random(1))
+    kept = outcomes[-window:]
+    assert health.outcomes == len(kept)
+    assert health.success_rate() == (sum(kept) + 4) / (len(kept) + 5)
+
+
+def test_latency_is_smoothed() -> None:
+    health, policy = Health(), HealthPolicy()
+    health.succeeded(1.0, 0, policy)
+    assert health.latency == 1.0
+    health.succeeded(2.0, 0, policy)
+    assert health.latency == pytest.approx(1.2)
+    health.succeeded(None, 0, policy)
+    assert health.latency == pytest.approx(1.2)

@@ -1,0 +1,480 @@
+"""The pool against a model that keeps its own books, over long random lives.
+
+The model knows what it asked for, what it was granted and what the events said; it never looks inside
+the pool. From that it works out, before each request, which proxies may be leased and which may not.
+"""
+
+from __future__ import annotations
+
+from math import ceil, floor
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from scrapy_proxybalance.pool import (
+    ConfigurationError,
+    HealthPolicy,
+    Hold,
+    Lease,
+    NoProxyAvailableError,
+    NoProxyMatchesError,
+    Outcome,
+    Pool,
+    PoolPolicy,
+    Proxy,
+    Rate,
+    SessionLostError,
+)
+from scrapy_proxybalance.pool.events import (
+    CooldownStarted,
+    LeaseEnded,
+    LeaseGranted,
+    ProbeStarted,
+    ProxyOut,
+    ProxyRecovered,
+    ProxyRemoved,
+    SessionEnded,
+    SessionReassigned,
+    SessionStarted,
+)
+from scrapy_proxybalance.pool.outcome import PROXY_AUTH
+
+if TYPE_CHECKING:
+    from scrapy_proxybalance.pool.events import Event
+
+SESSION_TTL = 40.0
+COUNTRIES = ("de", "fr")
+NAMES = [f"p{number}" for number in range(7)]
+
+caps = st.none() | st.integers(1, 3)
+# Intervals that are binary fractions, so that the model's sums are exact.
+rates = st.none() | st.builds(
+    Rate, st.sampled_from([1.0, 2.0]), st.sampled_from([0.5, 2.0, 8.0]), st.integers(1, 3)
+)
+members = st.tuples(caps, rates)
+choices = st.integers(0, 100)
+requests = st.fixed_dictionaries(
+    {
+        "target": st.sampled_from(["a.test", "b.test"]),
+        "session": st.sampled_from([None, None, "s1", "s2", "s3"]),
+        "matching": st.sampled_from(
+            [None, None, {"country": "de"}, {"country": "fr"}, {"name": ["p0", "p5"]}]
+        ),
+        "avoid": st.sets(st.sampled_from(NAMES), max_size=2),
+    }
+)
+endings = st.tuples(
+    choices,
+    st.sampled_from([*Outcome, Outcome.PROXY_FAULT, Outcome.PROXY_FAULT, Outcome.SUCCESS]),
+    st.sampled_from([None] * 8 + [PROXY_AUTH]),
+    st.none() | st.floats(0, 30),
+)
+pauses = st.sampled_from([0.25, 0.5, 1.0, 2.0, 8.0])
+
+
+@attrs.define(eq=False)
+class Known:
+    """What the model knows of one proxy."""
+
+    proxy: Proxy
+    cap: int
+    rate: Rate | None
+    open: list[Lease] = attrs.field(factory=list)
+    sent: list[float] = attrs.field(factory=list)  # since its rate was last changed
+    arrival: float = float("-inf")
+    cooling_until: float | None = None  # until a probe succeeds
+    out: bool = False
+    leaving: bool = False
+
+    @property
+    def conforms_at(self) -> float:
+        if self.rate is None:
+            return float("-inf")
+        return self.arrival - (self.rate.burst - 1) * self.rate.period / self.rate.requests
+
+    @property
+    def free_at(self) -> float | None:
+        """When it may be leased if nothing but the time changes; ``None`` for never."""
+        probing = self.cooling_until is not None and any(lease.probe for lease in self.open)
+        if self.out or self.leaving or probing or len(self.open) >= self.cap:
+            return None
+        return max(self.conforms_at, self.cooling_until or float("-inf"))
+
+    def in_service(self, now: float) -> bool:
+        cooling = self.cooling_until is not None and now < self.cooling_until
+        return not (self.out or self.leaving or cooling)
+
+    def eligible(self, now: float) -> bool:
+        return self.free_at is not None and now >= self.free_at
+
+    def grant(self, lease: Lease, now: float) -> None:
+        self.open.append(lease)
+        self.sent.append(now)
+        if self.rate is not None:
+            interval = self.rate.period / self.rate.requests
+            self.arrival = max(now, self.arrival) + interval
+            for index, start in enumerate(self.sent):
+                allowed = self.rate.burst + floor((now - start) / interval + 1e-9)
+                assert len(self.sent) - index <= allowed, "more were granted than the rate allows"
+
+
+class PoolMachine(RuleBasedStateMachine):
+    strategy = "weighted"
+
+    @initialize(
+        seed=st.integers(0, 1000),
+        cap=st.integers(1, 4),
+        rate=st.none() | rates,
+        session_lost=st.sampled_from(["reassign", "wait", "fail"]),
+        session_limit=st.sampled_from([2, 100]),
+        first=st.lists(members, min_size=2, max_size=5),
+    )
+    def begin(
+        self,
+        seed: int,
+        cap: int,
+        rate: Rate | None,
+        session_lost: str,
+        session_limit: int,
+        first: list[tuple[int | None, Rate | None]],
+    ) -> None:
+        self.now = 0.0
+        self.versions = 0
+        self.known: dict[str, Known] = {}
+        self.pinned: dict[str, str] = {}
+        self.used: dict[str, float] = {}
+        self.leases: list[Lease] = []
+        self.events: list[Event] = []
+        self.policy = PoolPolicy(
+            strategy=self.strategy,
+            max_in_flight=cap,
+            rate=rate,
+            session_ttl=SESSION_TTL,
+            session_limit=session_limit,
+            session_lost=session_lost,
+            health=HealthPolicy(failure_threshold=2, cooldown=8, cooldown_max=30),
+        )
+        self.pool = Pool((), self.policy, rng=Random(seed))
+        self.pool.events.subscribe(self.notice)
+        for name, (own_cap, own_rate) in zip(NAMES, first, strict=False):
+            self.add(name, own_cap, own_rate)
+
+    # What the events say
+
+    def notice(self, event: Event) -> None:
+        self.events.append(event)
+        if isinstance(event, CooldownStarted):
+            self.known[event.proxy.name].cooling_until = event.until
+        elif isinstance(event, ProbeStarted):
+            probes = [lease for lease in self.known[event.proxy.name].open if lease.probe]
+            assert probes == [], "a second probe was started"
+        elif isinstance(event, ProxyRecovered):
+            self.known[event.proxy.name].cooling_until = None
+        elif isinstance(event, ProxyOut):
+            self.known[event.proxy.name].out = True
+        elif isinstance(event, SessionStarted):
+            assert event.session not in self.pinned
+            self.pinned[event.session] = event.proxy.name
+        elif isinstance(event, SessionReassigned):
+            assert self.pinned[event.session] == event.lost
+            self.pinned[event.session] = event.proxy.name
+        elif isinstance(event, SessionEnded):
+            del self.pinned[event.session]
+            if event.reason == "expired":
+                assert event.now - self.used[event.session] > SESSION_TTL
+
+    def count(self, kind: type[Event]) -> int:
+        return sum(isinstance(event, kind) for event in self.events)
+
+    # Membership
+
+    def made(self, name: str, cap: int | None, rate: Rate | None, version: int) -> Proxy:
+        return Proxy(
+            name=name,
+            host=f"{name}.test",
+            port=8080,
+            username=f"user-{version}",
+            password="secret-secret",
+            max_in_flight=cap,
+            rate=rate,
+            country=COUNTRIES[int(name[1:]) % 2],
+        )
+
+    def add(self, name: str, cap: int | None, rate: Rate | None) -> None:
+        self.versions += 1
+        proxy = self.made(name, cap, rate, self.versions)
+        if name in self.known:
+            with pytest.raises(ConfigurationError):
+                self.pool.add(proxy, self.now)
+            return
+        self.pool.add(proxy, self.now)
+        self.known[name] = Known(
+            proxy, cap or self.policy.max_in_flight, rate if rate is not None else self.policy.rate
+        )
+
+    def remove(self, name: str) -> None:
+        self.pool.remove(name, self.now)
+        self.known[name].leaving = True
+        self.forget_if_gone(name)
+
+    def update(self, name: str, cap: int | None, rate: Rate | None, new_credentials: bool) -> None:
+        known = self.known[name]
+        changes: dict[str, Any] = {"max_in_flight": cap, "rate": rate}
+        if new_credentials:
+            self.versions += 1
+            changes["username"] = f"user-{self.versions}"
+        known.proxy = attrs.evolve(known.proxy, **changes)
+        self.pool.update(known.proxy, self.now)
+        rate = rate if rate is not None else self.policy.rate
+        if known.rate is None or rate is None:
+            known.arrival = float("-inf")
+        if rate != known.rate:
+            known.sent = []
+        known.cap, known.rate = cap or self.policy.max_in_flight, rate
+        known.leaving = False
+        if known.out or new_credentials:
+            known.out, known.cooling_until = False, None
+
+    @rule(
+        action=st.sampled_from(["add", "remove", "update", "new credentials", "revive"]),
+        name=st.sampled_from(NAMES),
+        limits=members,
+    )
+    def manage(self, action: str, name: str, limits: tuple[int | None, Rate | None]) -> None:
+        if action == "revive":
+            for out in [other for other, known in self.known.items() if known.out]:
+                self.update(out, *limits, new_credentials=True)
+        elif action == "add" or name not in self.known:
+            self.add(name, *limits)
+        elif action == "remove":
+            self.remove(name)
+        else:
+            self.update(name, *limits, new_credentials=action == "new credentials")
+
+    def forget_if_gone(self, name: str) -> None:
+        gone = self.known[name].leaving and not self.known[name].open
+        assert (name not in self.pool) is gone
+        if gone:
+            assert isinstance(self.last_but_lease_ended(), ProxyRemoved)
+            del self.known[name]
+
+    def last_but_lease_ended(self) -> Event:
+        return next(event for event in reversed(self.events) if not isinstance(event, LeaseEnded))
+
+    # Leases
+
+    @rule(steps=st.lists(requests | endings | pauses, min_size=8, max_size=20))
+    def traffic(self, steps: list[Any]) -> None:
+        """Requests, endings and pauses, many in one rule: single steps never get far."""
+        for step in steps:
+            if isinstance(step, dict):
+                self.acquire(**step)
+            elif isinstance(step, float):
+                self.now += step
+            elif self.open_leases:
+                choice, outcome, failure, latency = step
+                self.end(choice, outcome, failure=failure, latency=latency)
+
+    def acquire(self, target: str, session: str | None, matching: Any, avoid: set[str]) -> None:
+        free_before = self.pool.available(self.now)
+        held = self.ask(session, matching)
+        pinned = self.pinned.get(session) if session is not None else None
+        fitting = [known for known in self.known.values() if self.fits(known.proxy, matching)]
+        eligible = {known.proxy.name for known in fitting if known.eligible(self.now)}
+        try:
+            lease: Lease | Exception = self.pool.acquire(
+                self.now, target=target, session=session, matching=matching, avoid=avoid
+            )
+        except (NoProxyAvailableError, NoProxyMatchesError, SessionLostError) as error:
+            lease = error
+        if session is None and matching is None:
+            assert (free_before > 0) is isinstance(lease, Lease)
+        if isinstance(lease, Lease):
+            assert held is None
+            self.check_grant(lease, session, pinned, eligible, avoid)
+        else:
+            assert type(held) is (Hold if isinstance(lease, NoProxyAvailableError) else type(lease))
+            self.check_refusal(lease, session, pinned, fitting, eligible)
+
+    def check_grant(
+        self,
+        lease: Lease,
+        session: str | None,
+        pinned: str | None,
+        eligible: set[str],
+        avoid: set[str],
+    ) -> None:
+        name = lease.proxy.name
+        known = self.known[name]
+        assert known.eligible(self.now), "a lease on a proxy that is full, resting or gone"
+        assert lease.proxy is known.proxy
+        assert lease.probe is (known.cooling_until is not None)
+        if pinned is not None and pinned in self.known and self.known[pinned].in_service(self.now):
+            assert name == pinned, "a session moved though its proxy is in service"
+            sharing = list(self.pinned.values()).count(name)
+            mine = sum(other.session == session for other in known.open)
+            assert mine < ceil(known.cap / sharing), "a session took more than its share"
+        else:
+            assert name in eligible
+            assert name not in avoid or eligible <= avoid
+        known.grant(lease, self.now)
+        self.leases.append(lease)
+        if session is not None:
+            assert self.pinned[session] == name
+            self.used[session] = self.now
+
+    def ask(self, session: str | None, matching: Any) -> Hold | Exception | None:
+        try:
+            return self.pool.hold(self.now, session=session, matching=matching)
+        except (NoProxyMatchesError, SessionLostError) as error:
+            return error
+
+    def check_refusal(
+        self,
+        error: Exception,
+        session: str | None,
+        pinned: str | None,
+        fitting: list[Known],
+        eligible: set[str],
+    ) -> None:
+        on = self.known.get(pinned) if pinned is not None else None
+        if isinstance(error, NoProxyMatchesError):
+            assert not fitting
+        elif isinstance(error, SessionLostError):
+            assert self.policy.session_lost != "reassign"
+            assert pinned is not None
+            assert on is None or not on.in_service(self.now)
+            assert session not in self.pinned
+        else:
+            assert isinstance(error, NoProxyAvailableError)
+            assert error.retry_at is None or error.retry_at > self.now
+            if on is not None and on.in_service(self.now):
+                has_its_share = any(lease.session == session for lease in self.open_leases)
+                assert has_its_share or not on.eligible(self.now)
+            elif pinned is None or self.policy.session_lost == "reassign":
+                assert not eligible
+                moments = [known.free_at for known in fitting if known.free_at is not None]
+                if moments:
+                    assert error.retry_at is not None
+                    assert error.retry_at <= min(moments)
+
+    @staticmethod
+    def fits(proxy: Proxy, matching: Any) -> bool:
+        return matching is None or all(
+            getattr(proxy, attribute) in ([value] if isinstance(value, str) else value)
+            for attribute, value in matching.items()
+        )
+
+    @property
+    def open_leases(self) -> list[Lease]:
+        return [lease for known in self.known.values() for lease in known.open]
+
+    @precondition(lambda self: self.open_leases)
+    @rule(choice=choices)
+    def cancel(self, choice: int) -> None:
+        kinds = (CooldownStarted, ProxyOut, ProxyRecovered)
+        before = [self.count(kind) for kind in kinds]
+        self.end(choice, Outcome.IGNORED)
+        assert [self.count(kind) for kind in kinds] == before
+
+    @rule(session=st.sampled_from(["s1", "s2", "s3"]))
+    def end_session(self, session: str) -> None:
+        self.pool.end_session(session, self.now)
+        assert session not in self.pinned
+
+    def end(self, choice: int, outcome: Outcome, **how: Any) -> None:
+        lease = self.open_leases[choice % len(self.open_leases)]
+        name = lease.proxy.name
+        self.known[name].open.remove(lease)
+        assert self.pool.release(lease, outcome, self.now, **how)
+        self.forget_if_gone(name)
+
+    @precondition(lambda self: len(self.leases) > len(self.open_leases))
+    @rule(choice=choices, outcome=st.sampled_from(Outcome))
+    def release_again(self, choice: int, outcome: Outcome) -> None:
+        ended = [lease for lease in self.leases if lease.ended]
+        before = len(self.events), self.pool.snapshot(self.now)
+        assert not self.pool.release(ended[choice % len(ended)], outcome, self.now)
+        assert (len(self.events), self.pool.snapshot(self.now)) == before
+
+    # Time
+
+    @rule(quarters=st.none() | st.integers(1, 20) | st.integers(1, 200))
+    def wait(self, quarters: int | None) -> None:
+        """Let time go by: so many quarters of a second, or until something changes."""
+        when = self.pool.next_change() if quarters is None else self.now + quarters / 4
+        self.now = max(self.now, when or 0.0)
+
+    # What always holds
+
+    @invariant()
+    def the_books_agree(self) -> None:
+        known = self.known
+        assert self.pool.in_flight == len(self.open_leases)
+        assert len(self.pool) == len(known)
+        assert {seen.proxy.name: seen.in_flight for seen in self.pool.snapshot(self.now)} == {
+            name: len(one.open) for name, one in known.items()
+        }
+        assert {lease for lease in self.leases if not lease.ended} == set(self.open_leases)
+        assert dict(self.pool.sessions) == self.pinned
+
+    @invariant()
+    def something_is_available_exactly_if_some_proxy_is_eligible(self) -> None:
+        eligible = any(known.eligible(self.now) for known in self.known.values())
+        assert (self.pool.available(self.now) > 0) is eligible
+
+    @invariant()
+    def good_standing_is_counted(self) -> None:
+        well = [
+            known
+            for known in self.known.values()
+            if not (known.out or known.leaving or known.cooling_until is not None)
+        ]
+        assert self.pool.in_service == len(well)
+        hopeless = all(known.out or known.leaving for known in self.known.values())
+        assert self.pool.beyond_hope is hopeless
+
+    @invariant()
+    def every_lease_ends_once(self) -> None:
+        ended = [event.lease for event in self.events if isinstance(event, LeaseEnded)]
+        assert len(ended) == len(set(ended))
+        assert set(ended) == {lease for lease in self.leases if lease.ended}
+        assert self.count(LeaseGranted) == len(self.leases)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "pool"):
+            return
+        for lease in self.open_leases:
+            assert self.pool.release(lease, Outcome.SUCCESS, self.now)
+            self.known[lease.proxy.name].open.remove(lease)
+            self.forget_if_gone(lease.proxy.name)
+        assert self.pool.in_flight == 0
+        assert not any(seen.draining for seen in self.pool.snapshot(self.now))
+        assert len(self.pool) == len(self.known)
+
+
+class RoundRobinMachine(PoolMachine):
+    strategy = "round_robin"
+
+
+class WeightedRoundRobinMachine(PoolMachine):
+    strategy = "weighted_round_robin"
+
+
+class LeastConnectionsMachine(PoolMachine):
+    strategy = "least_connections"
+
+
+TestWeighted = PoolMachine.TestCase
+TestRoundRobin = RoundRobinMachine.TestCase
+TestWeightedRoundRobin = WeightedRoundRobinMachine.TestCase
+TestLeastConnections = LeastConnectionsMachine.TestCase
+
+for case in (TestWeighted, TestRoundRobin, TestWeightedRoundRobin, TestLeastConnections):
+    case.settings = settings(max_examples=60, stateful_step_count=50)
+del case

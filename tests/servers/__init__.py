@@ -1,0 +1,1 @@
+"""Crawls through proxies that others have written: Squid and Tinyproxy."""
