@@ -6,7 +6,9 @@ belong to the request that carries it: a lease is never kept in it.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from scrapy.utils.httpobj import urlparse_cached
 
@@ -61,14 +63,18 @@ def target_of(request: Request) -> str:
     Never the download slot, which redirects and users carry over from elsewhere.
     """
     parts = urlparse_cached(request)
+    return _target(parts.scheme, parts.netloc)
+
+
+@lru_cache(maxsize=10_000)
+def _target(scheme: str, netloc: str) -> str:
+    parts = urlsplit(f"{scheme}://{netloc}")
     host = parts.hostname or ""
     try:
         port = parts.port
     except ValueError:
         return host
-    if port is None or port == _DEFAULT_PORTS.get(parts.scheme):
-        return host
-    return f"{host}:{port}"
+    return host if port is None or port == _DEFAULT_PORTS.get(scheme) else f"{host}:{port}"
 
 
 def session_of(request: Request, key: str) -> str | None:
@@ -106,7 +112,8 @@ def assign(request: Request, proxy: Proxy) -> None:
 
 def forget_credentials(request: Request) -> None:
     """Take a proxy's credentials off a request, before it is copied, kept, or written to disk."""
-    request.headers.pop(_AUTHORIZATION, None)
+    if _AUTHORIZATION in request.headers:
+        del request.headers[_AUTHORIZATION]
     request.meta.pop(_AUTH_PROXY, None)
 
 

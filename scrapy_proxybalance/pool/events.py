@@ -7,7 +7,7 @@ whoever drives the pool.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -146,18 +146,26 @@ class TargetSuspended(Event):
 
 
 class EventBus:
-    """Hands each event to every observer. An observer that raises is logged and harms nobody."""
+    """Hands each event to those who want its type. One who raises is logged and harms nobody."""
 
     def __init__(self) -> None:
-        self._observers: list[Callable[[Event], None]] = []
+        self._observers: dict[type[Event], list[Callable[[Event], None]]] = {}
+        self._of_all: list[Callable[[Event], None]] = []
 
-    def subscribe(self, observer: Callable[[Event], None]) -> None:
-        """Call ``observer`` with every event from now on."""
-        self._observers.append(observer)
+    def subscribe(self, observer: Callable[[Any], None], *types: type[Event]) -> None:
+        """Call ``observer`` with every event of these types from now on; with all if none is given."""
+        if not types:
+            self._of_all.append(observer)
+        for wanted in types:
+            self._observers.setdefault(wanted, []).append(observer)
+
+    def wants(self, kind: type[Event]) -> bool:
+        """Return whether anybody listens: the frequent events are not made in vain."""
+        return bool(self._of_all) or kind in self._observers
 
     def emit(self, event: Event) -> None:
-        """Hand ``event`` to every observer."""
-        for observer in self._observers:
+        """Hand ``event`` to its observers."""
+        for observer in (*self._observers.get(type(event), ()), *self._of_all):
             try:
                 observer(event)
             except Exception:

@@ -173,7 +173,8 @@ class Pool:
         if session is not None:
             self.sessions.claimed(session, chosen.proxy, now)
         self._refresh(chosen, now)
-        self.events.emit(LeaseGranted(now=now, lease=lease))
+        if self.events.wants(LeaseGranted):
+            self.events.emit(LeaseGranted(now=now, lease=lease))
         return lease
 
     def hold(
@@ -243,16 +244,17 @@ class Pool:
             self._strategy.learned()
         self._refresh(member, now)
         self._remove_if_drained(member, now)
-        self.events.emit(
-            LeaseEnded(
-                now=now,
-                lease=lease,
-                outcome=outcome,
-                failure=failure,
-                latency=latency,
-                charged=charged,
+        if self.events.wants(LeaseEnded):
+            self.events.emit(
+                LeaseEnded(
+                    now=now,
+                    lease=lease,
+                    outcome=outcome,
+                    failure=failure,
+                    latency=latency,
+                    charged=charged,
+                )
             )
-        )
         return True
 
     def end_session(self, session: str, now: float) -> None:

@@ -6,6 +6,7 @@ other than through :attr:`Proxy.url`, which exists to be handed to the download 
 
 from __future__ import annotations
 
+from functools import cached_property
 from hashlib import blake2s
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -90,18 +91,18 @@ class Proxy:
         digest = blake2s(self.username.encode(), digest_size=4).hexdigest()
         return f"{self.gateway}#{digest}"
 
-    @property
+    @cached_property
     def gateway(self) -> str:
         """The ``host:port`` that this proxy may share with others."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
-    @property
+    @cached_property
     def endpoint(self) -> str:
         """The URL without credentials."""
         return f"{self.scheme}://{self.gateway}"
 
-    @property
+    @cached_property
     def url(self) -> str:
         """The URL with credentials: a secret, to be handed to the download handler and nowhere else."""
         if self.username is None:

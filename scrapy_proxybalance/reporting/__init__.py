@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from .figures import Figures
 from .log import EventLog
-from .stats import StatsRecorder
+from .stats import StatsWriter
 from .stats_file import StatsFile
 from .summary import SummaryLog
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 def install(balancer: Balancer) -> list[object]:
     """Let every reporter watch a crawl; return those that have to be kept for their signals' sake."""
-    pool, stats = balancer.pool, balancer.crawler.stats
-    figures = Figures()
-    pool.events.subscribe(EventLog(pool, balancer.clock))
-    pool.events.subscribe(StatsRecorder(stats, pool, balancer.settings.stats_per_proxy))
-    pool.events.subscribe(figures)
-    kept: list[object] = [SummaryLog(balancer, figures)]
+    figures = Figures(balancer.pool)
+    kept: list[object] = [
+        EventLog(balancer.pool, balancer.clock),
+        StatsWriter(balancer, figures),
+        SummaryLog(balancer, figures),
+    ]
     if balancer.settings.stats_file is not None:
         kept.append(StatsFile(balancer, figures, balancer.settings.stats_file))
     return kept

@@ -34,9 +34,13 @@ class EventLog:
     def __init__(self, pool: Pool, clock: Callable[[], float]) -> None:
         self._pool = pool
         self._clock = clock
+        pool.events.subscribe(
+            self._log,
+            *(CooldownStarted, ProxyRecovered, ProxyOut, SessionReassigned),
+            *(TargetPaused, TargetReopened, TargetSuspended),
+        )
 
-    def __call__(self, event: Event) -> None:
-        """Log an event that is worth a line."""
+    def _log(self, event: Event) -> None:
         if isinstance(event, CooldownStarted):
             logger.info(
                 "Proxy %s cools down for %.0f s (no. %d in a row); %d of %d in service",

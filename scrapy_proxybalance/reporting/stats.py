@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
+
+from scrapy import signals
+from scrapy.utils.asyncio import create_looping_call
 
 from ..pool.events import (
     CooldownStarted,
-    LeaseEnded,
-    LeaseGranted,
     ProbeStarted,
-    ProxyAdded,
     ProxyOut,
     ProxyRecovered,
-    ProxyRemoved,
-    SessionEnded,
     SessionReassigned,
     SessionStarted,
-    TargetPaused,
-    TargetReopened,
-    TargetSuspended,
 )
 
 if TYPE_CHECKING:
-    from scrapy.statscollectors import StatsCollector
+    from collections.abc import Iterator
 
-    from ..pool import Pool
-    from ..pool.events import Event
+    from scrapy.utils.asyncio import AsyncioLoopingCall
+    from twisted.internet.task import LoopingCall
+
+    from ..balancer import Balancer
+    from .figures import Figures
 
 #: Every key without its prefix; ``{...}`` stands for what varies.
 KEYS = (
@@ -50,57 +49,71 @@ KEYS = (
 )
 PREFIX = "proxybalance/"
 
-_COUNTED = {
-    ProbeStarted: "probes",
-    ProxyRecovered: "recoveries",
-    ProxyOut: "proxies_out",
-    SessionStarted: "sessions/started",
-    SessionReassigned: "sessions/reassigned",
+_EVENTS = {
+    "cooldowns": CooldownStarted,
+    "probes": ProbeStarted,
+    "recoveries": ProxyRecovered,
+    "proxies_out": ProxyOut,
+    "sessions/started": SessionStarted,
+    "sessions/reassigned": SessionReassigned,
 }
+_SECONDS = 1.0
 
 
-class StatsRecorder:
-    """An observer that keeps the stats collector up to date.
+class StatsWriter:
+    """Writes the figures to the stats collector, every second and when the spider is closed."""
 
-    :param stats: the crawler's.
-    :param pool: whose events it sees.
-    :param per_proxy: the largest pool that gets keys of each proxy's own.
-    """
+    def __init__(self, balancer: Balancer, figures: Figures) -> None:
+        self._balancer = balancer
+        self._figures = figures
+        self._loop: AsyncioLoopingCall | LoopingCall | None = None
+        connect = balancer.crawler.signals.connect
+        connect(self.start, signal=signals.spider_opened)
+        connect(self.stop, signal=signals.spider_closed)
 
-    def __init__(self, stats: StatsCollector, pool: Pool, per_proxy: int) -> None:
-        self._stats = stats
-        self._pool = pool
-        self._per_proxy = per_proxy
-        stats.set_value(PREFIX + "proxies", len(pool))
+    def start(self) -> None:
+        """Begin to write."""
+        self._loop = create_looping_call(self.write)
+        self._loop.start(_SECONDS)
 
-    def __call__(self, event: Event) -> None:
-        """Count an event."""
-        if isinstance(event, LeaseGranted):
-            self._stats.inc_value("proxybalance/leases")
-            self._stats.max_value("proxybalance/in_flight/max", self._pool.in_flight)
-            self._of_proxy(event.lease.proxy.name, "leases")
-        elif isinstance(event, LeaseEnded):
-            outcome = event.outcome.value
-            self._stats.inc_value(f"proxybalance/outcome/{outcome}")
-            if event.failure is not None:
-                self._stats.inc_value(f"proxybalance/failure/{event.failure}")
-            self._of_proxy(event.lease.proxy.name, f"outcome/{outcome}")
-        elif isinstance(event, CooldownStarted):
-            self._stats.inc_value("proxybalance/cooldowns")
-            self._of_proxy(event.proxy.name, "cooldowns")
-        elif isinstance(event, SessionEnded):
-            self._stats.inc_value(f"proxybalance/sessions/ended/{event.reason}")
-        elif isinstance(event, ProxyAdded | ProxyRemoved):
-            self._stats.set_value("proxybalance/proxies", len(self._pool))
-        elif isinstance(event, TargetPaused):
-            self._stats.inc_value(f"proxybalance/target/{event.target}/pauses")
-        elif isinstance(event, TargetReopened):
-            self._stats.inc_value(f"proxybalance/target/{event.target}/reopened")
-        elif isinstance(event, TargetSuspended):
-            self._stats.set_value(f"proxybalance/target/{event.target}/suspended", value=True)
-        elif type(event) in _COUNTED:
-            self._stats.inc_value(PREFIX + _COUNTED[type(event)])
+    def stop(self) -> None:
+        """Write a last time."""
+        if self._loop is not None and self._loop.running:
+            self._loop.stop()
+        self.write()
 
-    def _of_proxy(self, name: str, key: str) -> None:
-        if len(self._pool) <= self._per_proxy:
-            self._stats.inc_value(f"proxybalance/proxy/{name}/{key}")
+    def write(self) -> None:
+        """Write every key whose figure is not zero."""
+        stats = self._balancer.crawler.stats
+        for key, value in self._values():
+            if value:
+                stats.set_value(PREFIX + key, value)
+
+    def _values(self) -> Iterator[tuple[str, int | bool]]:
+        figures, pool = self._figures, self._balancer.pool
+        yield "proxies", len(pool)
+        yield "leases", figures.requests
+        yield "in_flight/max", figures.in_flight_max
+        outcomes: Counter[str] = Counter()
+        failures: Counter[str] = Counter()
+        for proxy in figures.proxies.values():
+            outcomes.update(proxy.outcomes)
+            failures.update(proxy.failures)
+        for outcome, count in outcomes.items():
+            yield f"outcome/{outcome}", count
+        for failure, count in failures.items():
+            yield f"failure/{failure}", count
+        for key, event in _EVENTS.items():
+            yield key, figures.events[event]
+        for reason, count in figures.sessions_ended.items():
+            yield f"sessions/ended/{reason}", count
+        for name, target in figures.targets.items():
+            yield f"target/{name}/pauses", target.pauses
+            yield f"target/{name}/reopened", target.reopened
+            yield f"target/{name}/suspended", target.suspended
+        if len(pool) <= self._balancer.settings.stats_per_proxy:
+            for name, proxy in figures.proxies.items():
+                yield f"proxy/{name}/leases", proxy.requests
+                yield f"proxy/{name}/cooldowns", proxy.cooldowns
+                for outcome, count in proxy.outcomes.items():
+                    yield f"proxy/{name}/outcome/{outcome}", count

@@ -77,7 +77,7 @@ def stats_document(balancer: Balancer, figures: Figures, reason: str) -> dict[st
                 "success_rate": counted.success_rate,
                 "latency_p50": counted.latency_percentile(50),
                 "latency_p95": counted.latency_percentile(95),
-                "outcomes": {outcome.value: n for outcome, n in counted.outcomes.items()},
+                "outcomes": dict(counted.outcomes),
                 "failures": dict(counted.failures),
                 "cooldowns": counted.cooldowns,
                 "sessions": counted.sessions,

@@ -127,16 +127,18 @@ class Twins:
         theirs, ours = (queue.pop() for queue in self.queues)
         assert (theirs and theirs.url) == (ours and ours.url)
         if ours is not None:
-            _, slot = self.crawler.engine.downloader._get_slot(ours)
-            slot.active.add(ours)
+            downloader = self.crawler.engine.downloader
+            downloader.active.add(ours)
+            downloader._get_slot(ours)[1].active.add(ours)
             self.under_way.append(ours)
         return ours
 
     def done(self) -> None:
         """End the longest of what is under way."""
         if self.under_way:
-            request = self.under_way.pop(0)
-            self.crawler.engine.downloader._get_slot(request)[1].active.remove(request)
+            request, downloader = self.under_way.pop(0), self.crawler.engine.downloader
+            downloader._get_slot(request)[1].active.remove(request)
+            downloader.active.remove(request)
 
     def reopen(self) -> None:
         """Close both and open them again, as a resumed crawl does; in memory that loses all."""
@@ -215,11 +217,20 @@ def urls(requests: list[Request]) -> list[str]:
     return sorted(request.url for request in requests)
 
 
-def pop_all(queue: Any) -> list[Request]:
+def pop_all(crawler: Crawler, queue: Any) -> list[Request]:
+    """Take what there is as the engine does: each is in the downloader before the next is asked for."""
     popped = []
     while (request := queue.pop()) is not None:
+        crawler.engine.downloader.active.add(request)
         popped.append(request)
     return popped
+
+
+def land(crawler: Crawler, requests: list[Request]) -> None:
+    """Have requests be over, as the middleware and the downloader take note of it."""
+    for request in requests:
+        balancer_of(crawler).land(request)
+        crawler.engine.downloader.active.remove(request)
 
 
 ONE_AT_A_TIME = {
@@ -256,7 +267,7 @@ def test_close_puts_back_what_was_set_aside_and_a_resumed_queue_has_it_all(tmp_p
     with opened() as crawler:
         queue = make_queue(crawler, ProxyBalanceQueue, tmp_path, state)
         assert len(queue) == 8
-        resumed = pop_all(queue)
+        resumed = pop_all(crawler, queue)
         assert urls(resumed) == urls(pushed)
         assert all(request.meta["session"] == "s" for request in resumed)
         queue.close()
@@ -292,13 +303,13 @@ def test_len_does_not_count_what_waits_for_a_suspended_target(tmp_path: Path) ->
         assert len(queue) == 9
         balancer.pool.targets.suspend("a.test", balancer.clock(), "told so")
         assert len(queue) == 1
-        assert urls(pop_all(queue)) == [other.url]
+        assert urls(pop_all(crawler, queue)) == [other.url]
         state = queue.close()
 
     # It is still there for the next crawl.
     with opened() as crawler:
         queue = make_queue(crawler, ProxyBalanceQueue, tmp_path, state)
-        assert urls(pop_all(queue)) == urls([*aside, *queued, shared])
+        assert urls(pop_all(crawler, queue)) == urls([*aside, *queued, shared])
         queue.close()
 
 
@@ -311,7 +322,7 @@ def test_what_waits_for_a_dropped_target_is_counted_and_comes_out_to_be_told() -
         balancer.dropped_targets.add("a.test")
         balancer.pool.targets.suspend("a.test", balancer.clock(), "told so")
         assert len(queue) == 4
-        assert len(pop_all(queue)) == 4
+        assert len(pop_all(crawler, queue)) == 4
         assert len(queue) == 0
         queue.close()
 
@@ -324,7 +335,7 @@ def test_a_paused_target_gives_nothing_and_is_counted() -> None:
             queue.push(Request(f"http://{host}/"))
         now = balancer.clock()
         balancer.pool.targets.refused("b.test", sent_at=now, now=now, reason="429")
-        assert urls(pop_all(queue)) == ["http://a.test/", "http://c.test/"]
+        assert urls(pop_all(crawler, queue)) == ["http://a.test/", "http://c.test/"]
         assert len(queue) == 1
         balancer._spider_closed()
         queue.close()
@@ -334,41 +345,30 @@ def test_a_slot_gives_no_more_than_its_concurrency() -> None:
     with opened(
         CONCURRENT_REQUESTS_PER_DOMAIN=3, DOWNLOAD_SLOTS={"b.test": {"concurrency": 1}}
     ) as crawler:
-        balancer = balancer_of(crawler)
         queue = make_queue(crawler, ProxyBalanceQueue)
         for host in HOSTS:
             for request in session_requests(5, host):
                 queue.push(request)
-        first = pop_all(queue)
+        first = pop_all(crawler, queue)
         assert sorted(request.url[7] for request in first) == list("aaabccc")
-        for request in first:
-            balancer.land(request)
-        assert sorted(request.url[7] for request in pop_all(queue)) == list("aabcc")
+        assert pop_all(crawler, queue) == []
+        land(crawler, first)
+        assert sorted(request.url[7] for request in pop_all(crawler, queue)) == list("aabcc")
         queue.close()
 
 
 def test_no_more_is_given_than_the_pool_can_carry() -> None:
     with opened(**ONE_AT_A_TIME) as crawler:
-        balancer, active = balancer_of(crawler), crawler.engine.downloader.active
         queue = make_queue(crawler, ProxyBalanceQueue)
         for number in range(5):
             queue.push(Request(f"http://a.test/{number}"))
-
-        def pop_as_the_engine_does() -> list[Request]:
-            popped = []
-            while (request := queue.pop()) is not None:
-                active.add(request)
-                popped.append(request)
-            return popped
-
         # None has its lease yet, but two will take one each.
-        first, second = pop_as_the_engine_does()
+        first, second = pop_all(crawler, queue)
         assert len(queue) == 3
-        balancer.land(first)
-        active.remove(first)
-        assert len(pop_as_the_engine_does()) == 1
+        land(crawler, [first])
+        assert len(pop_all(crawler, queue)) == 1
         # One that is gone without a word is found out.
-        active.remove(second)
-        assert len(pop_as_the_engine_does()) == 1
+        crawler.engine.downloader.active.remove(second)
+        assert len(pop_all(crawler, queue)) == 1
         assert len(queue) == 1
         queue.close()

@@ -20,12 +20,11 @@ from scrapy_proxybalance.pool import ConfigurationError, NoProxyMatchesError, Se
 from scrapy_proxybalance.pool.events import (
     CooldownStarted,
     Event,
-    SessionEnded,
     SessionReassigned,
     SessionStarted,
 )
 
-from .crawling import crawl, crawl_test, proxybalance_stats
+from .crawling import UrlsSpider, crawl, crawl_test, proxybalance_stats
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
     from bookshop.servers.origin import Handler
     from scrapy.crawler import Crawler
+    from twisted.python.failure import Failure
 
 _EventT = TypeVar("_EventT", bound=Event)
 
@@ -256,7 +256,7 @@ async def test_reassign_moves_the_session_once_and_says_so() -> None:
 
 
 @crawl_test
-async def test_fail_tells_the_errback_and_a_new_session_may_begin() -> None:
+async def test_fail_tells_the_errback_of_each_request_of_the_session_and_of_no_other() -> None:
     dies = DiesAfter(5)
     events = Events()
     async with world(dies) as w:
@@ -266,17 +266,53 @@ async def test_fail_tells_the_errback_and_a_new_session_may_begin() -> None:
             PROXYBALANCE_FAILURE_THRESHOLD=1,
             PROXYBALANCE_SESSION_LOST="fail",
         )
-        crawler = await crawl(requests(20, session="a"), settings, prepare=events)
+        everything = [
+            *requests(10, session="a"),
+            *requests(10, "b", session="b"),
+            *requests(10, "c"),
+        ]
+        crawler = await crawl(everything, settings, prepare=events)
         assert dies.dead is not None
-        [failure] = crawler.spider.failures
-        assert failure.check(SessionLostError)
-        assert str(failure.value) == f"session 'a' lost its proxy {dies.dead.name}"
-        lost = urlparse_cached(failure.request).path
-        assert fetched(crawler) == sorted(set(paths(20)) - {lost})
+        failures = crawler.spider.failures
+        assert all(failure.check(SessionLostError) for failure in failures)
+        message = f"session 'a' lost its proxy {dies.dead.name}"
+        assert {str(failure.value) for failure in failures} == {message}
+        lost = sorted(urlparse_cached(failure.request).path for failure in failures)
+        assert lost == sorted(paths(10)[5:])
+        assert fetched(crawler) == sorted([*paths(5), *paths(10, "b"), *paths(10, "c")])
         assert events.of(SessionReassigned) == []
-        assert [ended.reason for ended in events.of(SessionEnded)] == ["lost"]
-        assert len(events.of(SessionStarted)) == 2
+        assert [started.session for started in events.of(SessionStarted)] == ["a", "b"]
         assert finish_reason(crawler) == "finished"
+
+
+@crawl_test
+async def test_fail_goes_on_when_the_proxy_has_come_back() -> None:
+    dies = DiesAfter(5)
+    failed: list[SessionLostError] = []
+
+    class Patient(UrlsSpider):
+        """Asks again for what failed, as long as it takes."""
+
+        def keep_failure(self, failure: Failure) -> Request:  # type: ignore[override]
+            assert failure.check(SessionLostError)
+            failed.append(failure.value)
+            assert dies.dead is not None
+            dies.dead.behaviour = Behaviour.HEALTHY
+            return failure.request.replace(dont_filter=True)
+
+    async with world(dies) as w:
+        dies.proxies = w.proxies
+        settings = w.settings(
+            CONCURRENT_REQUESTS=1,
+            PROXYBALANCE_FAILURE_THRESHOLD=1,
+            PROXYBALANCE_SESSION_LOST="fail",
+            PROXYBALANCE_COOLDOWN=0.3,
+        )
+        crawler = await crawl(requests(10, session="a"), settings, spider=Patient)
+        assert failed
+        assert fetched(crawler) == sorted(paths(10))
+        assert sorted(len(paths_seen) for paths_seen in w.through().values()) == [0, 0, 10]
+        assert proxybalance_stats(crawler)["sessions/started"] == 1
 
 
 @crawl_test
@@ -458,7 +494,7 @@ def careless(proxy: Any) -> bool:
     ("wanted", "error"),
     [
         (careless, AttributeError),
-        ({"country": [["de"]]}, TypeError),
+        ({"country": [["de"]]}, ConfigurationError),
         ({"land": "de"}, ConfigurationError),
         ("de", ConfigurationError),
     ],

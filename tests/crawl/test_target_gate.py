@@ -13,6 +13,7 @@ import pytest
 from bookshop.servers.forward_proxy import ForwardProxy
 from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
 from scrapy import Request, signals
+from scrapy.core.engine import ExecutionEngine
 from scrapy.exceptions import IgnoreRequest
 from scrapy.spidermiddlewares.httperror import HttpError
 from scrapy.utils.httpobj import urlparse_cached
@@ -279,6 +280,17 @@ async def test_when_the_pause_ends_one_request_tries_and_the_others_follow_its_a
         assert origin.requests[8].time >= refused_at + 0.3
         assert sorted(w.paths("a.test")) == sorted([*paths(30), w.paths("a.test")[0]])
         assert finish_reason(run) == "finished"
+
+
+@crawl_test
+async def test_the_end_of_a_pause_wakes_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Nothing else would: there is no heartbeat, and nothing under way that could end.
+    monkeypatch.setattr(ExecutionEngine, "_SLOT_HEARTBEAT_INTERVAL", 3600.0)
+    async with world(a=Script(refusal())) as w:
+        settings = w.settings(CONCURRENT_REQUESTS=1, PROXYBALANCE_PAUSE=0.2, RETRY_TIMES=0)
+        crawler = await crawl(urls("a.test", 3), settings)
+        assert len(crawler.spider.responses) == 3
+        assert finish_reason(crawler) == "finished"
 
 
 @crawl_test

@@ -54,6 +54,12 @@ def test_what_is_neither_mapping_nor_function_is_refused(spec: Any) -> None:
         ProxyFilter(spec)
 
 
+@pytest.mark.parametrize("spec", [{"country": [["de"]]}, {"tags": [{"eu": 1}]}])
+def test_a_value_that_no_attribute_can_have_is_refused(spec: Any) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(spec))):
+        ProxyFilter(spec)
+
+
 def test_filters_that_ask_for_the_same_have_the_same_key() -> None:
     one = ProxyFilter({"country": ["de", "fr"], "tier": 1})
     two = ProxyFilter({"tier": [1], "country": ("fr", "de")})

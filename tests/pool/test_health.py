@@ -376,6 +376,21 @@ def test_a_probe_whose_credentials_are_refused_puts_the_proxy_out() -> None:
     refuses(pool, until + 1e6, matching=ONLY)
 
 
+def test_a_probe_of_the_old_credentials_does_not_stand_in_the_way_of_one_of_the_new() -> None:
+    pool = make_pool([proxy(**user("old-secret"))], health=cooling(threshold=1, first=10))
+    carry(pool, 0, FAULT)
+    old = pool.acquire(20)
+    assert old.probe
+    pool.update(proxy(**user("new-secret")), 20)
+    carry(pool, 20, FAULT)
+    new = pool.acquire(40)
+    assert new.probe
+    pool.release(old, SUCCESS, 41)
+    refuses(pool, 41)
+    pool.release(new, SUCCESS, 42)
+    assert shown(pool, "p0", 42).state is HealthState.RECOVERING
+
+
 # The window
 
 

@@ -234,24 +234,34 @@ def test_wait_does_not_wait_for_what_will_not_come_back(how: str) -> None:
 
 
 @every_loss
-def test_fail_ends_a_session_with_an_error_that_names_it(how: str) -> None:
+def test_fail_keeps_failing_a_lost_session_with_an_error_that_names_it(how: str) -> None:
     pool = make_pool(proxies(3), session_lost="fail")
-    events = Events(pool.events)
     name = carry(pool, 0, session="s").proxy.name
     lose(pool, name, how)
-    with pytest.raises(SessionLostError, match=f"'s'.*{name}"):
-        pool.acquire(11, session="s")
-    assert [(event.session, event.reason) for event in events.of(SessionEnded)] == [("s", "lost")]
+    for now in (11, 12, 13):
+        with pytest.raises(SessionLostError, match=f"'s'.*{name}"):
+            pool.hold(now, session="s")
+        with pytest.raises(SessionLostError, match=f"'s'.*{name}"):
+            pool.acquire(now, session="s")
+    assert pool.acquire(14, session="another").session == "another"
 
 
-def test_asking_about_a_lost_session_does_not_end_it() -> None:
+@every_loss
+def test_a_lost_session_that_was_ended_may_begin_anew(how: str) -> None:
     pool = make_pool(proxies(3), session_lost="fail")
-    lose(pool, carry(pool, 0, session="s").proxy.name, "out")
-    for _ in range(3):
-        with pytest.raises(SessionLostError):
-            pool.hold(11, session="s")
+    lost = carry(pool, 0, session="s").proxy.name
+    lose(pool, lost, how)
+    pool.end_session("s", 11)
+    assert carry(pool, 12, session="s").proxy.name != lost
+
+
+def test_a_failing_session_goes_on_when_its_proxy_is_back() -> None:
+    pool = make_pool(proxies(3), session_lost="fail")
+    name = carry(pool, 0, session="s").proxy.name
+    lose(pool, name, "cooling")
     with pytest.raises(SessionLostError):
         pool.acquire(11, session="s")
+    assert carry(pool, 50, session="s").proxy.name == name
 
 
 # Spreading and sharing

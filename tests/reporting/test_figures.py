@@ -16,9 +16,7 @@ def watched_pool(size: int) -> tuple[Pool, Figures]:
         Proxy(host="proxy.example", port=port, name=f"p{port}") for port in range(1, size + 1)
     ]
     pool = Pool(proxies, PoolPolicy(), rng=random.Random(3))
-    figures = Figures()
-    pool.events.subscribe(figures)
-    return pool, figures
+    return pool, Figures(pool)
 
 
 def test_percentiles_and_success_rate_are_those_of_what_was_judged() -> None:
@@ -37,7 +35,7 @@ def test_percentiles_and_success_rate_are_those_of_what_was_judged() -> None:
 
 
 def test_a_proxy_that_was_never_used_has_no_rate_and_no_latency() -> None:
-    counted = Figures().proxies["p1"]
+    counted = watched_pool(1)[1].proxies["p1"]
     assert (counted.success_rate, counted.latency_percentile(50)) == (None, None)
 
 
