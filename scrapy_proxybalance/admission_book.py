@@ -5,22 +5,12 @@ Pure counting: it decides nothing and knows neither the pool nor Scrapy's engine
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
-
-import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Container
 
     from scrapy import Request
-
-
-@attrs.define(slots=True)
-class _Admission:
-    slot: str
-    target: str
-    waits_for_lease: bool
 
 
 class AdmissionBook:
@@ -31,36 +21,39 @@ class AdmissionBook:
 
     def __init__(self) -> None:
         self.in_use = False
-        self.unleased = 0
-        self._admitted: dict[Request, _Admission] = {}
-        self._slots: Counter[str] = Counter()
-        self._unleased_targets: Counter[str] = Counter()
+        self._admitted: dict[Request, tuple[str, str]] = {}  # to slot and target
+        self._waiting: set[Request] = set()
+        self._in_slot: dict[str, int] = {}
+
+    @property
+    def unleased(self) -> int:
+        """How many admitted requests have no lease yet."""
+        return len(self._waiting)
 
     def admit(self, request: Request, slot: str, target: str, *, waits_for_lease: bool) -> None:
         """Enter a request that leaves the queue."""
-        self._admitted[request] = _Admission(slot, target, waits_for_lease)
-        self._slots[slot] += 1
+        self._admitted[request] = (slot, target)
+        self._in_slot[slot] = self._in_slot.get(slot, 0) + 1
         if waits_for_lease:
-            self.unleased += 1
-            self._unleased_targets[target] += 1
+            self._waiting.add(request)
 
     def leased(self, request: Request) -> bool:
         """Take note that a request needs its reservation no longer; return whether it was admitted."""
-        admission = self._admitted.get(request)
-        if admission is None:
-            return False
-        self._release_reservation(admission)
-        return True
+        self._waiting.discard(request)
+        return request in self._admitted
 
     def strike(self, request: Request) -> None:
         """Strike a request out: it is not under way any more."""
-        admission = self._admitted.pop(request, None)
-        if admission is None:
+        admitted = self._admitted.pop(request, None)
+        if admitted is None:
             return
-        self._release_reservation(admission)
-        self._slots[admission.slot] -= 1
-        if not self._slots[admission.slot]:
-            del self._slots[admission.slot]
+        self._waiting.discard(request)
+        slot = admitted[0]
+        left = self._in_slot[slot] - 1
+        if left:
+            self._in_slot[slot] = left
+        else:
+            del self._in_slot[slot]
 
     def sweep(self, active: Container[Request]) -> bool:
         """Strike out every request that is not under way any more; return whether there was one."""
@@ -71,17 +64,8 @@ class AdmissionBook:
 
     def in_slot(self, slot: str) -> int:
         """Return how many admitted requests of a slot are under way."""
-        return self._slots[slot]
+        return self._in_slot.get(slot, 0)
 
-    def on_the_way_to(self, target: str) -> int:
-        """Return how many admitted requests to a target have no lease yet."""
-        return self._unleased_targets[target]
-
-    def _release_reservation(self, admission: _Admission) -> None:
-        if not admission.waits_for_lease:
-            return
-        admission.waits_for_lease = False
-        self.unleased -= 1
-        self._unleased_targets[admission.target] -= 1
-        if not self._unleased_targets[admission.target]:
-            del self._unleased_targets[admission.target]
+    def on_the_way_to(self, target: str) -> bool:
+        """Return whether an admitted request to a target has no lease yet."""
+        return any(self._admitted[request][1] == target for request in self._waiting)

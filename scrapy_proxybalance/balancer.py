@@ -48,7 +48,7 @@ class StoppedError(Exception):
     """Given to a request that had not been sent when its target paused; never leaves the middleware."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Flight:
     """A request on its way: ``lease`` is ``None`` where the user has chosen the proxy."""
 

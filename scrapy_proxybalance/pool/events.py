@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Event:
     """The base of all events. ``now``: when it happened, in seconds."""
 
     now: float
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class LeaseGranted(Event):
     """A request may go out through a proxy."""
 
     lease: Lease
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class LeaseEnded(Event):
     """A lease has found its one end.
 
@@ -50,7 +50,7 @@ class LeaseEnded(Event):
     charged: bool
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class CooldownStarted(Event):
     """A proxy sits out until ``until``; ``step`` counts the cooldowns since it was last well, from 1."""
 
@@ -59,21 +59,21 @@ class CooldownStarted(Event):
     step: int
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class ProbeStarted(Event):
     """A proxy's cooldown is over and one request tries it."""
 
     proxy: Proxy
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class ProxyRecovered(Event):
     """A probe succeeded: the proxy earns its share back."""
 
     proxy: Proxy
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class ProxyOut(Event):
     """A proxy is out until it is updated, because ``reason``."""
 
@@ -81,21 +81,21 @@ class ProxyOut(Event):
     reason: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class ProxyAdded(Event):
     """A proxy joined the pool."""
 
     proxy: Proxy
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class ProxyRemoved(Event):
     """A removed proxy's last lease has ended; it is gone."""
 
     proxy: Proxy
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class SessionStarted(Event):
     """A session was pinned to a proxy for the first time."""
 
@@ -103,7 +103,7 @@ class SessionStarted(Event):
     proxy: Proxy
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class SessionReassigned(Event):
     """A session lost its proxy and goes on through another one: the target sees a new address."""
 
@@ -112,7 +112,7 @@ class SessionReassigned(Event):
     proxy: Proxy
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class SessionEnded(Event):
     """A session's mapping is gone; ``reason`` is ``ended``, ``expired`` or ``evicted``."""
 
@@ -120,7 +120,7 @@ class SessionEnded(Event):
     reason: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class TargetPaused(Event):
     """A target gets no traffic until ``until``, because ``reason``; ``step`` counts pauses in a row."""
 
@@ -130,14 +130,14 @@ class TargetPaused(Event):
     reason: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class TargetReopened(Event):
     """A paused target answered its probe."""
 
     target: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class TargetSuspended(Event):
     """A target gets no more traffic in this crawl, because ``reason``."""
 
