@@ -159,11 +159,13 @@ class ProxyBalanceMiddleware:
         return self._failed(request, flight, verdict)
 
     def _judge(self, request: Request, result: Response | Exception) -> Verdict:
+        verdict: Verdict | None = None
         if self.settings.classifier is not None:
-            verdict: Verdict | None = self.settings.classifier(request, result)
-            if verdict is not None:
-                return verdict
-        return classify(request, result)
+            try:
+                verdict = self.settings.classifier(request, result)
+            except Exception:
+                logger.exception("PROXYBALANCE_CLASSIFIER failed on %s", request)
+        return verdict if verdict is not None else classify(request, result)
 
     def _failed(self, request: Request, flight: Flight, verdict: Verdict) -> Request | None:
         """Mark the proxy as tried; where it did not let us in at all, another one is free of charge.

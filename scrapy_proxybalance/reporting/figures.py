@@ -83,6 +83,8 @@ class Figures:
         #: How often each kind of event happened, but for the end of a lease.
         self.events: Counter[type[Event]] = Counter()
         self.sessions_ended: Counter[str] = Counter()
+        self.outcomes: Counter[str] = Counter()
+        self.failures: Counter[str] = Counter()
         self.requests = 0
         self.in_flight_max = 0
         pool.events.subscribe(self._lease_ended, LeaseEnded)
@@ -101,8 +103,10 @@ class Figures:
         proxy = self.proxies[lease.proxy.name]
         proxy.requests += 1
         proxy.outcomes[outcome.value] += 1
+        self.outcomes[outcome.value] += 1
         if event.failure is not None:
             proxy.failures[event.failure] += 1
+            self.failures[event.failure] += 1
         if event.latency is not None and outcome is Outcome.SUCCESS:
             proxy.latencies.append(event.latency)
         refused = outcome is Outcome.TARGET_SIGNAL

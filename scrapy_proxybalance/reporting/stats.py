@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from scrapy import signals
@@ -94,14 +93,9 @@ class StatsWriter:
         yield "proxies", len(pool)
         yield "leases", figures.requests
         yield "in_flight/max", figures.in_flight_max
-        outcomes: Counter[str] = Counter()
-        failures: Counter[str] = Counter()
-        for proxy in figures.proxies.values():
-            outcomes.update(proxy.outcomes)
-            failures.update(proxy.failures)
-        for outcome, count in outcomes.items():
+        for outcome, count in figures.outcomes.items():
             yield f"outcome/{outcome}", count
-        for failure, count in failures.items():
+        for failure, count in figures.failures.items():
             yield f"failure/{failure}", count
         for key, event in _EVENTS.items():
             yield key, figures.events[event]

@@ -1,0 +1,71 @@
+"""The user's own classifier: asked first, and harmless when it is wrong."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from bookshop.servers.forward_proxy import ForwardProxy
+from bookshop.servers.origin import Origin, OriginResponse
+
+from scrapy_proxybalance import Outcome, ProxyBalanceMiddleware, Verdict
+
+from .crawling import crawl, crawl_test, proxybalance_stats
+
+if TYPE_CHECKING:
+    import pytest
+    from scrapy import Request
+    from scrapy.http import Response
+
+
+def by_body(_: Request, result: Response | Exception) -> Verdict | None:
+    """A provider's error page, told by its text."""
+    if not isinstance(result, Exception) and b"no exit" in result.body:
+        return Verdict(outcome=Outcome.PROXY_FAULT, failure="no_exit")
+    return None
+
+
+def broken(_: Request, result: Response | Exception) -> Verdict | None:
+    raise LookupError(f"never heard of {type(result).__name__}")
+
+
+@crawl_test
+async def test_its_word_counts_and_the_rest_is_classified_as_usual() -> None:
+    def answer(request: object) -> OriginResponse:
+        return OriginResponse(body=b"no exit" if "bad" in str(request) else b"page")
+
+    async with Origin(answer) as origin, ForwardProxy("p") as proxy:
+        site = f"http://127.0.0.1:{origin.port}"
+        crawler = await crawl(
+            [f"{site}/bad", f"{site}/good"],
+            {
+                "PROXYBALANCE_PROXIES": [{"url": proxy.url(), "name": "p"}],
+                "PROXYBALANCE_CLASSIFIER": by_body,
+            },
+        )
+        stats = proxybalance_stats(crawler)
+        assert stats["outcome/proxy_fault"] == 1
+        assert stats["failure/no_exit"] == 1
+        assert stats["outcome/success"] == 1
+        assert len(crawler.spider.responses) == 2
+
+
+@crawl_test
+async def test_one_that_raises_is_logged_and_costs_neither_a_page_nor_a_lease(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with Origin(lambda _: OriginResponse(body=b"page")) as origin, ForwardProxy("p") as proxy:
+        with caplog.at_level(logging.ERROR):
+            crawler = await crawl(
+                [f"http://127.0.0.1:{origin.port}/{number}" for number in range(9)],
+                {
+                    "PROXYBALANCE_PROXIES": [{"url": proxy.url(), "max_in_flight": 2}],
+                    "PROXYBALANCE_CLASSIFIER": broken,
+                },
+            )
+        assert len(crawler.spider.responses) == 9
+        middleware = crawler.get_downloader_middleware(ProxyBalanceMiddleware)
+        assert middleware is not None
+        assert middleware.balancer.pool.in_flight == 0
+        assert "CLASSIFIER failed" in caplog.text
+        assert proxybalance_stats(crawler)["outcome/success"] == 9
