@@ -105,6 +105,8 @@ def assign(request: Request, proxy: Proxy) -> None:
     Whatever credentials the request has brought along were for another proxy.
     """
     forget_credentials(request)
+    if _AUTHORIZATION in request.headers:
+        del request.headers[_AUTHORIZATION]
     request.meta[PROXY] = proxy.url
     request.meta[_CHOSEN] = proxy.endpoint
     request.meta[PROXY_NAME] = proxy.name
@@ -112,9 +114,9 @@ def assign(request: Request, proxy: Proxy) -> None:
 
 def forget_credentials(request: Request) -> None:
     """Take a proxy's credentials off a request, before it is copied, kept, or written to disk."""
-    if _AUTHORIZATION in request.headers:
-        del request.headers[_AUTHORIZATION]
-    request.meta.pop(_AUTH_PROXY, None)
+    if _AUTH_PROXY in request.meta:
+        del request.meta[_AUTH_PROXY]
+        request.headers.pop(_AUTHORIZATION, None)
 
 
 def forget_choice(request: Request) -> None:

@@ -43,10 +43,10 @@ class Member:
     @property
     def in_good_standing(self) -> bool:
         """Whether it carries requests, and not only a probe."""
-        return not self.draining and self.health.state in (
-            HealthState.HEALTHY,
-            HealthState.RECOVERING,
-        )
+        state = self.health.state
+        return (
+            state is HealthState.HEALTHY or state is HealthState.RECOVERING
+        ) and not self.draining
 
     @property
     def lost(self) -> bool:

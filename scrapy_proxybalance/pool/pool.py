@@ -160,9 +160,10 @@ class Pool:
         name = self._ledger.claim((chosen.proxy.name,), target, session, now)
         if name is None:
             self._refresh(chosen, now)
+            ready_at = self._ledger.ready_at(chosen.proxy.name)
             raise NoProxyAvailableError(
                 f"proxy {chosen.proxy.name} was taken by another process",
-                self._ledger.ready_at(chosen.proxy.name),
+                ready_at if ready_at > now else None,
             )
         self._in_flight += 1
         probe = chosen.health.state is HealthState.PROBING
@@ -197,14 +198,20 @@ class Pool:
         return self._nothing_free(wanted.key)
 
     def available(self, now: float) -> int:
-        """Return how many leases could be granted at this moment to requests that take any proxy."""
+        """Return how many leases could be granted at this moment to requests that take any proxy.
+
+        With rates that allow bursts there may be more; there are never less.
+        """
         if self._timers and self._timers[0][0] <= now:
             self._advance(now)
         return self._free
 
     def next_change(self) -> float | None:
         """Return when a cooldown or a rate next sets a proxy free, or ``None`` if none will."""
-        return self._timers[0][0] if self._timers else None
+        timers = self._timers
+        while timers and self._members.at(timers[0][1]).timer != timers[0][0]:
+            heappop(timers)  # overtaken by what happened since
+        return timers[0][0] if timers else None
 
     def release(
         self,
@@ -238,7 +245,9 @@ class Pool:
             now,
             latency=latency,
             failure=failure,
-            gateway_shared=self._members.sharing_gateway(member.proxy) > 1,
+            gateway_shared=(
+                outcome is Outcome.GATEWAY_FAULT and self._members.sharing_gateway(member.proxy) > 1
+            ),
         )
         if outcome is not Outcome.IGNORED:
             self._strategy.learned()

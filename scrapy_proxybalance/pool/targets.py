@@ -99,6 +99,7 @@ class TargetGate:
         self._rng = rng
         self._events = events
         self._targets: dict[str, _Target] = {}
+        self._not_open: dict[str, _Target] = {}
 
     def state(self, target: str) -> TargetState:
         """Return a target's state."""
@@ -107,9 +108,8 @@ class TargetGate:
 
     def __iter__(self) -> Iterator[tuple[str, TargetState, float]]:
         """Give every target that is not open, with its state and the end of its pause."""
-        for name, target in self._targets.items():
-            if target.state is not TargetState.OPEN:
-                yield name, target.state, target.until
+        for name, target in self._not_open.items():
+            yield name, target.state, target.until
 
     def may_send(self, target: str, now: float) -> bool:
         """Return whether a request may go to ``target`` now; changes nothing."""
@@ -151,6 +151,7 @@ class TargetGate:
         known.forbidden_in_a_row = 0
         if known.state is TargetState.PROBING and sent_at >= known.until:
             known.state = TargetState.OPEN
+            del self._not_open[target]
             known.probe_out = False
             known.reopened_at = now
             self._events.emit(TargetReopened(now=now, target=target))
@@ -201,6 +202,7 @@ class TargetGate:
             return True
         backoff = (asked or self._policy.pause) * 2.0 ** min(known.pauses_in_a_row - 1, 60)
         known.state = TargetState.PAUSED
+        self._not_open[target] = known
         known.paused_at = now
         known.until = now + min(self._policy.pause_max, backoff * self._rng.uniform(1.0, 1.1))
         known.forbidden_in_a_row = 0
@@ -219,8 +221,10 @@ class TargetGate:
     def forbidden(self, target: str, *, sent_at: float) -> bool:
         """Take note of a 403; return whether it counts as a refusal: enough in a row, or a probe's."""
         known = self._known(target)
+        if sent_at < known.until:
+            return False  # it belongs to the refusal that the target was paused for
         known.forbidden_in_a_row += 1
-        probed = known.state is TargetState.PROBING and sent_at >= known.until
+        probed = known.state is TargetState.PROBING
         return probed or known.forbidden_in_a_row >= self._policy.forbidden_threshold
 
     def suspend(self, target: str, now: float, reason: str) -> bool:
@@ -229,6 +233,7 @@ class TargetGate:
         if known.state is TargetState.SUSPENDED:
             return False
         known.state = TargetState.SUSPENDED
+        self._not_open[target] = known
         known.until = float("inf")
         self._events.emit(TargetSuspended(now=now, target=target, reason=reason))
         return True

@@ -351,6 +351,8 @@ def test_a_slot_gives_no_more_than_its_concurrency() -> None:
                 queue.push(request)
         first = pop_all(crawler, queue)
         assert sorted(request.url[7] for request in first) == list("aaabccc")
+        for request in first:
+            crawler.engine.downloader._get_slot(request)
         assert pop_all(crawler, queue) == []
         land(crawler, first)
         assert sorted(request.url[7] for request in pop_all(crawler, queue)) == list("aabcc")

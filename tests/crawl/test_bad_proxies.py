@@ -78,7 +78,7 @@ class GoesOn(UrlsSpider):
 
     def keep(self, response: Response) -> Request | None:  # type: ignore[override]
         super().keep(response)
-        if self.done() or self.asked_for >= 20_000:
+        if self.done() or self.asked_for >= 6_000:
             return None
         self.asked_for += 1
         return Request(
@@ -147,7 +147,11 @@ async def test_when_every_proxy_refuses_nothing_goes_direct_and_what_is_left_is_
     async with AsyncExitStack() as stack:
         origin = await stack.enter_async_context(Origin(echo))
         healthy = await stack.enter_async_context(ForwardProxy("healthy"))
-        settings = {"JOBDIR": str(tmp_path / "job"), "PROXYBALANCE_EXHAUSTED_TIMEOUT": 0.5}
+        settings = {
+            "JOBDIR": str(tmp_path / "job"),
+            "PROXYBALANCE_EXHAUSTED_TIMEOUT": 0.5,
+            "CLOSESPIDER_TIMEOUT": 60,
+        }
         crawler = await crawl(
             pages(origin, 40),
             {**settings, "PROXYBALANCE_PROXIES": unreachable(stack, 3)},
@@ -174,7 +178,7 @@ async def test_when_every_proxy_wants_other_credentials_nothing_goes_direct_and_
             await stack.enter_async_context(ForwardProxy(name, behaviour=Behaviour.UNAUTHORIZED))
             for name in ("one", "two", "three")
         ]
-        settings = {"JOBDIR": str(tmp_path / "job")}
+        settings = {"JOBDIR": str(tmp_path / "job"), "CLOSESPIDER_TIMEOUT": 60}
         crawler = await crawl(
             pages(origin, 40),
             {**settings, "PROXYBALANCE_PROXIES": [proxy.url() for proxy in locked]},
@@ -205,6 +209,7 @@ async def test_a_dead_pool_closes_the_spider_with_and_without_the_queue(addon: b
             {
                 **({} if addon else without),
                 "PROXYBALANCE_EXHAUSTED_TIMEOUT": 0.5,
+                "CLOSESPIDER_TIMEOUT": 60,
                 "PROXYBALANCE_ACQUIRE_TIMEOUT": 20,
                 "PROXYBALANCE_PROXIES": unreachable(stack, 3),
             },

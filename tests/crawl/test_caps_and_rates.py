@@ -33,24 +33,26 @@ INSTALLATIONS = [
 ]
 
 
-class FillsUp:
-    """A handler that answers nothing until so many requests are there at once, then everything.
+class Waves:
+    """A handler that answers nothing until so many requests are there at once, then all of those.
 
-    So the peak is what was allowed, and not what happened to be reached.
+    So the peak is what is allowed, and not what happens to be reached. The number of pages has to
+    be a multiple of ``size``.
     """
 
-    def __init__(self, wanted: int) -> None:
-        self.full = asyncio.Event()
-        self._wanted = wanted
-        self._waiting = 0
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._arrived = 0
+        self._wave = asyncio.Event()
 
     async def __call__(self, request: OriginRequest) -> OriginResponse:
-        self._waiting += 1
-        if self._waiting >= self._wanted:
-            self.full.set()
-        await self.full.wait()
-        await asyncio.sleep(0)  # there are several under way now and then
-        self._waiting -= 1
+        wave = self._wave
+        self._arrived += 1
+        if self._arrived == self._size:
+            self._arrived, self._wave = 0, asyncio.Event()
+            wave.set()
+        await wave.wait()
+        await asyncio.sleep(0.005)  # a page takes its time, in which more might come
         return OriginResponse(body=request.path.encode())
 
 
@@ -72,10 +74,10 @@ def most_in_window(times: Sequence[float], seconds: float) -> int:
 async def test_no_proxy_sees_more_at_once_than_its_cap(installation: dict[str, Any]) -> None:
     caps = {"one": 1, "two": 2, "five": 5}
     async with AsyncExitStack() as stack:
-        origin = await stack.enter_async_context(Origin(FillsUp(sum(caps.values()))))
+        origin = await stack.enter_async_context(Origin(Waves(sum(caps.values()))))
         proxies = [await stack.enter_async_context(ForwardProxy(name)) for name in caps]
         crawler = await crawl(
-            pages(origin, 150),
+            pages(origin, 160),
             {
                 **UNLIMITED,
                 **installation,
@@ -86,14 +88,14 @@ async def test_no_proxy_sees_more_at_once_than_its_cap(installation: dict[str, A
             },
         )
         assert {proxy.name: proxy.peak_in_flight for proxy in proxies} == caps
-    assert len(crawler.spider.responses) == 150
+    assert len(crawler.spider.responses) == 160
     assert proxybalance_stats(crawler)["in_flight/max"] == sum(caps.values())
 
 
 @crawl_test
 async def test_the_cap_of_the_pool_holds_for_each_proxy_that_has_none_of_its_own() -> None:
     async with (
-        Origin(FillsUp(3 + 7)) as origin,
+        Origin(Waves(3 + 7)) as origin,
         ForwardProxy("plain") as plain,
         ForwardProxy("strong") as strong,
     ):
@@ -118,7 +120,7 @@ async def test_a_gateway_sees_each_of_its_usernames_at_its_own_cap(
     installation: dict[str, Any],
 ) -> None:
     async with (
-        Origin(FillsUp(2 + 3)) as origin,
+        Origin(Waves(2 + 3)) as origin,
         ForwardProxy("gateway", credentials={"alice": "a", "bob": "b"}) as gateway,
     ):
         crawler = await crawl(
@@ -211,7 +213,7 @@ async def test_a_rate_with_a_burst_lets_the_burst_through_and_no_more() -> None:
 
 @crawl_test
 async def test_an_origin_sees_no_more_at_once_than_the_domain_cap() -> None:
-    async with Origin(FillsUp(8)) as origin, ForwardProxy("strong") as strong:
+    async with Origin(Waves(8)) as origin, ForwardProxy("strong") as strong:
         crawler = await crawl(
             pages(origin, 200),
             {
@@ -227,13 +229,13 @@ async def test_an_origin_sees_no_more_at_once_than_the_domain_cap() -> None:
 
 @crawl_test
 async def test_the_domain_cap_holds_for_each_domain_by_itself() -> None:
-    async with Origin(FillsUp(8)) as one, Origin(FillsUp(8)) as other:
+    async with Origin(Waves(8)) as one, Origin(Waves(8)) as other:
         resolve = {"one.example": (one.host, one.port), "other.example": (other.host, other.port)}
         async with ForwardProxy("strong", resolve=resolve) as strong:
             crawler = await crawl(
                 [
                     f"http://{host}/{page}"
-                    for page in range(100)
+                    for page in range(104)
                     for host in ("one.example", "other.example")
                 ],
                 {
@@ -243,7 +245,7 @@ async def test_the_domain_cap_holds_for_each_domain_by_itself() -> None:
                 },
             )
         assert (one.peak_in_flight, other.peak_in_flight) == (8, 8)
-    assert len(crawler.spider.responses) == 200
+    assert len(crawler.spider.responses) == 208
 
 
 @pytest.mark.parametrize(

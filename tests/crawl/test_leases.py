@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 PAGES = 30
 
+#: A crawl that would hang is closed, with another reason and without its pages.
+IN_THE_END = {"CLOSESPIDER_TIMEOUT": 30}
+
 
 class LeaseCount:
     """How often each lease of a crawl was granted, and with what it ended."""
@@ -157,7 +160,7 @@ async def test_leases_of_swallowed_responses_end_once_as_ignored() -> None:
     async with servers() as (origin, _, settings, urls):
         crawler = await crawl(
             urls,
-            {**settings, "DOWNLOADER_MIDDLEWARES": {SwallowFirstResponse: 800}},
+            {**settings, **IN_THE_END, "DOWNLOADER_MIDDLEWARES": {SwallowFirstResponse: 800}},
             prepare=leases.watch,
         )
         assert len(origin.requests) == 2 * PAGES
@@ -172,7 +175,7 @@ async def test_leases_of_requests_that_a_later_middleware_sends_back_end_once_as
     async with servers() as (origin, _, settings, urls):
         crawler = await crawl(
             urls,
-            {**settings, "DOWNLOADER_MIDDLEWARES": {SwallowFirstRequest: 800}},
+            {**settings, **IN_THE_END, "DOWNLOADER_MIDDLEWARES": {SwallowFirstRequest: 800}},
             prepare=leases.watch,
         )
         assert len(origin.requests) == PAGES
@@ -192,6 +195,7 @@ async def test_swallowed_requests_take_no_capacity_from_a_pool_of_one_proxy(
             urls,
             {
                 **settings,
+                **IN_THE_END,
                 "PROXYBALANCE_MAX_IN_FLIGHT": 2,
                 "DOWNLOADER_MIDDLEWARES": {swallower: 800},
             },
@@ -241,6 +245,7 @@ async def test_swallowed_requests_take_no_capacity_without_the_queue_either(
             urls[:6],
             {
                 **settings,
+                **IN_THE_END,
                 "ADDONS": {},
                 "PROXYBALANCE_MAX_IN_FLIGHT": 2,
                 "DOWNLOADER_MIDDLEWARES": {ProxyBalanceMiddleware: 740, swallower: 800},

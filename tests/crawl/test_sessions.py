@@ -143,16 +143,17 @@ def finish_reason(crawler: Crawler) -> str:
 
 
 class DiesAfter:
-    """Serves so many requests, then has the proxy of the last one refuse connections."""
+    """Serves so many requests of a kind, then has the proxy of the last one refuse connections."""
 
-    def __init__(self, served: int) -> None:
+    def __init__(self, served: int, kind: str = "/") -> None:
         self.served = served
+        self.kind = kind
         self.proxies: dict[str, ForwardProxy] = {}
         self.dead: ForwardProxy | None = None
 
     def __call__(self, request: OriginRequest) -> OriginResponse:
-        self.served -= 1
-        if self.served == 0:
+        self.served -= request.path.startswith(self.kind)
+        if self.served == 0 and self.dead is None:
             self.dead = self.proxies[request.headers["via"].removeprefix("1.1 ")]
             self.dead.behaviour = Behaviour.REFUSE
         return page(request)
@@ -350,7 +351,7 @@ async def test_wait_goes_on_through_the_same_proxy_after_its_cooldown() -> None:
 
 @crawl_test
 async def test_a_session_that_waits_for_its_proxy_to_come_back_holds_nobody_else() -> None:
-    dies = DiesAfter(1)
+    dies = DiesAfter(1, "/session")
     async with world(dies) as w:
         dies.proxies = w.proxies
         first = requests(5, "session", session="a")

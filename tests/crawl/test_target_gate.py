@@ -210,6 +210,15 @@ def finish_reason(crawler: Crawler) -> str:
     return str(crawler.stats.get_value("finish_reason"))
 
 
+def sent_in_vain(crawler: Crawler, crawled: World) -> int:
+    """Return how many requests have left the scheduler and reached no target.
+
+    Those who had just left it when the pause began may; none may go round and round.
+    """
+    arrived = sum(len(origin.requests) for origin in crawled.targets.values())
+    return int(crawler.stats.get_value("scheduler/dequeued")) - arrived
+
+
 # From the signal on
 
 
@@ -248,6 +257,7 @@ async def test_a_paused_target_takes_up_no_concurrent_request() -> None:
             await until(lambda: not run.engine.downloader.active)
             assert run.engine._slot.scheduler.has_pending_requests()
         assert len(w.targets["a.test"].requests) == 4
+        assert sent_in_vain(run, w) <= 4
         assert sorted(w.paths("b.test")) == sorted(paths(60))
 
 
@@ -666,6 +676,7 @@ async def test_a_paused_target_holds_no_other_one_of_the_same_download_slot() ->
             await until(lambda: sum(host == "b.test" for host, _ in received.pages) == 40)
             await until(lambda: not run.engine.downloader.active)
         assert 4 <= len(w.targets["a.test"].requests) <= 8
+        assert sent_in_vain(run, w) <= 8
         [pause] = [v for k, v in proxybalance_stats(run).items() if k == "target/a.test/pauses"]
         assert pause == 1
         assert set(run.engine.downloader.slots) == {"shared"}

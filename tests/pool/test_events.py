@@ -29,6 +29,27 @@ def test_every_observer_hears_every_event_in_order() -> None:
     assert one.seen == two.seen == sent
 
 
+def test_an_observer_of_some_types_hears_of_those_and_no_others() -> None:
+    pool = make_pool(proxies(1))
+    seen: list[Event] = []
+    pool.events.subscribe(seen.append, LeaseEnded, ProxyAdded)
+    lease = carry(pool, 0)
+    pool.add(proxy("new"), 1)
+    assert [type(event) for event in seen] == [LeaseEnded, ProxyAdded]
+    assert isinstance(seen[0], LeaseEnded)
+    assert seen[0].lease is lease
+
+
+def test_a_bus_knows_whether_anybody_listens() -> None:
+    bus = EventBus()
+    assert not bus.wants(LeaseEnded)
+    seen: list[Event] = []
+    bus.subscribe(seen.append, LeaseEnded)
+    assert (bus.wants(LeaseEnded), bus.wants(LeaseGranted)) == (True, False)
+    bus.subscribe(seen.append)
+    assert bus.wants(LeaseGranted)
+
+
 def test_an_observer_that_raises_is_logged_and_harms_nobody(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

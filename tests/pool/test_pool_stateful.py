@@ -151,6 +151,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.pinned: dict[str, str] = {}
         self.used: dict[str, float] = {}
         self.leases: list[Lease] = []
+        self.ending: Lease | None = None
         self.events: list[Event] = []
         self.policy = PoolPolicy(
             strategy=self.strategy,
@@ -175,7 +176,9 @@ class PoolMachine(RuleBasedStateMachine):
         elif isinstance(event, ProbeStarted):
             assert self.known[event.proxy.name].probe is None, "a second probe was started"
         elif isinstance(event, ProxyRecovered):
-            self.known[event.proxy.name].cooling_until = None
+            known = self.known[event.proxy.name]
+            assert known.probe is self.ending, "something else than its probe brought it back"
+            known.cooling_until = None
         elif isinstance(event, ProxyOut):
             self.known[event.proxy.name].out = True
         elif isinstance(event, SessionStarted):
@@ -394,9 +397,10 @@ class PoolMachine(RuleBasedStateMachine):
         name = lease.proxy.name
         known = self.known[name]
         known.open.remove(lease)
+        self.ending = lease
+        assert self.pool.release(lease, outcome, self.now, **how)
         if known.probe is lease:
             known.probe = None
-        assert self.pool.release(lease, outcome, self.now, **how)
         self.forget_if_gone(name)
 
     @precondition(lambda self: len(self.leases) > len(self.open_leases))
@@ -454,10 +458,8 @@ class PoolMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "pool"):
             return
-        for lease in self.open_leases:
-            assert self.pool.release(lease, Outcome.SUCCESS, self.now)
-            self.known[lease.proxy.name].open.remove(lease)
-            self.forget_if_gone(lease.proxy.name)
+        while self.open_leases:
+            self.end(0, Outcome.SUCCESS)
         assert self.pool.in_flight == 0
         assert not any(seen.draining for seen in self.pool.snapshot(self.now))
         assert len(self.pool) == len(self.known)
