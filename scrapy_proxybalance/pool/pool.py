@@ -7,9 +7,9 @@ to ask again.
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
+from .availability import Availability
 from .errors import NoProxyAvailableError, SessionLostError
 from .events import (
     EventBus,
@@ -26,7 +26,7 @@ from .lease import Hold, Lease
 from .ledger import LocalLedger
 from .members import Members, ProxySnapshot
 from .outcome import Outcome
-from .score import explain_score, score_value
+from .score import explain_score
 from .selection import make_strategy
 from .sessions import Sessions
 from .targets import TargetGate
@@ -76,9 +76,9 @@ class Pool:
         self._ledger: Ledger = ledger if ledger is not None else LocalLedger()
         self._strategy = make_strategy(policy.strategy)
         self._members = Members()
-        self._timers: list[tuple[float, int]] = []
-        self._free = 0
-        self._serving = 0
+        self._availability = Availability(
+            self._members, self._ledger, self._teacher, self._strategy
+        )
         self._in_flight = 0
         for proxy in proxies:
             self.add(proxy, now)
@@ -98,7 +98,7 @@ class Pool:
         """
         member = self._members.add(proxy)
         self._register(proxy)
-        self._refresh(member, now)
+        self._availability.refresh(member, now)
         self.events.emit(ProxyAdded(now=now, proxy=proxy))
 
     def remove(self, name: str, now: float) -> None:
@@ -108,7 +108,7 @@ class Pool:
         """
         member = self._members[name]
         member.draining = True
-        self._refresh(member, now)
+        self._availability.refresh(member, now)
         self._remove_if_drained(member, now)
 
     def update(self, proxy: Proxy, now: float) -> None:
@@ -121,7 +121,7 @@ class Pool:
         """
         member = self._members.replace(proxy)
         self._register(proxy)
-        self._refresh(member, now)
+        self._availability.refresh(member, now)
 
     def _register(self, proxy: Proxy) -> None:
         self._ledger.register(proxy.name, self._cap(proxy), proxy.rate or self.policy.rate)
@@ -159,7 +159,7 @@ class Pool:
             raise NoProxyAvailableError(chosen.reason, chosen.retry_at)
         name = self._ledger.claim((chosen.proxy.name,), target, session, now)
         if name is None:
-            self._refresh(chosen, now)
+            self._availability.refresh(chosen, now)
             ready_at = self._ledger.ready_at(chosen.proxy.name)
             raise NoProxyAvailableError(
                 f"proxy {chosen.proxy.name} was taken by another process",
@@ -173,7 +173,7 @@ class Pool:
             self.events.emit(ProbeStarted(now=now, proxy=chosen.proxy))
         if session is not None:
             self.sessions.claimed(session, chosen.proxy, now)
-        self._refresh(chosen, now)
+        self._availability.refresh(chosen, now)
         if self.events.wants(LeaseGranted):
             self.events.emit(LeaseGranted(now=now, lease=lease))
         return lease
@@ -202,16 +202,12 @@ class Pool:
 
         With rates that allow bursts there may be more; there are never less.
         """
-        if self._timers and self._timers[0][0] <= now:
-            self._advance(now)
-        return self._free
+        self._availability.advance(now)
+        return self._availability.free
 
     def next_change(self) -> float | None:
         """Return when a cooldown or a rate next sets a proxy free, or ``None`` if none will."""
-        timers = self._timers
-        while timers and self._members.at(timers[0][1]).timer != timers[0][0]:
-            heappop(timers)  # overtaken by what happened since
-        return timers[0][0] if timers else None
+        return self._availability.next_change()
 
     def release(
         self,
@@ -251,7 +247,7 @@ class Pool:
         )
         if outcome is not Outcome.IGNORED:
             self._strategy.learned()
-        self._refresh(member, now)
+        self._availability.refresh(member, now)
         self._remove_if_drained(member, now)
         if self.events.wants(LeaseEnded):
             self.events.emit(
@@ -285,12 +281,12 @@ class Pool:
     @property
     def in_service(self) -> int:
         """How many proxies are in good standing: not cooling down, being probed, out or leaving."""
-        return self._serving
+        return self._availability.serving
 
     @property
     def beyond_hope(self) -> bool:
         """Whether no proxy will ever be leased again, unless one is added or updated."""
-        return not self._serving and all(
+        return not self._availability.serving and all(
             member.draining or member.health.state is HealthState.OUT for member in self._members
         )
 
@@ -307,7 +303,7 @@ class Pool:
 
     def snapshot(self, now: float) -> list[ProxySnapshot]:
         """Return every proxy as it is at this moment, in the order in which they joined."""
-        self._advance(now)
+        self._availability.advance(now)
         return [
             ProxySnapshot(
                 proxy=member.proxy,
@@ -339,8 +335,7 @@ class Pool:
         matching: FilterSpec | None,
         avoid: Collection[str],
     ) -> Member | Hold:
-        if self._timers and self._timers[0][0] <= now:
-            self._advance(now)
+        self._availability.advance(now)
         if session is not None:
             pinned = self._session_member(session, now)
             if pinned is not None:
@@ -423,48 +418,6 @@ class Pool:
             retry_at=self.next_change(),
         )
 
-    # Keeping the strategy in step
-
     def _cap(self, proxy: Proxy) -> int:
         own = proxy.max_in_flight
         return own if own is not None else self.policy.max_in_flight
-
-    def _advance(self, now: float) -> None:
-        """Look again at every proxy whose time has come."""
-        while self._timers and self._timers[0][0] <= now:
-            when, index = heappop(self._timers)
-            member = self._members.at(index)
-            if member.timer == when:
-                member.timer = None
-                self._refresh(member, now)
-
-    def _refresh(self, member: Member, now: float) -> None:
-        """Work out anew how many leases a proxy can take and with which score; tell the strategy."""
-        name, health = member.proxy.name, member.health
-        free = 0
-        if not member.draining and health.state is not HealthState.OUT:
-            if health.state is HealthState.COOLING and now >= health.cooldown_until:
-                health.begin_probe()
-            if health.state is HealthState.COOLING:
-                self._ledger.rest(name, health.cooldown_until)
-                self._wake(member, health.cooldown_until)
-            else:
-                if health.state is not HealthState.PROBING or not member.probe_out:
-                    free = self._ledger.available(name, now)
-                if health.state is HealthState.PROBING:
-                    free = min(1, free)
-                if not free and self._ledger.ready_at(name) > now:
-                    self._wake(member, self._ledger.ready_at(name))
-        self._free += free - member.free
-        member.free = free
-        if member.serving is not member.in_good_standing:
-            member.serving = not member.serving
-            self._serving += 1 if member.serving else -1
-        weight, in_flight = member.proxy.weight, self._ledger.in_flight(name)
-        score = score_value(weight, health, in_flight, self._teacher.usual_latency) if free else 0.0
-        self._strategy.set(member.index, score=score, weight=weight, in_flight=in_flight)
-
-    def _wake(self, member: Member, when: float) -> None:
-        if member.timer != when:
-            member.timer = when
-            heappush(self._timers, (when, member.index))

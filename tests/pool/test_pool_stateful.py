@@ -114,6 +114,18 @@ class Known:
     def eligible(self, now: float) -> bool:
         return self.free_at is not None and now >= self.free_at
 
+    def room(self, now: float) -> int:
+        """How many leases it can take at this moment."""
+        if not self.eligible(now):
+            return 0
+        free = 1 if self.cooling_until is not None else self.cap - len(self.open)
+        if self.rate is None:
+            return free
+        interval = self.rate.period / self.rate.requests
+        arrivals = [max(now, self.arrival) + number * interval for number in range(1, free)]
+        tolerance = (self.rate.burst - 1) * interval
+        return 1 + sum(arrival - tolerance <= now for arrival in arrivals)
+
     def grant(self, lease: Lease, now: float) -> None:
         self.open.append(lease)
         self.sent.append(now)
@@ -434,8 +446,10 @@ class PoolMachine(RuleBasedStateMachine):
 
     @invariant()
     def something_is_available_exactly_if_some_proxy_is_eligible(self) -> None:
-        eligible = any(known.eligible(self.now) for known in self.known.values())
-        assert (self.pool.available(self.now) > 0) is eligible
+        available = self.pool.available(self.now)
+        room = sum(known.room(self.now) for known in self.known.values())
+        assert (available > 0) is (room > 0)
+        assert available <= room
 
     @invariant()
     def good_standing_is_counted(self) -> None:
