@@ -16,13 +16,9 @@ from random import Random
 from statistics import median
 from typing import TYPE_CHECKING
 
-from scrapy.utils.test import get_crawler
-
 from scrapy_proxybalance.pool import STRATEGIES, Outcome, Pool, PoolPolicy
 from scrapy_proxybalance.reporting.figures import Figures
 from scrapy_proxybalance.reporting.log import EventLog
-from scrapy_proxybalance.reporting.stats import StatsRecorder
-from scrapy_proxybalance.settings import SETTINGS
 from scrapy_proxybalance.sources import parse_entry
 
 if TYPE_CHECKING:
@@ -90,12 +86,9 @@ class Traffic:
 
 
 def observe(pool: Pool) -> None:
-    """Subscribe what watches the pool in a crawl."""
-    stats = get_crawler().stats
-    assert stats is not None
-    pool.events.subscribe(EventLog(pool, lambda: 0.0))
-    pool.events.subscribe(StatsRecorder(stats, pool, SETTINGS["STATS_PER_PROXY"][0]))
-    pool.events.subscribe(Figures())
+    """Subscribe what watches the pool in a crawl; the stats are written from it once a second."""
+    EventLog(pool, lambda: 0.0)
+    Figures(pool)
 
 
 def microseconds(count: int, strategy: str, *, observed: bool) -> list[float]:
@@ -111,10 +104,14 @@ def microseconds(count: int, strategy: str, *, observed: bool) -> list[float]:
 
 
 def bytes_per_proxy(count: int) -> float:
-    """Return what a pool takes up per proxy, the proxies included."""
+    """Return what a pool takes up per proxy, the proxies included, once each has been used."""
     gc.collect()
     tracemalloc.start()
     pool = build(count, "weighted")
+    for number in range(count):
+        lease = pool.acquire(float(number), target="shop.example")
+        assert lease.proxy.url != lease.proxy.endpoint
+        pool.release(lease, Outcome.SUCCESS, number + 0.1, latency=0.1)
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return taken / len(pool)

@@ -246,6 +246,7 @@ async def test_the_domain_cap_holds_for_each_domain_by_itself() -> None:
             )
         assert (one.peak_in_flight, other.peak_in_flight) == (8, 8)
     assert len(crawler.spider.responses) == 208
+    assert 8 <= proxybalance_stats(crawler)["in_flight/max"] <= 16
 
 
 @pytest.mark.parametrize(

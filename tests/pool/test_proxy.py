@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from scrapy_proxybalance.pool import ConfigurationError, Outcome, Proxy, ProxyBalanceError
@@ -60,6 +60,7 @@ def test_a_name_that_was_given_is_kept() -> None:
 
 @given(username=st.text(min_size=9, max_size=30))
 def test_the_derived_name_does_not_contain_the_username(username: str) -> None:
+    assume(username not in "<Proxy g:1# http://g:1>")
     named = Proxy(host="g", port=1, username=username, password="secret")
     assert username not in named.name
     assert username not in repr(named)
