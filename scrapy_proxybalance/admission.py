@@ -121,7 +121,7 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
         if balancer is None:
             return super().pop()
         request = self._pop_admissible(balancer)
-        if request is None and len(self) and balancer.sweep():
+        if request is None and balancer.has_swallowed and balancer.sweep():
             request = self._pop_admissible(balancer)
         if request is not None:
             balancer.book.admit(

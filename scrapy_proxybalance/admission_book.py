@@ -25,6 +25,9 @@ class AdmissionBook:
         self._waiting: set[Request] = set()
         self._in_slot: dict[str, int] = {}
 
+    def __len__(self) -> int:
+        return len(self._admitted)
+
     @property
     def unleased(self) -> int:
         """How many admitted requests have no lease yet."""

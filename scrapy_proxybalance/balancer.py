@@ -136,6 +136,12 @@ class Balancer:
                 self.end(flight, Outcome.IGNORED)
         return self.book.sweep(active) or bool(swallowed)
 
+    @property
+    def has_swallowed(self) -> bool:
+        """Whether something was swallowed for certain: more is out than the downloader has."""
+        under_way = len(self.crawler.engine.downloader.active)
+        return len(self._flights) > under_way or len(self.book) > under_way
+
     def recall(self, target: str) -> None:
         """Stop the requests to a target that wait in a download slot, past every middleware."""
         downloader = self.crawler.engine.downloader

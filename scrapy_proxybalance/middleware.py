@@ -78,7 +78,7 @@ class ProxyBalanceMiddleware:
         users_own = request_meta.proxy_is_users(request)
         if users_own:
             request.meta.pop(request_meta.PROXY_NAME, None)
-        if urlparse_cached(request).scheme == "ftp" and not request_meta.is_direct(request):
+        if request.url.startswith("ftp:") and not request_meta.is_direct(request):
             raise IgnoreRequest(
                 "Scrapy sends FTP requests without any proxy; set meta['proxy'] = None on this "
                 "one if that is what you want"

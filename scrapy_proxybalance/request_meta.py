@@ -32,13 +32,13 @@ _TRIED = "_proxybalance_tried"
 _AUTH_PROXY = "_auth_proxy"
 
 _AUTHORIZATION = b"Proxy-Authorization"
-_LOCAL_SCHEMES = ("data", "file")
+_LOCAL_SCHEMES = ("data:", "file:")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def is_remote(request: Request) -> bool:
     """Whether a request goes over the network at all."""
-    return urlparse_cached(request).scheme not in _LOCAL_SCHEMES
+    return not request.url.startswith(_LOCAL_SCHEMES)
 
 
 def is_direct(request: Request) -> bool:

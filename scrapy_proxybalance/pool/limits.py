@@ -65,7 +65,8 @@ class RateLimiter:
 
     def __init__(self, rate: Rate, before: RateLimiter | None = None) -> None:
         self._interval = rate.period / rate.requests
-        self._tolerance = (rate.burst - 1) * self._interval
+        # A millionth more, so that rounding does not cost a burst its last request.
+        self._tolerance = (rate.burst - 1) * self._interval * (1 + 1e-6)
         self._arrival: float = before._arrival if before is not None else float("-inf")  # noqa: SLF001
 
     def ready_at(self) -> float:

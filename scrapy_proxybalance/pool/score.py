@@ -31,7 +31,7 @@ class Score:
     :param weight: as configured.
     :param success: success rate in the window, drawn towards a prior, relative to that prior.
     :param latency: the pool's usual latency over the proxy's, between 0.1 and 4.
-    :param load: ``1 / (1 + in flight)``.
+    :param load: ``1 / (1 + in flight)²``.
     :param cooldown: 0 while it sits out, then doubling from 1/8 to 1 with each success.
     :param penalty: halved by each fault since the last success.
     """
@@ -53,7 +53,9 @@ def score_value(
     weight: float, health: Health, in_flight: int, usual_latency: float | None
 ) -> float:
     """Return the score of a proxy that is in service (the hot path: no factor is kept)."""
-    value = weight * health.success_rate() / _PRIOR_SUCCESS_RATE * health.recovery / (1 + in_flight)
+    value = (
+        weight * health.success_rate() / _PRIOR_SUCCESS_RATE * health.recovery * _load(in_flight)
+    )
     latency = health.latency
     if latency is not None and usual_latency is not None:
         value *= _latency_factor(latency, usual_latency)
@@ -77,12 +79,18 @@ def explain_score(
         weight=weight,
         success=health.success_rate() / _PRIOR_SUCCESS_RATE,
         latency=_latency_factor(health.latency or 0.0, usual_latency or 0.0) if known else 1.0,
-        load=1 / (1 + in_flight),
+        load=_load(in_flight),
         cooldown=(
             0.0 if health.state in (HealthState.COOLING, HealthState.OUT) else health.recovery
         ),
         penalty=_penalty_factor(health.faults_in_a_row),
     )
+
+
+def _load(in_flight: int) -> float:
+    # Squared, so that idle proxies come first: a second connection to a busy one costs more than
+    # what its better score is worth.
+    return 1 / ((1 + in_flight) * (1 + in_flight))
 
 
 def _latency_factor(latency: float, usual_latency: float) -> float:

@@ -106,6 +106,18 @@ def test_no_window_ever_holds_more_than_the_burst_and_the_rate(
             assert last - first + 1 <= allowed
 
 
+@given(st.floats(0, 1e6), st.integers(2, 6), st.sampled_from([0.5, 2.0, 8.0, 60 / 7]))
+def test_a_whole_burst_may_go_at_once_whatever_the_time(
+    now: float, burst: int, interval: float
+) -> None:
+    limiter = RateLimiter(Rate(1, interval, burst))
+    for left in range(burst, 0, -1):
+        assert limiter.available(now) == left
+        assert now >= limiter.ready_at()
+        limiter.take(now)
+    assert limiter.available(now) == 0
+
+
 def test_a_request_conforms_again_at_the_moment_that_was_announced() -> None:
     limiter = RateLimiter(Rate(30, 60))
     limiter.take(100.0)

@@ -124,7 +124,7 @@ class Known:
         interval = self.rate.period / self.rate.requests
         arrivals = [max(now, self.arrival) + number * interval for number in range(1, free)]
         tolerance = (self.rate.burst - 1) * interval
-        return 1 + sum(arrival - tolerance <= now for arrival in arrivals)
+        return 1 + sum(arrival - tolerance <= now + 1e-9 for arrival in arrivals)
 
     def grant(self, lease: Lease, now: float) -> None:
         self.open.append(lease)

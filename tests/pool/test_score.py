@@ -51,7 +51,7 @@ def test_each_request_in_flight_lowers_the_load_factor() -> None:
     for _ in range(3):
         pool.acquire(0)
         loads.append(pool.explain("a").load)
-    assert loads == [1 / 2, 1 / 3, 1 / 4]
+    assert loads == [1 / 4, 1 / 9, 1 / 16]
 
 
 def test_each_fault_in_a_row_halves_the_share_and_a_success_restores_it() -> None:
