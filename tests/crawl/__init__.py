@@ -1,0 +1,1 @@
+"""Real crawls through real local proxies; what the proxy and the origin saw is what counts."""
