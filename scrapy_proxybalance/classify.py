@@ -62,7 +62,7 @@ _PROXY_STATUS_OWN_FAULT = {
 _PROXY_STATUS_ERROR = re.compile(rb";\s*error\s*=\s*\"?([a-z_]+)")
 
 _TUNNEL_STATUS = re.compile(r"'status': (\d{3})")
-_TUNNEL_GATEWAY = {429, 502, 503, 504}
+_TUNNEL_GATEWAY = {429, 500, 502, 503, 504}
 
 
 def _named(*names: str) -> tuple[type[Exception], ...]:
@@ -126,7 +126,7 @@ def _of_response(request: Request, response: Response) -> Verdict:
         return _IGNORED
     if status < 400:
         return _SUCCESS
-    if status == 407:
+    if status == 407 or (status == 401 and _is_tinyproxys(response)):
         return Verdict(outcome=Outcome.PROXY_FAULT, failure=PROXY_AUTH)
     own_words = _PROXY_STATUS_ERROR.search(b",".join(response.headers.getlist("Proxy-Status")))
     if own_words is not None:
@@ -149,6 +149,11 @@ def _of_response(request: Request, response: Response) -> Verdict:
     return _SUCCESS
 
 
+def _is_tinyproxys(response: Response) -> bool:
+    """Whether Tinyproxy refuses wrong credentials: it does so like a site, with 401."""
+    return b'realm="Tinyproxy"' in (response.headers.get("WWW-Authenticate") or b"")
+
+
 def _of_exception(exception: Exception) -> Verdict:
     if isinstance(exception, TunnelError):
         match = _TUNNEL_STATUS.search(str(exception))
@@ -168,7 +173,7 @@ def _of_exception(exception: Exception) -> Verdict:
 
 
 def _of_connect_status(status: int | None) -> Verdict:
-    if status == 407:
+    if status in (401, 407):
         return Verdict(outcome=Outcome.PROXY_FAULT, failure=PROXY_AUTH)
     if status in _TUNNEL_GATEWAY:
         return Verdict(outcome=Outcome.GATEWAY_FAULT, failure=f"connect_{status}")

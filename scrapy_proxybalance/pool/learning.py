@@ -74,11 +74,15 @@ class Teacher:
             if blameless:
                 return False
         health = lease.member.health
-        if (
-            outcome is Outcome.GATEWAY_FAULT
-            and gateway_shared
-            and health.state is not HealthState.PROBING
-        ):
+        if outcome is Outcome.GATEWAY_FAULT and not gateway_shared:
+            # What a lone proxy answers to CONNECT is as often its word on the target.
+            others_get_through = self._targets.answers_through_others(
+                lease.target, lease.proxy.name
+            )
+            self._targets.failed(lease.target, lease.proxy.name)
+            if not others_get_through:
+                return False
+        elif outcome is Outcome.GATEWAY_FAULT and health.state is not HealthState.PROBING:
             health.blemished(self._policy)
             return False
         if health.failed(lease.generation, now, self._policy, self._rng):

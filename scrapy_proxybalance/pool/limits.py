@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import floor
 
 import attrs
 
@@ -52,34 +53,44 @@ class Rate:
 
 
 class RateLimiter:
-    """Holds one rate by the generic cell rate algorithm (ITU-T I.371), in two floats.
+    """Holds one rate by the generic cell rate algorithm (ITU-T I.371).
 
     A request conforms when it comes no earlier than ``burst - 1`` intervals before its theoretical
-    arrival time; each one sent moves that time on by an interval.
+    arrival time; each one sent moves that time on by an interval. The time is kept as an anchor and
+    a number of intervals, so that no rounding adds up.
 
     :param rate: the rate to hold.
     :param before: the limiter that this one replaces; what it let through counts.
     """
 
-    __slots__ = ("_arrival", "_interval", "_tolerance")
+    __slots__ = ("_anchor", "_burst", "_interval", "_intervals")
 
     def __init__(self, rate: Rate, before: RateLimiter | None = None) -> None:
         self._interval = rate.period / rate.requests
-        # A millionth more, so that rounding does not cost a burst its last request.
-        self._tolerance = (rate.burst - 1) * self._interval * (1 + 1e-6)
-        self._arrival: float = before._arrival if before is not None else float("-inf")  # noqa: SLF001
+        self._burst = rate.burst
+        self._anchor = before.arrival if before is not None else float("-inf")
+        self._intervals = 0
+
+    @property
+    def arrival(self) -> float:
+        """The theoretical arrival time of the next request."""
+        return self._anchor + self._intervals * self._interval
 
     def ready_at(self) -> float:
         """The moment from which one more request conforms."""
-        return self._arrival - self._tolerance
+        return self._anchor + (self._intervals - self._burst + 1) * self._interval
 
     def available(self, now: float) -> int:
         """How many requests may be sent at this moment."""
         if now < self.ready_at():
             return 0
-        slack = now + self._tolerance - max(now, self._arrival)
-        return max(1, int(slack / self._interval) + 1)
+        if now >= self.arrival:
+            return self._burst
+        passed = floor((now - self._anchor) / self._interval + 1e-9)
+        return max(1, passed - self._intervals + self._burst)
 
     def take(self, now: float) -> None:
         """Count a request that is sent at ``now``."""
-        self._arrival = max(now, self._arrival) + self._interval
+        if now >= self.arrival:
+            self._anchor, self._intervals = now, 0
+        self._intervals += 1

@@ -175,6 +175,13 @@ class TargetGate:
         others = [answered for name, answered in known.recent if name != proxy]
         return len(others) >= _EVIDENCE_MIN and 2 * sum(others) < len(others)
 
+    def answers_through_others(self, target: str, proxy: str) -> bool:
+        """Return whether the target has lately answered through another proxy."""
+        known = self._targets.get(target)
+        return known is not None and any(
+            answered for name, answered in known.recent if name != proxy
+        )
+
     def refused(
         self, target: str, *, sent_at: float, now: float, reason: str, wait: float | None = None
     ) -> bool:

@@ -27,7 +27,7 @@ def charged(events: Events) -> list[bool]:
     [
         (Outcome.SUCCESS, False),
         (Outcome.PROXY_FAULT, True),
-        (Outcome.GATEWAY_FAULT, True),  # nobody shares this one
+        (Outcome.GATEWAY_FAULT, False),
         (Outcome.TARGET_SIGNAL, False),
         (Outcome.AMBIGUOUS, True),
         (Outcome.IGNORED, False),
@@ -167,19 +167,43 @@ def test_a_gateways_faults_lower_the_success_rate_so_that_other_gateways_get_mor
     assert pool.explain("p1").value == before
 
 
-def test_a_gateway_that_nobody_shares_is_the_proxy() -> None:
-    pool, events = gateway_pool(1)
+def test_a_lone_proxys_gateway_faults_are_not_charged_while_nobody_gets_through() -> None:
+    pool, events = watched_pool()
+    for turn in range(40):
+        carry_through(pool, f"p{turn % 8}", turn, Outcome.GATEWAY_FAULT, target=BAD)
+    assert not any(charged(events))
+    assert events.of(CooldownStarted) == []
+
+
+def test_a_lone_proxys_gateway_faults_are_its_own_where_others_get_through() -> None:
+    pool, events = watched_pool()
+    carry_through(pool, "p0", 0, Outcome.GATEWAY_FAULT, target=BAD)
+    carry_through(pool, "p1", 0, Outcome.SUCCESS, target=BAD)
     for _ in range(3):
-        carry_through(pool, "p0", 0, Outcome.GATEWAY_FAULT)
-    assert len(events.of(CooldownStarted)) == 1
+        carry_through(pool, "p0", 1, Outcome.GATEWAY_FAULT, target=BAD)
+    assert charged(events) == [False, False, True, True, True]
+    assert [event.proxy.name for event in events.of(CooldownStarted)] == ["p0"]
+
+
+def test_a_lone_proxys_gateway_faults_are_evidence_against_the_target() -> None:
+    pool, events = watched_pool()
+    for number in range(1, 5):
+        carry_through(pool, f"p{number}", 0, Outcome.GATEWAY_FAULT, target=BAD)
+    carry_through(pool, "p0", 1, AMBIGUOUS, target=BAD)
+    assert not charged(events)[-1]
 
 
 def test_a_gateway_is_no_longer_shared_when_the_others_have_left() -> None:
-    pool, events = gateway_pool(2)
+    members = [proxy(host="gate.test", port=7000, **names) for names in exits(2)]
+    pool = make_pool([*members, proxy("other")], health=cooling(threshold=3))
+    events = Events(pool.events)
+    carry_through(pool, "p0", 0, Outcome.GATEWAY_FAULT, target=BAD)
     pool.remove("p1", 0)
+    carry_through(pool, "p0", 0, Outcome.GATEWAY_FAULT, target=BAD)
+    carry_through(pool, "other", 0, Outcome.SUCCESS, target=BAD)
     for _ in range(3):
-        carry_through(pool, "p0", 0, Outcome.GATEWAY_FAULT)
-    assert len(events.of(CooldownStarted)) == 1
+        carry_through(pool, "p0", 1, Outcome.GATEWAY_FAULT, target=BAD)
+    assert [event.proxy.name for event in events.of(CooldownStarted)] == ["p0"]
 
 
 def test_a_probe_that_does_not_get_past_the_gateway_has_failed() -> None:

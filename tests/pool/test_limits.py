@@ -138,3 +138,19 @@ def test_a_limiter_that_replaces_another_counts_what_that_one_let_through() -> N
     after = RateLimiter(Rate(1, 5), before)
     assert after.available(1.0) == 0
     assert after.ready_at() > 1.0
+
+
+@given(st.integers(1, 4), intervals, intervals, st.integers(1, 4), eighths)
+def test_a_limiter_that_replaces_another_lets_through_what_it_says_is_available(
+    sent: int, old: float, new: float, burst: int, now: float
+) -> None:
+    before = RateLimiter(Rate(1, old, burst=4))
+    for _ in range(sent):
+        before.take(0.0)
+    after = RateLimiter(Rate(1, new, burst), before)
+    available = after.available(now)
+    through = 0
+    while now >= after.ready_at():
+        after.take(now)
+        through += 1
+    assert through == available

@@ -124,7 +124,7 @@ class Known:
         interval = self.rate.period / self.rate.requests
         arrivals = [max(now, self.arrival) + number * interval for number in range(1, free)]
         tolerance = (self.rate.burst - 1) * interval
-        return 1 + sum(arrival - tolerance <= now + 1e-9 for arrival in arrivals)
+        return 1 + sum(arrival - tolerance <= now for arrival in arrivals)
 
     def grant(self, lease: Lease, now: float) -> None:
         self.open.append(lease)
@@ -429,7 +429,8 @@ class PoolMachine(RuleBasedStateMachine):
     def wait(self, quarters: int | None) -> None:
         """Let time go by: so many quarters of a second, or until something changes."""
         when = self.pool.next_change() if quarters is None else self.now + quarters / 4
-        self.now = max(self.now, when or 0.0)
+        # Rounded up to a binary fraction, on which the sums of rates are exact.
+        self.now = max(self.now, ceil((when or 0.0) * 1024) / 1024)
 
     # What always holds
 
