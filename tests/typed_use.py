@@ -1,0 +1,59 @@
+"""The public API as a user would call it. Not run: ``.ci/run`` has mypy check it, strictly."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scrapy_proxybalance import Outcome, ProxyBalanceMiddleware, ProxyPool, Verdict, classify
+from scrapy_proxybalance.pool import HealthPolicy, NoProxyAvailableError, PoolPolicy, Proxy, Rate
+from scrapy_proxybalance.pool.events import SessionReassigned
+
+if TYPE_CHECKING:
+    from scrapy import Request
+    from scrapy.crawler import Crawler
+    from scrapy.http import Response
+
+    from scrapy_proxybalance.pool import Lease, Score
+
+
+def fetch_without_scrapy() -> str:
+    """Lease, release, change and look at a pool."""
+    policy = PoolPolicy(max_in_flight=2, rate=Rate.parse("30/min"), health=HealthPolicy(cooldown=5))
+    pool = ProxyPool(
+        ["http://a:1", {"url": "http://b:2", "country": "de"}, Proxy(host="c", port=3)], policy
+    )
+    with pool.lease(target="shop.example", matching={"country": "de"}) as lease:
+        url: str = lease.proxy.url
+    try:
+        second: Lease = pool.acquire(session="login", avoid=["a:1"])
+    except NoProxyAvailableError as held:
+        retry_at: float | None = held.retry_at
+        return f"{url} {retry_at}"
+    ended: bool = pool.release(second, Outcome.PROXY_FAULT, failure="refused")
+    score: Score = pool.core.explain(second.proxy.name)
+    return f"{ended} {score.value:.2f} {score.success}"
+
+
+async def fetch_when_free() -> str:
+    """Wait for a proxy."""
+    async with ProxyPool(["http://a:1"]).lease_when_free(timeout=3) as lease:
+        return lease.proxy.name
+
+
+def my_classifier(request: Request, result: Response | Exception) -> Verdict | None:
+    """Decide on one case, leave the others alone."""
+    if not isinstance(result, Exception) and result.status == 418:
+        return Verdict(outcome=Outcome.TARGET_SIGNAL, failure="teapot", retry_after=60)
+    return classify(request, result)
+
+
+def watch(crawler: Crawler) -> None:
+    """Subscribe to an event."""
+    middleware = crawler.get_downloader_middleware(ProxyBalanceMiddleware)
+    if middleware is not None:
+        middleware.balancer.pool.events.subscribe(moved, SessionReassigned)
+
+
+def moved(event: SessionReassigned) -> None:
+    """Take note of a session that has moved."""
+    print(event.session, event.lost, event.proxy.name)
