@@ -105,6 +105,8 @@ class ProxyBalanceMiddleware:
                     request_meta.assign(request, lease.proxy)
                 return None
             except NoProxyAvailableError as held:
+                if balancer.has_swallowed and balancer.sweep():
+                    continue
                 now = balancer.clock()
                 by_queue = balancer.book.in_use
                 if scheduled or (not by_queue and (balancer.closing or now >= deadline)):
