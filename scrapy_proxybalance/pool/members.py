@@ -105,6 +105,7 @@ class Members:
 
         :raises ConfigurationError: if its name, or its endpoint with its credentials, is there.
         """
+        self._refuse_double(proxy)
         if proxy.name in self._by_name:
             raise ConfigurationError(
                 f"proxy name {proxy.name!r} is there twice; give each proxy a name of its own"
@@ -177,12 +178,11 @@ class Members:
     def _refuse_double(self, proxy: Proxy) -> None:
         if proxy.identity in self._identities:
             raise ConfigurationError(
-                f"proxy {proxy.name!r}: the same endpoint and credentials are there under another "
-                "name; list each proxy once"
+                f"proxy {proxy.name!r}: the same endpoint and credentials are there "
+                "already; list each proxy once"
             )
 
     def _enrol(self, proxy: Proxy) -> None:
-        self._refuse_double(proxy)
         self._identities.add(proxy.identity)
         self._gateways[proxy.gateway] = self._gateways.get(proxy.gateway, 0) + 1
         self._matching.clear()
