@@ -13,7 +13,6 @@ from scrapy.pqueues import DownloaderAwarePriorityQueue, DownloaderInterface
 
 from . import request_meta
 from .middleware import ProxyBalanceMiddleware
-from .pool import TargetState
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
@@ -157,10 +156,7 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
         waiting = super().__len__() + self._aside_count
         if self._balancer is None or not waiting:
             return waiting
-        for target, state, _ in self._balancer.pool.targets:
-            if state is TargetState.SUSPENDED and target not in self._balancer.dropped_targets:
-                waiting -= self._count(target)
-        return waiting
+        return waiting - sum(map(self._count, self._balancer.suspended_targets()))
 
     def _count(self, target: str) -> int:
         queued = sum(
@@ -206,16 +202,18 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
 
     @staticmethod
     def _hold(balancer: Balancer, request: Request, now: float) -> Hold | None:
-        """Return why a request's session or filter has no proxy now; errors are the middleware's."""
+        """Return why a request's session or filter has no proxy now.
+
+        Whatever the user's filter raises is the middleware's to raise: its request is to fail, not
+        the queue.
+        """
         session = request_meta.session_of(request, balancer.settings.session_meta_key)
         matching = request_meta.filter_of(request)
         if (session is None and matching is None) or request_meta.proxy_is_users(request):
             return None
         try:
             return balancer.pool.hold(now, session=session, matching=matching)
-        except (
-            Exception
-        ):  # the user's filter may raise anything; its request is to fail, not the queue
+        except Exception:
             return None
 
     def _wake_in_time(self, balancer: Balancer) -> None:

@@ -130,11 +130,15 @@ class Balancer:
         """
         active = self.crawler.engine.downloader.active
         swallowed = [request for request in self._flights if request not in active]
-        for request in swallowed:
+        self._give_up(swallowed)
+        return self.book.sweep(active) or bool(swallowed)
+
+    def _give_up(self, requests: list[Request]) -> None:
+        """End flights of which nobody will say how they ended."""
+        for request in requests:
             flight = self.land(request)
             if flight is not None:
                 self.end(flight, Outcome.IGNORED)
-        return self.book.sweep(active) or bool(swallowed)
 
     @property
     def has_swallowed(self) -> bool:
@@ -151,6 +155,14 @@ class Balancer:
                     deferred.errback(StoppedError())
                 else:
                     downloader.slots[slot_key].queue.append((request, deferred))
+
+    def suspended_targets(self) -> list[str]:
+        """Return the targets whose requests are held for the rest of the crawl, and not dropped."""
+        return [
+            target
+            for target, state, _ in self.pool.targets
+            if state is TargetState.SUSPENDED and target not in self.dropped_targets
+        ]
 
     # Waiting and waking
 
@@ -203,23 +215,16 @@ class Balancer:
         self._tick_loop.start(_TICK_SECONDS, now=False)
 
     def _spider_idle(self) -> None:
-        held = [
-            target
-            for target, state, _ in self.pool.targets
-            if state is TargetState.SUSPENDED and target not in self.dropped_targets
-        ]
-        if held:
-            raise CloseSpider(REASON_SUSPENDED.format(target=", ".join(sorted(held))))
+        suspended = self.suspended_targets()
+        if suspended:
+            raise CloseSpider(REASON_SUSPENDED.format(target=", ".join(sorted(suspended))))
 
     def _spider_closed(self) -> None:
         if self._tick_loop is not None and self._tick_loop.running:
             self._tick_loop.stop()
         if self._wake_call is not None:
             self._wake_call.cancel()
-        for request in list(self._flights):
-            flight = self.land(request)
-            if flight is not None:
-                self.end(flight, Outcome.IGNORED)
+        self._give_up(list(self._flights))
         self._rouse()
 
     def _tick(self) -> None:
