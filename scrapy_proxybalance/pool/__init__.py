@@ -23,7 +23,8 @@ from .pool import Pool
 from .proxy import Proxy
 from .score import Score
 from .selection import STRATEGIES, Strategy
-from .targets import TargetGate, TargetPolicy, TargetState
+from .target_policy import TargetPolicy
+from .targets import TargetGate, TargetState
 
 __all__ = [
     "STRATEGIES",

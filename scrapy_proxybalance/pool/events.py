@@ -131,8 +131,24 @@ class TargetPaused(Event):
 
 
 @attrs.define(kw_only=True)
+class TargetProbing(Event):
+    """A target's pause is over and one request tries it."""
+
+    target: str
+
+
+@attrs.define(kw_only=True)
+class TargetRamping(Event):
+    """A target answered its probe: its traffic grows back until ``until``, from ``rate`` requests/s."""
+
+    target: str
+    until: float
+    rate: float
+
+
+@attrs.define(kw_only=True)
 class TargetReopened(Event):
-    """A paused target answered its probe."""
+    """A target's traffic has grown back."""
 
     target: str
 

@@ -8,7 +8,7 @@ import attrs
 
 from .errors import ConfigurationError
 from .health import HealthPolicy
-from .targets import TargetPolicy
+from .target_policy import TargetPolicy
 
 if TYPE_CHECKING:
     from .limits import Rate

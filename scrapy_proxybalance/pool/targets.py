@@ -10,9 +10,6 @@ from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING
 
-import attrs
-
-from .errors import ConfigurationError
 from .events import TargetPaused, TargetReopened, TargetSuspended
 
 if TYPE_CHECKING:
@@ -20,6 +17,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from .events import EventBus
+    from .target_policy import TargetPolicy
 
 # An ambiguous failure is laid at the target's door when most of so many recent attempts through
 # other proxies failed there too.
@@ -33,34 +31,8 @@ class TargetState(Enum):
     OPEN = "open"
     PAUSED = "paused"
     PROBING = "probing"
+    RAMPING = "ramping"
     SUSPENDED = "suspended"
-
-
-@attrs.frozen(kw_only=True)
-class TargetPolicy:
-    """How long a target that refuses is left alone.
-
-    :param pause: seconds of the first pause; each further one in a row doubles.
-    :param pause_max: seconds that no pause exceeds, whatever the target asks for.
-    :param max_pauses: pauses in a row after which the target is suspended.
-    :param forbidden_threshold: 403s in a row that count as one refusal.
-    """
-
-    pause: float = 60.0
-    pause_max: float = 3600.0
-    max_pauses: int = 5
-    forbidden_threshold: int = 3
-
-    def __attrs_post_init__(self) -> None:
-        if not 0 < self.pause <= self.pause_max:
-            raise ConfigurationError(
-                f"pause {self.pause!r} s has to be above 0 and no longer than pause_max "
-                f"({self.pause_max!r} s)"
-            )
-        if self.max_pauses < 1:
-            raise ConfigurationError(f"max_pauses {self.max_pauses!r} is below 1")
-        if self.forbidden_threshold < 1:
-            raise ConfigurationError(f"forbidden_threshold {self.forbidden_threshold!r} is below 1")
 
 
 class _Target:
