@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import time
-from email.utils import mktime_tz, parsedate_tz
 from typing import TYPE_CHECKING
 
 import attrs
@@ -22,6 +21,7 @@ from twisted.web.client import ResponseFailed, ResponseNeverReceived
 
 from .pool import Outcome
 from .pool.outcome import PROXY_AUTH
+from .retry_after import wait_asked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,11 +37,13 @@ class Verdict:
     :param outcome: whose.
     :param failure: the class of failure in a word, as it appears in stats; ``None`` for none.
     :param retry_after: seconds that the target asked for, if it did.
+    :param header: the response's header that said so, for the log; ``None`` if none did.
     """
 
     outcome: Outcome
     failure: str | None = None
     retry_after: float | None = None
+    header: str | None = None
 
 
 #: The failure of a response 403: a refusal only after several in a row.
@@ -60,6 +62,17 @@ _PROXY_STATUS_OWN_FAULT = {
     "proxy_loop_detected",
 }
 _PROXY_STATUS_ERROR = re.compile(rb";\s*error\s*=\s*\"?([a-z_]+)")
+
+# A page that Squid has made up itself bears the name of its template. With these the proxy will not do
+# it. With any other one it could not, for its own line or for the site: what it then answers to CONNECT
+# is a gateway fault too, and a lone proxy pays for that only where others get through.
+_SQUID_WILL_NOT = {
+    "squid_err_access_denied",
+    "squid_err_forwarding_denied",
+    "squid_err_too_big",
+}
+_SQUID_ERROR = re.compile(rb"\s*(ERR_[A-Za-z0-9_]+)")
+_LONGEST_FAILURE = 40
 
 _TUNNEL_STATUS = re.compile(r"'status': (\d{3})")
 _TUNNEL_GATEWAY = {429, 500, 502, 503, 504}
@@ -137,16 +150,39 @@ def _of_response(request: Request, response: Response) -> Verdict:
             failure=f"proxy_status_{error}",
         )
     if status == 429 or (status == 503 and response.headers.get("Retry-After")):
+        return _refusal(response, str(status))
+    squid = _squids_failure(request, response)
+    if squid is not None:
         return Verdict(
-            outcome=Outcome.TARGET_SIGNAL,
-            failure=str(status),
-            retry_after=retry_after(response, time.time()),
+            outcome=Outcome.PROXY_FAULT if squid in _SQUID_WILL_NOT else Outcome.GATEWAY_FAULT,
+            failure=squid,
         )
     if status == 403 and urlparse_cached(request).path != "/robots.txt":
-        return Verdict(outcome=Outcome.TARGET_SIGNAL, failure=FORBIDDEN)
+        return _refusal(response, FORBIDDEN)
     if status in (502, 504):
         return Verdict(outcome=Outcome.AMBIGUOUS, failure=str(status))
     return _SUCCESS
+
+
+def _refusal(response: Response, failure: str) -> Verdict:
+    asked = wait_asked(response.headers, time.time())
+    return Verdict(
+        outcome=Outcome.TARGET_SIGNAL,
+        failure=failure,
+        retry_after=asked.seconds if asked is not None else None,
+        header=asked.header if asked is not None else None,
+    )
+
+
+def _squids_failure(request: Request, response: Response) -> str | None:
+    """Name the failure of an error page that comes from Squid.
+
+    Not through a tunnel: there a proxy has no say, and such a page is of a Squid in front of the site.
+    """
+    if urlparse_cached(request).scheme != "http":
+        return None
+    error = _SQUID_ERROR.match(response.headers.get("X-Squid-Error") or b"")
+    return f"squid_{error[1].decode().lower()}"[:_LONGEST_FAILURE] if error is not None else None
 
 
 def _is_tinyproxys(response: Response) -> bool:
@@ -193,28 +229,3 @@ def _causes(exception: BaseException | None) -> Iterator[BaseException]:
     while exception is not None:
         yield exception
         exception = exception.__cause__
-
-
-def retry_after(response: Response, now: float) -> float | None:
-    """Return the seconds that ``Retry-After`` asks for, or ``None`` where it says nothing usable.
-
-    Both forms of RFC 9110, section 10.2.3: seconds, and a date in any of the three formats. Zero,
-    negative values, dates in the past and garbage say nothing.
-
-    :param now: seconds since the epoch.
-    """
-    value = response.headers.get("Retry-After")
-    if value is None:
-        return None
-    text = value.decode("latin-1").strip()
-    if text.isascii() and text.isdigit():
-        seconds = float(text)
-    else:
-        date = parsedate_tz(text)
-        if date is None:
-            return None
-        try:
-            seconds = mktime_tz(date) - now
-        except (OverflowError, ValueError):
-            return None
-    return seconds if 0 < seconds < float("inf") else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from email.utils import formatdate
 
 import pytest
@@ -14,10 +15,8 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseFailed, ResponseNeverReceived
 
 from scrapy_proxybalance import Outcome, classify
-from scrapy_proxybalance.classify import retry_after
 
 PAGE = Request("http://shop.example/page")
-NOW = 1_800_000_000.0
 
 
 def respond(status: int, **headers: str) -> Response:
@@ -158,27 +157,94 @@ def test_a_connect_refused_by_status_is_told_from_the_cause_of_other_handlers() 
     assert classify(PAGE, wrapped).failure == "proxy_auth"
 
 
+# What the response says of the time
+
+
+def test_a_refusal_carries_the_wait_that_it_asks_for_and_the_header_that_says_so() -> None:
+    for status in (403, 429, 503):
+        verdict = classify(PAGE, respond(status, Retry_After="120"))
+        assert verdict.outcome is Outcome.TARGET_SIGNAL
+        assert (verdict.retry_after, verdict.header) == (120, "Retry-After: 120")
+
+
+def test_a_date_is_counted_from_now() -> None:
+    date = formatdate(time.time() + 3600, usegmt=True)
+    verdict = classify(PAGE, respond(429, Retry_After=date))
+    assert verdict.retry_after is not None
+    assert 0 < verdict.retry_after <= 3600
+    assert verdict.header == f"Retry-After: {date}"
+
+
+def test_a_429_and_a_403_may_tell_the_time_by_their_rate_limit() -> None:
+    for status in (403, 429):
+        verdict = classify(PAGE, respond(status, RateLimit='"default";r=0;t=30'))
+        assert verdict.outcome is Outcome.TARGET_SIGNAL
+        assert (verdict.retry_after, verdict.header) == (30, 'RateLimit: "default";r=0;t=30')
+
+
+def test_a_refusal_that_does_not_say_how_long_is_still_one() -> None:
+    for status, headers in (
+        (403, {}),
+        (429, {}),
+        (429, {"Retry_After": "0"}),
+        (503, {"Retry_After": "soon"}),
+    ):
+        verdict = classify(PAGE, respond(status, **headers))
+        assert verdict.outcome is Outcome.TARGET_SIGNAL
+        assert (verdict.retry_after, verdict.header) == (None, None)
+
+
+def test_a_503_is_no_refusal_for_its_rate_limit_alone() -> None:
+    assert classify(PAGE, respond(503, RateLimit_Reset="30")).outcome is Outcome.SUCCESS
+    verdict = classify(PAGE, respond(503, Retry_After="0", RateLimit_Reset="30"))
+    assert verdict.outcome is Outcome.TARGET_SIGNAL
+    assert verdict.header == "RateLimit-Reset: 30"
+
+
+# Squid's own pages
+
+
 @pytest.mark.parametrize(
-    ("value", "seconds"),
+    ("status", "error", "outcome", "failure"),
     [
-        ("120", 120.0),
-        (" 7 ", 7.0),
-        (formatdate(NOW + 90, usegmt=True), 90.0),
-        ("Fri, 15-Jan-27 08:01:30 GMT", 90.0),
-        ("Fri Jan 15 08:01:30 2027", 90.0),
-        ("0", None),
-        ("-5", None),
-        ("soon", None),
-        ("", None),
-        ("1e400", None),
-        (formatdate(NOW - 90, usegmt=True), None),
+        (403, "ERR_ACCESS_DENIED 0", Outcome.PROXY_FAULT, "squid_err_access_denied"),
+        (403, "ERR_FORWARDING_DENIED 0", Outcome.PROXY_FAULT, "squid_err_forwarding_denied"),
+        (413, "ERR_TOO_BIG 0", Outcome.PROXY_FAULT, "squid_err_too_big"),
+        (503, "ERR_DNS_FAIL 0", Outcome.GATEWAY_FAULT, "squid_err_dns_fail"),
+        (503, "ERR_CONNECT_FAIL 111", Outcome.GATEWAY_FAULT, "squid_err_connect_fail"),
+        (504, "ERR_READ_TIMEOUT 0", Outcome.GATEWAY_FAULT, "squid_err_read_timeout"),
+        (502, "err_lower", Outcome.AMBIGUOUS, "502"),
+        (403, "302 Access Denied", Outcome.TARGET_SIGNAL, "403"),
+        (404, "", Outcome.SUCCESS, None),
+        (407, "ERR_CACHE_ACCESS_DENIED 0", Outcome.PROXY_FAULT, "proxy_auth"),
+        (200, "ERR_ACCESS_DENIED 0", Outcome.SUCCESS, None),
+        (502, "ERR_A-B", Outcome.GATEWAY_FAULT, "squid_err_a"),
+        (502, "ERR_" + "A" * 99, Outcome.GATEWAY_FAULT, "squid_err_" + "a" * 30),
     ],
 )
-def test_retry_after_in_each_form_and_nothing_from_what_is_none(
-    value: str, seconds: float | None
+def test_an_error_page_that_squid_has_made_itself(
+    status: int, error: str, outcome: Outcome, failure: str | None
 ) -> None:
-    assert retry_after(respond(429, Retry_After=value), NOW) == seconds
+    verdict = classify(PAGE, respond(status, X_Squid_Error=error))
+    assert (verdict.outcome, verdict.failure) == (outcome, failure)
 
 
-def test_no_retry_after_asks_for_nothing() -> None:
-    assert retry_after(respond(429), NOW) is None
+def test_squids_403_for_robots_txt_is_the_proxys_too() -> None:
+    robots = Request("http://shop.example/robots.txt")
+    verdict = classify(robots, respond(403, X_Squid_Error="ERR_ACCESS_DENIED 0"))
+    assert verdict.outcome is Outcome.PROXY_FAULT
+
+
+def test_what_comes_through_a_tunnel_is_the_page_of_a_squid_in_front_of_the_site() -> None:
+    page = Request("https://shop.example/page")
+    denied = respond(403, X_Squid_Error="ERR_ACCESS_DENIED 0")
+    assert classify(page, denied).outcome is Outcome.TARGET_SIGNAL
+    failed = respond(503, X_Squid_Error="ERR_CONNECT_FAIL 111")
+    assert classify(page, failed).outcome is Outcome.SUCCESS
+
+
+def test_who_asks_to_come_back_later_is_obeyed_even_if_it_is_squid() -> None:
+    for status in (429, 503):
+        verdict = classify(PAGE, respond(status, X_Squid_Error="ERR_SLOW 0", Retry_After="9"))
+        assert verdict.outcome is Outcome.TARGET_SIGNAL
+        assert verdict.retry_after == 9

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from scrapy import Request
 
 from scrapy_proxybalance.pool import HealthState
 
@@ -48,7 +49,11 @@ shutdown_lifetime 0 seconds
 http_access deny all
 """
 
-_OPEN = "http_access allow all"
+_OPEN = """
+acl denied urlpath_regex ^/denied
+http_access deny denied
+http_access allow all
+"""
 
 _LOCKED = """
 auth_param basic program {helper} {directory}/passwords
@@ -92,7 +97,7 @@ def squid_server(**passwords: str) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def open_squid() -> Iterator[Server]:
-    """Squid, open to everybody."""
+    """Squid, open to everybody, but not for every page."""
     with squid_server() as server:
         yield server
 
@@ -211,8 +216,33 @@ async def test_a_site_that_is_down_is_not_squids_fault_and_pauses_nothing(
     assert len(crawler.spider.failures) == 6
     assert crawler.stats.get_value("retry/count") == 6
     stats = proxybalance_stats(crawler)
+    if scheme == "http":
+        assert stats["failure/squid_err_connect_fail"] == stats["outcome/gateway_fault"] == 12
     assert not any(key.startswith("target/") for key in stats)
     assert "cooldowns" not in stats
     assert states(crawler) == {"squid": HealthState.HEALTHY}
     await until(lambda: len(access_log(open_squid, port)) == 12)
     assert all(line.result.endswith("/503") for line in access_log(open_squid, port))
+
+
+@crawl_test
+async def test_a_page_that_squid_denies_is_its_own_fault_and_no_refusal_of_the_site(
+    open_squid: Server, server_context: ssl.SSLContext
+) -> None:
+    async with origin("http", server_context) as site:
+        denied = Request(f"http://127.0.0.1:{site.port}/denied")
+        crawler = await crawl(
+            [denied, *requests("http", site.port, 10)],
+            settings(
+                {"url": open_squid.url(), "name": "squid"},
+                PROXYBALANCE_FORBIDDEN_THRESHOLD=1,
+            ),
+        )
+        assert len(crawler.spider.responses) == 10
+        assert len(site.requests) == 10
+    assert len(crawler.spider.failures) == 1
+    stats = proxybalance_stats(crawler)
+    assert stats["failure/squid_err_access_denied"] == stats["outcome/proxy_fault"] == 1
+    assert stats["outcome/success"] == 10
+    assert not any(key.startswith("target/") for key in stats)
+    assert states(crawler) == {"squid": HealthState.HEALTHY}
