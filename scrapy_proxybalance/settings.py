@@ -5,6 +5,8 @@ A new setting is one line in :data:`SETTINGS` and one row in ``docs/reference/se
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,10 +20,13 @@ from .pool import (
     HealthPolicy,
     PoolPolicy,
     Proxy,
+    ProxyFilter,
     Rate,
     TargetPolicy,
+    TargetRules,
 )
 from .pool.policy import SESSION_LOST_POLICIES
+from .pool.target_policy import read_target_name
 from .sources import parse_entry, read_file
 
 if TYPE_CHECKING:
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
 
 PREFIX = "PROXYBALANCE_"
 REFUSAL_POLICIES = ("pause", "close_spider", "drop")
+IDLE_POLICIES = ("wait", "close")
 
 
 def _fail(name: str, value: object, mend: str) -> ConfigurationError:
@@ -119,6 +125,60 @@ def _proxies(name: str, value: Any) -> list[Proxy]:
     return [parse_entry(entry, f"{name}[{index}]") for index, entry in enumerate(value)]
 
 
+def _filter(name: str, value: Any) -> ProxyFilter:
+    spec = _class(name, value) if isinstance(value, str) else value
+    try:
+        return ProxyFilter(spec)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{name}: {error}") from None
+
+
+#: What a target's own dict may say: the field of its policy, and what reads and checks a value.
+TARGET_KEYS: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
+    "rate": ("rate", _rate),
+    "in_flight": ("max_in_flight", _integer),
+    "spacing": ("spacing", _seconds),
+    "filter": ("matching", _filter),
+    "pause": ("pause", _seconds),
+    "pause_max": ("pause_max", _seconds),
+    "max_pauses": ("max_pauses", _integer),
+    "forbidden_threshold": ("forbidden_threshold", _integer),
+    "ramp": ("ramp", _seconds),
+}
+
+
+def _targets(name: str, value: Any) -> dict[str, dict[str, Any]]:
+    """Return, for each target's name, the fields of its policy that differ from the crawl's."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value or "{}")
+        except ValueError as error:
+            raise _fail(name, value, f"that is no JSON ({error})") from None
+    if not isinstance(value, Mapping):
+        raise _fail(name, value, "write a dict like {'example.com': {'rate': '2/s'}}")
+    return {target: _target(name, target, entry) for target, entry in value.items()}
+
+
+def _target(name: str, target: Any, entry: Any) -> dict[str, Any]:
+    try:
+        read_target_name(target)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{name}: {error}") from None
+    name = f"{name}[{target!r}]"
+    if not isinstance(entry, Mapping):
+        raise _fail(name, entry, "write a dict like {'rate': '2/s', 'in_flight': 4}")
+    fields = {}
+    for key, value in entry.items():
+        if key not in TARGET_KEYS:
+            close = get_close_matches(str(key), TARGET_KEYS, n=1)
+            meant = f"did you mean {close[0]!r}?" if close else f"use {', '.join(TARGET_KEYS)}"
+            raise ConfigurationError(f"{name}[{key!r}] = {value!r}: there is no such key; {meant}")
+        if value is not None:
+            field, read = TARGET_KEYS[key]
+            fields[field] = read(f"{name}[{key!r}]", value)
+    return fields
+
+
 #: Every setting without its prefix: the default, and what reads and checks a value.
 SETTINGS: dict[str, tuple[Any, Callable[[str, Any], Any]]] = {
     "ENABLED": (True, _boolean),
@@ -143,6 +203,10 @@ SETTINGS: dict[str, tuple[Any, Callable[[str, Any], Any]]] = {
     "PAUSE": (60.0, _seconds),
     "PAUSE_MAX": (3600.0, _seconds),
     "MAX_PAUSES": (5, _integer),
+    "RAMP": (60.0, _seconds),
+    "TARGETS": ({}, _targets),
+    "IDLE_WHEN_PAUSED": ("wait", partial(_one_of, IDLE_POLICIES)),
+    "IDLE_TIMEOUT": (7200.0, _seconds),
     "CLASSIFIER": (None, _class),
     "STATS_FILE": (None, _path),
     "STATS_PER_PROXY": (50, _integer),
@@ -160,6 +224,8 @@ class Settings:
     session_meta_key: str
     on_rate_limited: str
     on_forbidden: str
+    idle_when_paused: str
+    idle_timeout: float
     classifier: Any
     stats_file: str | None
     stats_per_proxy: int
@@ -195,6 +261,8 @@ class Settings:
             session_meta_key=values["SESSION_META_KEY"],
             on_rate_limited=values["ON_RATE_LIMITED"],
             on_forbidden=values["ON_FORBIDDEN"],
+            idle_when_paused=values["IDLE_WHEN_PAUSED"],
+            idle_timeout=values["IDLE_TIMEOUT"],
             classifier=values["CLASSIFIER"],
             stats_file=values["STATS_FILE"],
             stats_per_proxy=values["STATS_PER_PROXY"],
@@ -202,6 +270,13 @@ class Settings:
 
 
 def _policy(values: dict[str, Any]) -> PoolPolicy:
+    targets = TargetPolicy(
+        pause=values["PAUSE"],
+        pause_max=values["PAUSE_MAX"],
+        max_pauses=values["MAX_PAUSES"],
+        forbidden_threshold=values["FORBIDDEN_THRESHOLD"],
+        ramp=values["RAMP"],
+    )
     return PoolPolicy(
         strategy=values["STRATEGY"],
         max_in_flight=values["MAX_IN_FLIGHT"],
@@ -215,13 +290,31 @@ def _policy(values: dict[str, Any]) -> PoolPolicy:
             cooldown=values["COOLDOWN"],
             cooldown_max=values["COOLDOWN_MAX"],
         ),
-        targets=TargetPolicy(
-            pause=values["PAUSE"],
-            pause_max=values["PAUSE_MAX"],
-            max_pauses=values["MAX_PAUSES"],
-            forbidden_threshold=values["FORBIDDEN_THRESHOLD"],
-        ),
+        targets=targets,
+        targets_by_name=_targets_by_name(targets, values["TARGETS"]),
     )
+
+
+def _targets_by_name(
+    default: TargetPolicy, changes: dict[str, dict[str, Any]]
+) -> dict[str, TargetPolicy]:
+    by_name = {}
+    for target, fields in changes.items():
+        pause = fields.get("pause", default.pause)
+        longest = fields.get("pause_max", default.pause_max)
+        if pause > longest:
+            own = "" if "pause" in fields else f" (from {PREFIX}PAUSE)"
+            raise _fail(
+                f"{PREFIX}TARGETS[{target!r}]['pause']{own}",
+                pause,
+                f"that is longer than its 'pause_max' ({longest:g}); write both",
+            )
+        by_name[target] = attrs.evolve(default, **fields)
+    try:
+        TargetRules(default, by_name)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{PREFIX}TARGETS: {error}") from None
+    return by_name
 
 
 def read_one(settings: BaseSettings, name: str) -> Any:

@@ -23,8 +23,8 @@ from .pool import Pool
 from .proxy import Proxy
 from .score import Score
 from .selection import STRATEGIES, Strategy
-from .target_policy import TargetPolicy
-from .targets import TargetGate, TargetState
+from .target_policy import TargetPolicy, TargetRules
+from .targets import TargetGate, TargetMemory, TargetState
 
 __all__ = [
     "STRATEGIES",
@@ -49,6 +49,8 @@ __all__ = [
     "SessionLostError",
     "Strategy",
     "TargetGate",
+    "TargetMemory",
     "TargetPolicy",
+    "TargetRules",
     "TargetState",
 ]

@@ -36,8 +36,10 @@ class Availability:
         self._teacher = teacher
         self._strategy = strategy
         self._timers: list[tuple[float, int]] = []
-        #: How many leases could be granted, and how many members are in good standing.
+        #: How many leases could be granted, on how many members, and how many members are in good
+        #: standing.
         self.free = 0
+        self.free_members = 0
         self.serving = 0
 
     def advance(self, now: float) -> None:
@@ -75,6 +77,8 @@ class Availability:
                 if not free and self._ledger.ready_at(name) > now:
                     self._wake(member, self._ledger.ready_at(name))
         self.free += free - member.free
+        if (free > 0) is not (member.free > 0):
+            self.free_members += 1 if free else -1
         member.free = free
         if member.serving is not member.in_good_standing:
             member.serving = not member.serving

@@ -65,6 +65,15 @@ class ProxyFilter:
 
         self._accepts = accepts
 
+    def __and__(self, other: ProxyFilter) -> ProxyFilter:
+        """Return the filter that accepts what both accept."""
+        if other.key == self.key:
+            return self
+        both = ProxyFilter(lambda proxy: bool(self(proxy) and other(proxy)))
+        both.key = (self.key, other.key)
+        both.text = f"{self.text} and {other.text}"
+        return both
+
     def __call__(self, proxy: Proxy) -> bool:
         """Return whether a request may use ``proxy``."""
         return self._accepts(proxy)

@@ -70,7 +70,7 @@ class Teacher:
             return self._refused_credentials(lease, now)
         if outcome is Outcome.AMBIGUOUS:
             blameless = self._targets.fails_through_others(lease.target, lease.proxy.name)
-            self._targets.failed(lease.target, lease.proxy.name)
+            self._targets.failed(lease.target, lease.proxy.name, now)
             if blameless:
                 return False
         health = lease.member.health
@@ -79,7 +79,7 @@ class Teacher:
             others_get_through = self._targets.answers_through_others(
                 lease.target, lease.proxy.name
             )
-            self._targets.failed(lease.target, lease.proxy.name)
+            self._targets.failed(lease.target, lease.proxy.name, now)
             if not others_get_through:
                 return False
         elif outcome is Outcome.GATEWAY_FAULT and health.state is not HealthState.PROBING:

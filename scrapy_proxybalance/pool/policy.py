@@ -11,6 +11,8 @@ from .health import HealthPolicy
 from .target_policy import TargetPolicy
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .limits import Rate
 
 SESSION_LOST_POLICIES = ("reassign", "wait", "fail")
@@ -27,7 +29,8 @@ class PoolPolicy:
     :param session_limit: sessions remembered.
     :param session_lost: ``reassign``, ``wait`` or ``fail`` when a session's proxy is lost.
     :param health: when proxies are sent out.
-    :param targets: how long targets that refuse are left alone.
+    :param targets: what holds for a target: how much it may get, how long it is left alone.
+    :param targets_by_name: what holds instead for some, see :class:`~.target_policy.TargetRules`.
     """
 
     strategy: str = "weighted"
@@ -38,6 +41,7 @@ class PoolPolicy:
     session_lost: str = "reassign"
     health: HealthPolicy = attrs.field(factory=HealthPolicy)
     targets: TargetPolicy = attrs.field(factory=TargetPolicy)
+    targets_by_name: Mapping[str, TargetPolicy] = attrs.field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
         if self.max_in_flight < 1:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .availability import Availability
-from .errors import NoProxyAvailableError, SessionLostError
+from .choosing import Chooser
+from .errors import NoProxyAvailableError
 from .events import (
     EventBus,
     LeaseEnded,
@@ -19,7 +20,6 @@ from .events import (
     ProxyAdded,
     ProxyRemoved,
 )
-from .filters import ProxyFilter
 from .health import HealthState
 from .learning import Teacher
 from .lease import Hold, Lease
@@ -29,10 +29,12 @@ from .outcome import Outcome
 from .score import explain_score
 from .selection import make_strategy
 from .sessions import Sessions
+from .spacing import Spacing
+from .target_policy import TargetRules
 from .targets import TargetGate
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Hashable, Iterable
+    from collections.abc import Collection, Iterable
     from random import Random
 
     from .filters import FilterSpec
@@ -41,10 +43,6 @@ if TYPE_CHECKING:
     from .policy import PoolPolicy
     from .proxy import Proxy
     from .score import Score
-
-# A new session goes to a proxy with no more sessions than this times its even share (the bound of
-# consistent hashing with bounded loads, Mirrokni et al., 2016).
-_SESSION_SPREAD = 1.25
 
 
 class Pool:
@@ -69,15 +67,27 @@ class Pool:
     ) -> None:
         self.policy = policy
         self.events = EventBus()
-        self.targets = TargetGate(policy.targets, rng, self.events)
+        self.rules = TargetRules(policy.targets, policy.targets_by_name)
+        self.targets = TargetGate(self.rules, rng, self.events)
         self.sessions = Sessions(policy.session_ttl, policy.session_limit, self.events)
         self._teacher = Teacher(policy.health, self.targets, rng, self.events)
-        self._rng = rng
         self._ledger: Ledger = ledger if ledger is not None else LocalLedger()
         self._strategy = make_strategy(policy.strategy)
         self._members = Members()
         self._availability = Availability(
             self._members, self._ledger, self._teacher, self._strategy
+        )
+        self._spacing = Spacing()
+        self._chooser = Chooser(
+            members=self._members,
+            availability=self._availability,
+            ledger=self._ledger,
+            strategy=self._strategy,
+            sessions=self.sessions,
+            spacing=self._spacing,
+            rng=rng,
+            cap=self._cap,
+            session_lost=policy.session_lost,
         )
         self._in_flight = 0
         for proxy in proxies:
@@ -131,6 +141,7 @@ class Pool:
             self._members.remove(member)
             self._strategy.forget(member.index)
             self._ledger.forget(member.proxy.name)
+            self._spacing.forget(member.proxy.name)
             self.events.emit(ProxyRemoved(now=now, proxy=member.proxy))
 
     # Leases
@@ -146,15 +157,20 @@ class Pool:
     ) -> Lease:
         """Lease a proxy.
 
-        :param target: what the request goes to, like ``example.com``.
+        A target's rule may narrow which proxies will do: by a filter, which has to accept besides
+        ``matching``, and by its spacing. How much it may get at all is :attr:`targets`' to say.
+
+        :param target: what the request goes to, like ``example.com``; see :attr:`rules`.
         :param session: keeps all requests of the same key on one proxy.
         :param matching: which proxies will do, see :class:`~.filters.ProxyFilter`.
         :param avoid: names of proxies to use only if no other can be had.
         :raises NoProxyAvailableError: if none can be had now.
-        :raises NoProxyMatchesError: if no proxy of the pool, in whatever state, will do.
+        :raises NoProxyMatchesError: if no proxy of the pool, in whatever state, will do, or the
+            target's filter does not accept the session's.
         :raises SessionLostError: while the session's proxy is gone and the policy is to fail.
         """
-        chosen = self._choose(now, session, matching, avoid)
+        target, rule = self.rules.find(target)
+        chosen = self._chooser.choose(now, target, rule, session, matching, avoid)
         if isinstance(chosen, Hold):
             raise NoProxyAvailableError(chosen.reason, chosen.retry_at)
         name = self._ledger.claim((chosen.proxy.name,), target, session, now)
@@ -173,29 +189,31 @@ class Pool:
             self.events.emit(ProbeStarted(now=now, proxy=chosen.proxy))
         if session is not None:
             self.sessions.claimed(session, chosen.proxy, now)
+        if rule.spacing is not None:
+            self._spacing.granted(target, name, now, rule.spacing)
         self._availability.refresh(chosen, now)
         if self.events.wants(LeaseGranted):
             self.events.emit(LeaseGranted(now=now, lease=lease))
         return lease
 
     def hold(
-        self, now: float, *, session: str | None = None, matching: FilterSpec | None = None
+        self,
+        now: float,
+        *,
+        target: str = "",
+        session: str | None = None,
+        matching: FilterSpec | None = None,
+        besides: int = 0,
     ) -> Hold | None:
         """Return why :meth:`acquire` would find no proxy now, or ``None`` if it would find one.
 
+        :param besides: leases that other requests like this one (the same target and filter), which
+            have been let go already, will take first.
         :raises NoProxyMatchesError: as :meth:`acquire` does.
         :raises SessionLostError: as :meth:`acquire` does.
         """
-        free = self.available(now)
-        pinned = self._session_member(session, now) if session is not None else None
-        if pinned is not None:
-            return pinned if isinstance(pinned, Hold) else None
-        if matching is None:
-            return None if free else self._nothing_free()
-        wanted = matching if isinstance(matching, ProxyFilter) else ProxyFilter(matching)
-        if any(self._members.at(index).free for index in self._members.matching(wanted)):
-            return None
-        return self._nothing_free(wanted.key)
+        target, rule = self.rules.find(target)
+        return self._chooser.hold(now, target, rule, session, matching, besides)
 
     def available(self, now: float) -> int:
         """Return how many leases could be granted at this moment to requests that take any proxy.
@@ -325,98 +343,6 @@ class Pool:
             )
             for member in self._members
         ]
-
-    # Choosing
-
-    def _choose(
-        self,
-        now: float,
-        session: str | None,
-        matching: FilterSpec | None,
-        avoid: Collection[str],
-    ) -> Member | Hold:
-        self._availability.advance(now)
-        if session is not None:
-            pinned = self._session_member(session, now)
-            if pinned is not None:
-                return pinned
-        among: list[int] | None = None
-        waits_for: Hashable = None
-        if matching is not None:
-            wanted = matching if isinstance(matching, ProxyFilter) else ProxyFilter(matching)
-            among, waits_for = self._members.matching(wanted), wanted.key
-        index = self._pick(among, avoid)
-        if index is None:
-            return self._nothing_free(waits_for)
-        if session is not None:
-            index = self._spread(index, among, avoid)
-        return self._members.at(index)
-
-    def _session_member(self, session: str, now: float) -> Member | Hold | None:
-        """Return a session's proxy, why it has to wait for it, or ``None`` to choose one."""
-        name = self.sessions.find(session, now)
-        if name is None:
-            return None
-        member = self._members.get(name)
-        if member is not None and not member.lost:
-            if member.free and self.sessions.has_share(session, name, self._cap(member.proxy)):
-                return member
-            ready_at = self._ledger.ready_at(name)
-            return Hold(
-                reason=f"session {session!r} waits for its proxy {name}",
-                waits_for=(name, session),
-                retry_at=ready_at if ready_at > now else None,
-            )
-        policy = self.policy.session_lost
-        if policy == "reassign":
-            return None
-        if policy == "wait" and member is not None and member.health.state is HealthState.COOLING:
-            return Hold(
-                reason=f"session {session!r} waits for its proxy {name} to come back",
-                waits_for=(name, session),
-                retry_at=max(member.health.cooldown_until, self._ledger.ready_at(name)),
-            )
-        raise SessionLostError(f"session {session!r} lost its proxy {name}")
-
-    def _pick(self, among: list[int] | None, avoid: Collection[str]) -> int | None:
-        if not avoid:
-            return self._strategy.pick(self._rng, among)
-        index = self._strategy.pick(self._rng, among)
-        known = (self._members.get(name) for name in avoid)
-        avoided = {member.index for member in known if member is not None}
-        if index is None or index not in avoided:
-            return index
-        if among is None:
-            others = self._members.others(avoided)
-        else:
-            others = [other for other in among if other not in avoided]
-        other = self._strategy.pick(self._rng, others)
-        return index if other is None else other
-
-    def _spread(self, index: int, among: list[int] | None, avoid: Collection[str]) -> int:
-        """Return a proxy for a new session: ``index``, unless it has more than its share of them."""
-        fair = _SESSION_SPREAD * (len(self.sessions) + 1) / len(self._members) + 1
-        if self._sessions_on(index) < fair:
-            return index
-        members = self._members if among is None else map(self._members.at, among)
-        others = [
-            member.index
-            for member in members
-            if member.proxy.name not in avoid and self.sessions.on_proxy(member.proxy.name) < fair
-        ]
-        other = self._strategy.pick(self._rng, others)
-        return index if other is None else other
-
-    def _sessions_on(self, index: int) -> int:
-        member = self._members.at(index)
-        return self.sessions.on_proxy(member.proxy.name)
-
-    def _nothing_free(self, waits_for: Hashable = None) -> Hold:
-        return Hold(
-            reason="every proxy is at its cap or rate, cooling down or out",
-            waits_for=waits_for,
-            retry_at=self.next_change(),
-        )
 
     def _cap(self, proxy: Proxy) -> int:
         own = proxy.max_in_flight

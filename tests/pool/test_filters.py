@@ -6,9 +6,16 @@ from typing import Any
 
 import pytest
 
-from scrapy_proxybalance.pool import ConfigurationError, NoProxyMatchesError, Outcome, ProxyFilter
+from scrapy_proxybalance.pool import (
+    ConfigurationError,
+    NoProxyMatchesError,
+    Outcome,
+    Pool,
+    ProxyFilter,
+    TargetPolicy,
+)
 
-from .helpers import carry, make_pool, proxy
+from .helpers import carry, make_pool, proxy, refuses
 
 BERLIN = proxy("berlin", country="de", city="berlin", tags=["fast", "eu"], tier=1)
 
@@ -101,3 +108,85 @@ def test_a_matching_proxy_that_is_out_is_waited_for_rather_than_denied() -> None
     carry(pool, 0, Outcome.PROXY_FAULT, failure="proxy_auth")
     hold = pool.hold(1, matching={"country": "de"})
     assert hold is not None
+
+
+# Two filters at once
+
+
+def test_two_filters_together_accept_what_both_accept() -> None:
+    german, fast = ProxyFilter({"country": "de"}), ProxyFilter({"tags": "fast"})
+    both = german & fast
+    assert both(BERLIN)
+    assert not both(proxy("bonn", country="de"))
+    assert not both(proxy("paris", country="fr", tags=["fast"]))
+    assert both.key == (ProxyFilter({"country": ["de"]}) & fast).key
+    assert len({both.key, german.key, fast.key}) == 3
+    assert (german & ProxyFilter({"country": ["de"]})).key == german.key
+    assert "country" in both.text
+    assert "tags" in both.text
+
+
+# The filter of a target
+
+BONN, PARIS = proxy("bonn", country="de"), proxy("paris", country="fr", tags=["fast"])
+GERMAN = TargetPolicy(matching=ProxyFilter({"country": "de"}))
+
+
+def _pool(*members: Any, **policy: Any) -> Pool:
+    rules = {"german.test": GERMAN}
+    return make_pool(members or (BERLIN, BONN, PARIS), targets_by_name=rules, **policy)
+
+
+def test_a_target_gets_the_proxies_that_its_filter_accepts() -> None:
+    pool = _pool()
+    at_german = {carry(pool, now, target="german.test").proxy.name for now in range(100)}
+    elsewhere = {carry(pool, now, target="other.test").proxy.name for now in range(100, 200)}
+    assert at_german == {"berlin", "bonn"}
+    assert elsewhere == {"berlin", "bonn", "paris"}
+
+
+def test_the_filters_of_a_target_and_of_a_request_both_have_to_accept() -> None:
+    pool = _pool()
+    fast = {"tags": "fast"}
+    used = {carry(pool, n, target="german.test", matching=fast).proxy.name for n in range(50)}
+    assert used == {"berlin"}
+
+
+def test_a_target_whose_filter_nothing_matches_is_named_in_the_error() -> None:
+    pool = _pool(PARIS)
+    with pytest.raises(NoProxyMatchesError, match=r"country.*'german\.test'"):
+        pool.acquire(0, target="german.test")
+    with pytest.raises(NoProxyMatchesError, match=r"country.*'german\.test'"):
+        pool.hold(0, target="german.test")
+
+
+def test_filters_that_no_proxy_matches_together_are_both_named_in_the_error() -> None:
+    pool = _pool(BONN, PARIS)
+    with pytest.raises(NoProxyMatchesError, match=r"country.*tags.*country.*'german\.test'"):
+        pool.acquire(0, target="german.test", matching={"tags": "fast"})
+
+
+def test_a_session_on_a_proxy_that_the_targets_filter_refuses_fails_rather_than_goes_through_it() -> (
+    None
+):
+    pool = _pool()
+    carry(pool, 0, target="other.test", session="s", matching={"name": "paris"})
+    for ask in (pool.acquire, pool.hold):
+        with pytest.raises(NoProxyMatchesError, match=r"'s'.*paris.*'german\.test'.*another"):
+            ask(1, target="german.test", session="s")
+    assert carry(pool, 1, target="other.test", session="s").proxy.name == "paris"
+
+
+def test_a_request_for_a_filtered_target_waits_for_its_own_proxies() -> None:
+    pool = _pool(max_in_flight=2)
+    for _ in range(3):
+        pool.acquire(0, target="german.test")
+    assert pool.hold(0, target="german.test") is None
+    assert pool.hold(0, target="german.test", besides=1) is not None
+    pool.acquire(0, target="german.test")
+    refuses(pool, 0, target="german.test")
+    hold, other = pool.hold(0, target="german.test"), pool.hold(0, matching={"country": "de"})
+    assert hold is not None
+    assert other is not None
+    assert hold.waits_for != other.waits_for
+    assert pool.hold(0, target="other.test", besides=1) is None

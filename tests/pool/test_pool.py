@@ -18,6 +18,7 @@ from scrapy_proxybalance.pool import (
     Pool,
     PoolPolicy,
     Rate,
+    TargetPolicy,
 )
 from scrapy_proxybalance.pool.events import LeaseEnded, LeaseGranted
 from scrapy_proxybalance.pool.outcome import PROXY_AUTH
@@ -230,6 +231,21 @@ def test_requests_that_wait_for_the_same_have_the_same_hold() -> None:
     assert first is not None
     assert german.waits_for == also.waits_for
     assert len({plain.waits_for, german.waits_for, first.waits_for}) == 3
+
+
+def test_a_hold_counts_what_others_will_take_first() -> None:
+    pool = make_pool(proxies(2, max_in_flight=2))
+    pool.acquire(0, matching={"name": "p0"})
+    assert pool.hold(0, besides=2) is None
+    assert pool.hold(0, besides=3) is not None
+    assert pool.hold(0, matching={"name": "p0"}, besides=1) is not None
+    assert pool.hold(0, matching={"name": "p1"}, besides=1) is None
+
+
+def test_a_lease_names_the_target_that_its_host_belongs_to() -> None:
+    pool = make_pool(proxies(1), targets_by_name={".shop.test": TargetPolicy()})
+    assert carry(pool, 0, target="www.shop.test:8080").target == ".shop.test"
+    assert carry(pool, 0, target="other.test").target == "other.test"
 
 
 def test_an_empty_pool_has_nothing_to_lease() -> None:

@@ -1,23 +1,30 @@
-"""The target gate: a refusal stops all traffic to a target, and one probe finds out when it is over."""
+"""The target gate: a refusal stops all traffic, one probe finds out, and the traffic grows back."""
 
 from __future__ import annotations
 
+from math import nextafter
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from scrapy_proxybalance.pool import TargetGate, TargetPolicy, TargetState
+from scrapy_proxybalance.pool import Rate, TargetGate, TargetPolicy, TargetRules, TargetState
 from scrapy_proxybalance.pool.events import (
     EventBus,
     TargetPaused,
+    TargetProbing,
+    TargetRamping,
     TargetReopened,
     TargetSuspended,
 )
 
 from .helpers import Events
+
+if TYPE_CHECKING:
+    from scrapy_proxybalance.pool.targets import TargetMemory
 
 SHOP = "shop.test"
 
@@ -27,7 +34,7 @@ class Gate:
 
     def __init__(self, *, seed: int = 1, **policy: Any) -> None:
         bus = EventBus()
-        self.gate = TargetGate(TargetPolicy(**policy), Random(seed), bus)
+        self.gate = TargetGate(TargetRules(TargetPolicy(**policy)), Random(seed), bus)
         self.events = Events(bus)
 
     def refuse(self, now: float, sent_at: float | None = None, wait: float | None = None) -> bool:
@@ -37,22 +44,50 @@ class Gate:
     def forbid(self, now: float, sent_at: float | None = None) -> bool:
         """A 403, dealt with as the gate's caller does; return whether a pause began."""
         sent_at = now if sent_at is None else sent_at
-        if not self.gate.forbidden(SHOP, sent_at=sent_at):
+        if not self.gate.forbidden(SHOP, sent_at=sent_at, now=now):
             return False
         return self.gate.refused(SHOP, sent_at=sent_at, now=now, reason="403s")
 
     def answer(self, now: float, sent_at: float | None = None) -> None:
         self.gate.answered(SHOP, "p0", now if sent_at is None else sent_at, now)
 
+    def carry(self, now: float) -> None:
+        """Send a request that is answered at once."""
+        assert self.gate.may_send(SHOP, now)
+        self.gate.send(SHOP, now)
+        self.answer(now)
+        self.gate.ended(SHOP)
+
+    def crawl(self, begin: float, end: float, rate: float) -> None:
+        """Have so many requests a second answered, evenly, from ``begin`` to ``end``."""
+        for number in range(1, round((end - begin) * rate) + 1):
+            self.carry(begin + number / rate)
+
+    def ready_at(self, now: float = 0) -> float:
+        when = self.gate.ready_at(SHOP, now)
+        assert when is not None
+        return when
+
     def probe(self) -> float:
         """Send the probe at the first moment that allows it; return that moment."""
-        now = self.gate.opens_at(SHOP)
+        now = self.ready_at()
         assert self.gate.send(SHOP, now)
+        return now
+
+    def reopen(self) -> float:
+        """Have the probe answered at the first moment that allows it; return that moment."""
+        now = self.probe()
+        self.answer(now)
+        self.gate.ended(SHOP)
         return now
 
     @property
     def state(self) -> TargetState:
         return self.gate.state(SHOP)
+
+    @property
+    def kinds(self) -> list[str]:
+        return [type(event).__name__.removeprefix("Target") for event in self.events.seen]
 
     @property
     def steps(self) -> list[int]:
@@ -63,6 +98,44 @@ class Gate:
         return [event.until - event.now for event in self.events.of(TargetPaused)]
 
 
+# The whole life
+
+
+def test_a_target_that_refuses_is_paused_probed_ramped_and_open_again() -> None:
+    gate = Gate(pause=60, ramp=60)
+    gate.crawl(0, 100, rate=10)
+    lives = [gate.state]
+    gate.refuse(100)
+    lives.append(gate.state)
+    until = gate.probe()
+    lives.append(gate.state)
+    gate.answer(until + 1, sent_at=until)
+    gate.gate.ended(SHOP)
+    lives.append(gate.state)
+    gate.carry(until + 60.9)
+    lives.append(gate.state)
+    gate.carry(until + 61)
+    lives.append(gate.state)
+    assert lives == [
+        TargetState.OPEN,
+        TargetState.PAUSED,
+        TargetState.PROBING,
+        TargetState.RAMPING,
+        TargetState.RAMPING,
+        TargetState.OPEN,
+    ]
+    assert [(type(event), event.now) for event in gate.events.seen] == [
+        (TargetPaused, 100),
+        (TargetProbing, until),
+        (TargetRamping, until + 1),
+        (TargetReopened, until + 61),
+    ]
+    (ramping,) = gate.events.of(TargetRamping)
+    assert (ramping.target, ramping.until) == (SHOP, until + 61)
+    assert ramping.rate == pytest.approx(8, rel=0.01)  # 0.8 of 10 a second
+    assert list(gate.gate) == []
+
+
 # Pausing
 
 
@@ -70,7 +143,7 @@ def test_a_target_that_nobody_heard_of_is_open() -> None:
     gate = Gate()
     assert gate.state is TargetState.OPEN
     assert gate.gate.may_send(SHOP, 0)
-    assert gate.gate.opens_at(SHOP) == float("-inf")
+    assert gate.ready_at(5) == 5
     assert not gate.gate.send(SHOP, 0)
 
 
@@ -88,7 +161,7 @@ def test_a_refusal_pauses_the_target_at_once_and_no_other() -> None:
 def test_nothing_may_be_sent_until_the_pause_is_over() -> None:
     gate = Gate()
     gate.refuse(0)
-    until = gate.gate.opens_at(SHOP)
+    until = gate.ready_at()
     assert not gate.gate.may_send(SHOP, until - 0.001)
     assert gate.gate.may_send(SHOP, until)
 
@@ -118,7 +191,7 @@ def test_a_pause_is_no_shorter_than_was_asked_for_and_no_longer_than_the_longest
 ) -> None:
     gate = Gate(seed=seed, pause=60, pause_max=3600)
     gate.refuse(0, wait=wait)
-    assert min(wait, 3600) <= gate.lengths[0] <= min(1.1 * wait, 3600)
+    assert min(wait, 3600) <= gate.lengths[0] <= min(1.1 * max(wait, 1), 3600)
 
 
 @pytest.mark.parametrize("wait", [0, -5, None])
@@ -139,15 +212,46 @@ def test_a_later_refusal_of_the_burst_may_lengthen_the_pause_to_what_it_asks_for
     gate = Gate(pause=60, pause_max=3600)
     gate.refuse(10, sent_at=9)
     assert not gate.refuse(11, sent_at=9, wait=500)
-    assert gate.gate.opens_at(SHOP) == 511
+    assert gate.ready_at() == 511
     assert not gate.refuse(12, sent_at=9, wait=5)
-    assert gate.gate.opens_at(SHOP) == 511
+    assert gate.ready_at() == 511
     assert not gate.refuse(13, sent_at=9, wait=1e9)
-    assert gate.gate.opens_at(SHOP) == 3613
+    assert gate.ready_at() == 10 + 3600
     assert gate.steps == [1]
 
 
 # One burst is one refusal
+
+
+@pytest.mark.parametrize("wait", [None, 5, 500])
+def test_a_refusal_that_comes_when_the_probe_is_out_does_not_lengthen_the_pause(
+    wait: float | None,
+) -> None:
+    gate = Gate(pause=60, pause_max=3600)
+    gate.refuse(10, sent_at=9)
+    probed_at = gate.probe()
+    assert not gate.refuse(probed_at + 1, sent_at=9, wait=wait)
+    gate.gate.ended(SHOP)
+    gate.gate.probe_lost(SHOP)
+    assert gate.ready_at(probed_at + 1) == probed_at + 1
+
+
+@given(
+    first=st.none() | st.floats(1, 1e5),
+    later=st.lists(st.tuples(st.floats(0, 100), st.floats(0.1, 1e6)), max_size=8),
+)
+def test_no_number_of_late_refusals_makes_a_pause_longer_than_the_longest(
+    first: float | None, later: list[tuple[float, float]]
+) -> None:
+    gate, now = Gate(pause=60, pause_max=600), 100.0
+    gate.refuse(now, sent_at=50, wait=first)
+    asked = gate.ready_at()
+    for passed, wait in later:
+        now += passed
+        asked = max(asked, now + max(wait, 1))  # as long as no probe is sent, over or not
+        gate.refuse(now, sent_at=50, wait=wait)
+    assert gate.ready_at() == pytest.approx(min(asked, 700))
+    assert gate.steps == [1]
 
 
 @pytest.mark.parametrize("count", [2, 16, 200])
@@ -165,7 +269,7 @@ def test_a_straggler_of_the_burst_does_not_count_while_the_probe_is_out() -> Non
     assert not gate.refuse(probed_at + 1, sent_at=6)
     assert gate.state is TargetState.PROBING
     gate.answer(probed_at + 2, sent_at=probed_at)
-    assert gate.state is TargetState.OPEN
+    assert gate.state is TargetState.RAMPING
 
 
 def test_a_straggler_of_the_burst_does_not_count_after_the_target_reopened() -> None:
@@ -174,7 +278,7 @@ def test_a_straggler_of_the_burst_does_not_count_after_the_target_reopened() -> 
     probed_at = gate.probe()
     gate.answer(probed_at + 1, sent_at=probed_at)
     assert not gate.refuse(probed_at + 2, sent_at=6)
-    assert gate.state is TargetState.OPEN
+    assert gate.state is TargetState.RAMPING
     assert gate.steps == [1]
 
 
@@ -190,15 +294,18 @@ def test_one_request_probes_while_all_others_wait() -> None:
     assert not gate.gate.may_send(SHOP, until + 1e6)
 
 
-def test_a_probe_that_is_answered_reopens_the_target() -> None:
+def test_a_probe_that_is_answered_makes_the_traffic_grow_back() -> None:
     gate = Gate()
     gate.refuse(0)
     until = gate.probe()
     gate.answer(until + 1, sent_at=until)
-    assert gate.state is TargetState.OPEN
-    assert gate.gate.may_send(SHOP, until + 1)
-    assert not gate.gate.send(SHOP, until + 1)
-    assert [event.target for event in gate.events.of(TargetReopened)] == [SHOP]
+    gate.gate.ended(SHOP)
+    assert gate.state is TargetState.RAMPING
+    ready_at = gate.ready_at()
+    assert ready_at > until + 1
+    assert gate.gate.available(SHOP, ready_at) == 1
+    assert not gate.gate.send(SHOP, ready_at)
+    assert gate.kinds == ["Paused", "Probing", "Ramping"]
     assert list(gate.gate) == []
 
 
@@ -292,7 +399,7 @@ def test_after_so_many_pauses_in_a_row_the_target_is_suspended_for_good() -> Non
     (suspended,) = gate.events.of(TargetSuspended)
     assert suspended.target == SHOP
     assert "429" in suspended.reason
-    assert gate.gate.opens_at(SHOP) == float("inf")
+    assert gate.ready_at() == float("inf")
     assert not gate.gate.may_send(SHOP, 1e12)
 
 
@@ -329,7 +436,7 @@ def test_any_other_answer_starts_the_count_of_403s_anew() -> None:
 
 def test_a_403_elsewhere_does_not_count() -> None:
     gate = Gate(forbidden_threshold=2)
-    assert not gate.gate.forbidden("other.test", sent_at=0)
+    assert not gate.gate.forbidden("other.test", sent_at=0, now=0)
     assert not gate.forbid(1)
 
 
@@ -366,7 +473,317 @@ def test_403s_that_were_in_flight_when_the_pause_began_do_not_count_after_it() -
     gate.answer(until, sent_at=until)
     assert [gate.forbid(until + 1, sent_at=0.5) for _ in range(2)] == [False, False]
     assert not gate.forbid(until + 3, sent_at=until + 2)
+    assert gate.state is TargetState.RAMPING
+
+
+# The ramp
+
+
+@pytest.mark.parametrize(("rate", "seconds"), [(1, 200), (10, 30), (50, 10)])
+def test_traffic_begins_at_four_fifths_of_what_was_sustained(rate: float, seconds: float) -> None:
+    gate = Gate()
+    gate.crawl(0, seconds, rate)
+    gate.refuse(seconds)
+    gate.reopen()
+    (ramping,) = gate.events.of(TargetRamping)
+    assert ramping.rate == pytest.approx(0.8 * rate, rel=0.1)
+
+
+def test_answers_that_were_on_their_way_count_towards_what_was_borne() -> None:
+    rates = []
+    for late in (0, 8):
+        gate = Gate()
+        gate.crawl(0, 2, rate=4)
+        for _ in range(8):
+            gate.gate.send(SHOP, 2)
+        gate.refuse(2.5, sent_at=2)
+        for _ in range(late):
+            gate.answer(3, sent_at=2)
+        for _ in range(8):
+            gate.gate.ended(SHOP)
+        gate.reopen()
+        rates.append(gate.events.of(TargetRamping)[0].rate)
+    assert rates[1] == pytest.approx(2 * rates[0], rel=0.15)
+
+
+def test_a_target_that_bore_nothing_gets_a_request_per_pause_at_least() -> None:
+    gate = Gate(pause=60)
+    gate.refuse(0)
+    reopened_at = gate.reopen()
+    (ramping,) = gate.events.of(TargetRamping)
+    assert ramping.rate == pytest.approx(0.8 / reopened_at)
+
+
+@pytest.mark.parametrize(("crawled", "ramp"), [(1, 5), (30, 30), (60, 60), (1000, 60)])
+def test_a_ramp_lasts_no_longer_than_the_target_had_been_crawled(
+    crawled: float, ramp: float
+) -> None:
+    gate = Gate(ramp=60)
+    gate.crawl(0, crawled, rate=1)
+    gate.gate.answered(SHOP, "p0", 0, 0)
+    gate.refuse(crawled + 1)
+    reopened_at = gate.reopen()
+    (ramping,) = gate.events.of(TargetRamping)
+    assert ramping.until - reopened_at == pytest.approx(ramp, abs=1)
+
+
+def test_what_is_in_flight_grows_back_too() -> None:
+    gate = Gate()
+    for number in range(40):  # ten at once, four seconds each
+        now = number * 4.0
+        for _ in range(10):
+            gate.gate.send(SHOP, now)
+        for _ in range(10):
+            gate.answer(now + 4, sent_at=now)
+            gate.gate.ended(SHOP)
+    gate.refuse(160)
+    gate.reopen()
+    sent = 0
+    while (when := gate.gate.ready_at(SHOP, 0)) is not None:
+        gate.gate.send(SHOP, when)
+        sent += 1
+    assert 8 <= sent <= 9
+
+
+def test_a_refusal_during_the_ramp_makes_the_next_ramp_begin_below_it() -> None:
+    gate = Gate(pause=60)
+    gate.crawl(0, 100, rate=10)
+    gate.refuse(100)
+    gate.reopen()
+    for _ in range(100):
+        now = gate.ready_at()
+        gate.carry(now)
+    assert gate.refuse(now + 0.01)
+    gate.reopen()
+    first, second = gate.events.of(TargetRamping)
+    assert second.rate < first.rate
+    assert gate.steps == [1, 2]
+
+
+def test_a_probe_that_is_refused_does_not_count_as_what_was_borne() -> None:
+    gate = Gate(pause=60)
+    gate.crawl(0, 100, rate=10)
+    gate.refuse(100)
+    until = gate.probe()
+    gate.refuse(until, sent_at=until)
+    gate.gate.ended(SHOP)
+    gate.reopen()
+    (ramping,) = gate.events.of(TargetRamping)
+    assert ramping.rate == pytest.approx(8, rel=0.05)
+
+
+def test_a_target_that_was_hardly_asked_after_its_pause_is_open_at_last() -> None:
+    gate = Gate(pause=60, ramp=60)
+    gate.crawl(0, 5, rate=1)
+    gate.refuse(6)
+    reopened_at = gate.reopen()
+    gate.carry(reopened_at + 10_000)
     assert gate.state is TargetState.OPEN
+    assert gate.gate.available(SHOP, reopened_at + 10_000) > 1
+    gate.refuse(reopened_at + 10_001)
+    assert gate.steps == [1, 1]
+
+
+# Budgets
+
+
+def test_a_rate_holds_whatever_came_of_the_requests() -> None:
+    gate = Gate(rate=Rate(2, 1.0, 3), pause=1)
+    assert gate.gate.available(SHOP, 0) == 3
+    for _ in range(3):
+        gate.gate.send(SHOP, 0)
+    assert gate.gate.available(SHOP, 0) == 0
+    assert gate.ready_at() == 0.5
+    for _ in range(3):
+        gate.gate.ended(SHOP)
+    assert gate.gate.available(SHOP, 0.25) == 0
+    assert gate.gate.available(SHOP, 0.5) == 1
+    gate.refuse(0.5, wait=1)
+    assert gate.ready_at() >= 1.5
+
+
+def test_a_cap_counts_what_is_in_flight() -> None:
+    gate = Gate(max_in_flight=2)
+    assert gate.gate.available(SHOP, 0) == 2
+    gate.gate.send(SHOP, 0)
+    assert gate.gate.available(SHOP, 0) == 1
+    gate.gate.send(SHOP, 0)
+    assert gate.gate.available(SHOP, 1e6) == 0
+    assert gate.gate.ready_at(SHOP, 0) is None
+    gate.gate.ended(SHOP)
+    assert gate.gate.available(SHOP, 0) == 1
+
+
+def test_the_probe_waits_until_the_target_has_less_than_its_cap_in_flight() -> None:
+    gate = Gate(max_in_flight=1)
+    gate.gate.send(SHOP, 0)
+    gate.refuse(1, sent_at=0)
+    assert gate.gate.available(SHOP, 1e6) == 0
+    assert gate.gate.ready_at(SHOP, 1) is None
+    gate.gate.ended(SHOP)
+    assert gate.gate.available(SHOP, gate.ready_at(1)) == 1
+
+
+def test_each_target_has_the_budget_of_its_own_rule() -> None:
+    rules = TargetRules(
+        TargetPolicy(), {SHOP: TargetPolicy(max_in_flight=1), "*.org": TargetPolicy(max_in_flight=2)}
+    )
+    gate = TargetGate(rules, Random(1), EventBus())
+    names = (SHOP, "a.org", "b.org")
+    for name in names:
+        gate.send(name, 0)
+    assert [gate.available(name, 0) for name in names] == [0, 1, 1]
+    assert gate.available("other.test", 0) > 1000
+
+
+# What is forgotten, and what is not
+
+
+def test_of_so_many_targets_the_quiet_ones_are_forgotten_and_the_others_kept() -> None:
+    gate = Gate(max_in_flight=1, pause_max=1e6)
+    gate.refuse(0, wait=1e6)
+    gate.gate.send("in-flight.test", 0)
+    gate.gate.suspend("suspended.test", 0, "enough")
+    gate.gate.forbidden("forbidden.test", sent_at=0, now=0)
+    gate.gate.failed("quiet.test", "p0", 0)
+    for number in range(25_000):
+        gate.gate.answered(f"shop-{number}.test", "p0", number, number)
+    assert gate.state is TargetState.PAUSED
+    assert gate.gate.available("in-flight.test", 25_000) == 0
+    assert gate.gate.state("suspended.test") is TargetState.SUSPENDED
+    for number in range(2):
+        counts = gate.gate.forbidden("forbidden.test", sent_at=25_000, now=25_000)
+        assert counts is (number == 1)
+    assert not gate.gate.answers_through_others("shop-0.test", "p1")
+    assert len(gate.gate._targets) <= 10_001  # memory cannot be seen from outside
+
+
+def test_a_target_whose_rate_is_used_up_is_not_forgotten() -> None:
+    gate = Gate(rate=Rate(1, 1e6))
+    gate.carry(0)
+    for number in range(25_000):
+        gate.gate.answered(f"shop-{number}.test", "p0", number, number)
+    assert gate.gate.available(SHOP, 25_000) == 0
+
+
+# From one crawl to its continuation
+
+
+def recalled(gate: Gate, now: float, later: float, **policy: Any) -> Gate:
+    """The same target in a crawl that goes on ``later``, on a clock of its own."""
+    memories: list[TargetMemory] = list(gate.gate.memories(now))
+    again = Gate(seed=2, **policy)
+    for memory in memories:
+        again.gate.recall(memory, later)
+    return again
+
+
+def test_a_target_without_a_pause_is_not_remembered() -> None:
+    gate = Gate()
+    gate.crawl(0, 10, rate=1)
+    assert list(gate.gate.memories(10)) == []
+
+
+def test_what_is_left_of_a_pause_is_remembered() -> None:
+    gate = Gate(pause=60)
+    gate.crawl(0, 100, rate=1)
+    gate.refuse(100)
+    left = gate.ready_at() - 130
+    again = recalled(gate, 130, 5000, pause=60)
+    assert again.state is TargetState.PAUSED
+    assert again.ready_at(5000) == pytest.approx(5000 + left)
+    assert again.gate.available(SHOP, 5000 + left - 0.01) == 0
+    (paused,) = again.events.of(TargetPaused)
+    assert (paused.now, paused.step) == (5000, 1)
+    assert paused.until == pytest.approx(5000 + left)
+    assert [(name, state) for name, state, _ in again.gate] == [(SHOP, TargetState.PAUSED)]
+
+
+def test_the_step_is_remembered() -> None:
+    gate = Gate(pause=60, max_pauses=3)
+    gate.refuse(0)
+    until = gate.probe()
+    gate.refuse(until, sent_at=until)
+    gate.gate.ended(SHOP)
+    again = recalled(gate, until + 10, 5000, pause=60, max_pauses=3)
+    probed_at = again.probe()
+    again.refuse(probed_at, sent_at=probed_at)
+    assert again.steps == [2, 3]
+    assert 240 <= again.lengths[-1] <= 264
+
+
+def test_what_was_borne_is_remembered() -> None:
+    gate = Gate()
+    gate.crawl(0, 100, rate=10)
+    gate.refuse(100)
+    again = recalled(gate, 110, 5000)
+    again.reopen()
+    (ramping,) = again.events.of(TargetRamping)
+    assert ramping.rate == pytest.approx(8, rel=0.02)
+    assert ramping.until - ramping.now == 60
+
+
+def test_a_pause_that_was_over_is_not_sat_out_again_but_probed() -> None:
+    gate = Gate(pause=60)
+    gate.refuse(0)
+    again = recalled(gate, 1000, 5000)
+    assert again.gate.available(SHOP, 5000) == 1
+    assert again.gate.send(SHOP, 5000)
+    assert again.gate.available(SHOP, 5000) == 0
+
+
+def test_a_backoff_is_remembered_while_the_traffic_grows_back() -> None:
+    gate = Gate(pause=60)
+    gate.crawl(0, 100, rate=10)
+    gate.refuse(100)
+    reopened_at = gate.reopen()
+    again = recalled(gate, reopened_at + 1, 5000)
+    probed_at = again.probe()
+    assert probed_at == 5000
+    again.refuse(probed_at, sent_at=probed_at)
+    assert again.steps == [1, 2]
+
+
+def test_a_suspension_is_remembered() -> None:
+    gate = Gate()
+    gate.gate.suspend(SHOP, 0, "429, after 5 pauses in a row")
+    again = recalled(gate, 10, 5000)
+    assert again.state is TargetState.SUSPENDED
+    assert again.gate.available(SHOP, 1e9) == 0
+    (suspended,) = again.events.of(TargetSuspended)
+    assert suspended.reason == "429, after 5 pauses in a row"
+    third = recalled(again, 5010, 9000)
+    assert third.state is TargetState.SUSPENDED
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.floats(0.1, 500)), max_size=12),
+    st.floats(0, 500),
+)
+def test_what_is_remembered_of_what_was_remembered_is_the_same(
+    course: list[tuple[bool, float]], passed: float
+) -> None:
+    gate, now = Gate(pause=30, pause_max=300, max_pauses=3), 0.0
+    for refused, wait in course:
+        now = max(now + wait, gate.ready_at(now))
+        if now == float("inf"):
+            break
+        gate.gate.send(SHOP, now)
+        if refused:
+            gate.refuse(now, wait=wait)
+        else:
+            gate.answer(now)
+        gate.gate.ended(SHOP)
+    now = course[-1][1] if now == float("inf") else now
+    first = list(gate.gate.memories(now + passed))
+    second = list(recalled(gate, now + passed, 7000, pause=30, pause_max=300).gate.memories(7000))
+    assert len(first) == len(second)
+    for before, after in zip(first, second, strict=True):
+        assert after.suspended == before.suspended
+        if before.suspended is None:
+            assert after.step == before.step
+            for name in ("left", "pause", "rate", "peak", "observed"):
+                assert getattr(after, name) == pytest.approx(getattr(before, name))
 
 
 # In any order
@@ -391,7 +808,7 @@ def test_a_gate_lets_one_probe_through_at_a_time_and_none_before_its_time(
         now += pause
         may = gate.gate.may_send(SHOP, now)
         if gate.state is TargetState.PAUSED:
-            assert may is (now >= gate.gate.opens_at(SHOP))
+            assert may is (now >= gate.ready_at())
         assert not (may and gate.state is TargetState.SUSPENDED)
         if may:
             probe = gate.gate.send(SHOP, now)
@@ -406,10 +823,184 @@ def test_a_gate_lets_one_probe_through_at_a_time_and_none_before_its_time(
             sent_at, _ = sent.pop(0)
             if what == "refused":
                 gate.refuse(now, sent_at, wait)
-                assert not gate.gate.may_send(SHOP, now) or sent_at < gate.gate.opens_at(SHOP)
+                assert not gate.gate.may_send(SHOP, now) or sent_at < gate.ready_at()
             elif what == "forbidden":
                 gate.forbid(now, sent_at)
             else:
                 gate.answer(now, sent_at)
     assert all(step <= 4 for step in gate.steps)
     assert all(length + 1e-6 >= 1 and length <= 300 + 1e-6 for length in gate.lengths)
+
+
+# Against a model
+
+# Intervals that are binary fractions, so that the model's sums are exact.
+budgets = st.none() | st.builds(
+    Rate, st.sampled_from([1.0, 2.0]), st.sampled_from([0.5, 2.0, 8.0]), st.integers(1, 3)
+)
+
+
+class Life(RuleBasedStateMachine):
+    """Keeps its own books of one target: what was sent, what came back, what the events said."""
+
+    @initialize(rate=budgets, cap=st.none() | st.integers(1, 4), ramp=st.sampled_from([2.0, 12.0]))
+    def begin(self, rate: Rate | None, cap: int | None, ramp: float) -> None:
+        self.rate, self.cap, self.ramp = rate, cap, ramp
+        self.gate = Gate(
+            rate=rate,
+            max_in_flight=cap,
+            ramp=ramp,
+            pause=8,
+            pause_max=40,
+            max_pauses=3,
+            forbidden_threshold=2,
+        )
+        self.now = 0.0
+        self.sent: list[float] = []
+        self.flights: list[tuple[float, bool]] = []  # when they were sent, and whether to probe
+        self.paused_at = self.until = float("-inf")
+        self.ramping: TargetRamping | None = None
+        self.paced: list[float] = []  # sent since the ramp began
+
+    # What the model knows
+
+    def conforming(self) -> int:
+        """How many requests the rate has room for: a bucket that leaks an interval a request."""
+        assert self.rate is not None
+        interval = self.rate.period / self.rate.requests
+        filled, at = 0.0, 0.0
+        for moment in self.sent:
+            filled, at = max(0.0, filled - (moment - at)) + interval, moment
+        filled = max(0.0, filled - (self.now - at))
+        return int((self.rate.burst * interval - filled) / interval + 1e-6)
+
+    def pace(self, moment: float) -> float:
+        """The requests per second that the ramp allows, from how it is described."""
+        assert self.ramping is not None
+        sustained = self.ramping.rate / 0.8
+        passed = (moment - self.ramping.now) / (self.ramping.until - self.ramping.now)
+        if passed < 1:
+            return sustained * (0.95 - 0.15 * (1 - passed) ** 3)
+        return sustained * (0.95 + 0.05 * (passed - 1) ** 3)
+
+    def take_note(self) -> None:
+        for event in self.gate.events.seen:
+            if isinstance(event, TargetPaused):
+                self.paused_at, self.until, self.ramping = event.now, event.until, None
+                assert event.until - event.now <= 40 + 1e-6
+            elif isinstance(event, TargetRamping):
+                assert event.until - event.now <= self.ramp + 1e-6
+                self.ramping, self.paced = event, []
+        self.gate.events.seen.clear()
+
+    # What happens
+
+    @rule(seconds=st.sampled_from([0.125, 0.25, 0.5, 1.0, 4.0, 30.0]))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule()
+    def wait_until_ready(self) -> None:
+        when = self.gate.gate.ready_at(SHOP, self.now)
+        if when is not None and when < float("inf"):
+            self.now = when
+
+    @rule(times=st.integers(1, 4))
+    def send(self, times: int) -> None:
+        for _ in range(times):
+            if not self.gate.gate.may_send(SHOP, self.now):
+                return
+            state = self.gate.state
+            is_probe = self.gate.gate.send(SHOP, self.now)
+            assert is_probe is (state in (TargetState.PAUSED, TargetState.PROBING))
+            self.take_note()
+            self.check_what_is_sent(is_probe)
+            self.sent.append(self.now)
+            self.flights.append((self.now, is_probe))
+
+    def check_what_is_sent(self, is_probe: bool) -> None:  # noqa: FBT001
+        assert self.now >= self.until, "it is paused"
+        assert self.cap is None or len(self.flights) < self.cap
+        assert not any(probe for _, probe in self.flights), "a probe is out"
+        assert self.rate is None or self.conforming() >= 1, "beyond the rate"
+        if self.ramping is None or is_probe:
+            return
+        first = self.ramping.now + 1 / self.ramping.rate
+        assert self.now >= first * (1 - 1e-9)
+        if self.pace(self.now) < 90 * self.ramping.rate:
+            self.paced.append(self.now)
+            whole = 0.0
+            for earlier, moment in reversed(list(enumerate(self.paced[:-1]))):
+                whole += 1 / self.pace(moment)
+                gap = self.now - self.paced[earlier]
+                assert gap >= whole - 0.5 / self.pace(moment) - 1e-6, "beyond the ramp's pace"
+
+    @precondition(lambda self: self.flights)
+    @rule(
+        data=st.data(),
+        outcome=st.sampled_from(["answered", "answered", "refused", "forbidden", "lost"]),
+        wait=st.none() | st.sampled_from([-1.0, 0.5, 3.0, 20.0, 500.0]),
+    )
+    def end(self, data: st.DataObject, outcome: str, wait: float | None) -> None:
+        number = data.draw(st.integers(0, len(self.flights) - 1))
+        sent_at, is_probe = self.flights.pop(number)
+        was_paused = self.gate.state is TargetState.PAUSED
+        if outcome == "answered":
+            self.gate.answer(self.now, sent_at)
+        elif outcome == "refused":
+            began = self.gate.refuse(self.now, sent_at, wait)
+            suspended = self.gate.state is TargetState.SUSPENDED
+            assert suspended or began is (sent_at >= self.until)
+            if not began and was_paused and wait is not None and wait > 0:
+                asked = min(self.now + max(wait, 1), self.paused_at + 40)
+                self.until = max(self.until, asked)
+        elif outcome == "forbidden":
+            self.gate.forbid(self.now, sent_at)
+        elif is_probe:
+            self.gate.gate.probe_lost(SHOP)
+        if is_probe and outcome != "lost":
+            assert self.gate.state is not TargetState.PROBING
+        self.gate.gate.ended(SHOP)
+        self.take_note()
+
+    # What holds at any time
+
+    @precondition(lambda self: hasattr(self, "gate"))
+    @invariant()
+    def what_is_available_is_within_the_budget(self) -> None:
+        available, state = self.gate.gate.available(SHOP, self.now), self.gate.state
+        most = [available]
+        if self.rate is not None:
+            most.append(self.conforming())
+        if self.cap is not None:
+            most.append(self.cap - len(self.flights))
+        assert 0 <= available <= max(0, min(most))
+        if state is TargetState.SUSPENDED or self.now < self.until:
+            assert available == 0
+        if state is not TargetState.OPEN:
+            assert available <= 1
+        elif self.ramping is None and len(most) > 1:
+            assert available == max(0, min(most[1:])), "less than the budget has room for"
+
+    @precondition(lambda self: hasattr(self, "gate"))
+    @invariant()
+    def it_is_ready_when_it_says_so_and_not_before(self) -> None:
+        gate = self.gate.gate
+        when = gate.ready_at(SHOP, self.now)
+        assert gate.may_send(SHOP, self.now) is (when is not None and when <= self.now)
+        if when is None:
+            assert self.flights, "it waits for a request to end, and there is none"
+        elif self.now < when < float("inf"):
+            assert gate.available(SHOP, when) > 0
+            assert gate.available(SHOP, nextafter(when, 0)) == 0
+        elif when == float("inf"):
+            assert self.gate.state is TargetState.SUSPENDED
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(
+    max_examples=150,
+    stateful_step_count=40,
+    # Without the phase that explains failures: it would take minutes.
+    phases=(Phase.explicit, Phase.generate, Phase.shrink),
+)

@@ -1,0 +1,302 @@
+"""Which proxy takes a request, or why none can now.
+
+Brings together what a request wants, what holds for its target, and where its session is. Grants
+nothing: the pool does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from .errors import NoProxyMatchesError, SessionLostError
+from .filters import ProxyFilter
+from .health import HealthState
+from .lease import Hold
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Hashable, Mapping
+    from random import Random
+
+    from .availability import Availability
+    from .filters import FilterSpec
+    from .ledger import Ledger
+    from .members import Member, Members
+    from .proxy import Proxy
+    from .selection import Strategy
+    from .sessions import Sessions
+    from .spacing import Spacing
+    from .target_policy import TargetPolicy
+
+# A new session goes to a proxy with no more sessions than this times its even share (the bound of
+# consistent hashing with bounded loads, Mirrokni et al., 2016).
+_SESSION_SPREAD = 1.25
+
+# So often a strategy is asked for a proxy that does not rest, before all are looked through.
+_PICKS = 8
+
+
+@attrs.frozen
+class _Eligible:
+    """The proxies that may take a request.
+
+    ``among``: their indices, ``None`` for all; ``resting``: those of them that rest, by name, with
+    the moments they are due at; ``waits_for``: see :class:`Hold`.
+    """
+
+    among: list[int] | None
+    resting: Mapping[str, float]
+    waits_for: Hashable
+
+
+_ALL = _Eligible(None, {}, None)
+
+
+class Chooser:
+    """Chooses among the pool's members.
+
+    :param cap: gives the requests at once that a proxy takes.
+    :param session_lost: ``reassign``, ``wait`` or ``fail``.
+    """
+
+    def __init__(
+        self,
+        *,
+        members: Members,
+        availability: Availability,
+        ledger: Ledger,
+        strategy: Strategy,
+        sessions: Sessions,
+        spacing: Spacing,
+        rng: Random,
+        cap: Callable[[Proxy], int],
+        session_lost: str,
+    ) -> None:
+        self._members = members
+        self._availability = availability
+        self._ledger = ledger
+        self._strategy = strategy
+        self._sessions = sessions
+        self._spacing = spacing
+        self._rng = rng
+        self._cap = cap
+        self._session_lost = session_lost
+
+    def choose(
+        self,
+        now: float,
+        target: str,
+        rule: TargetPolicy,
+        session: str | None,
+        matching: FilterSpec | None,
+        avoid: Collection[str],
+    ) -> Member | Hold:
+        """Return the proxy for a request; see :meth:`Pool.acquire`."""
+        self._availability.advance(now)
+        if session is not None:
+            pinned = self._session_member(session, target, rule, now)
+            if pinned is not None:
+                return pinned
+        eligible = self._eligible(now, target, rule, matching)
+        index = self._pick(eligible, avoid)
+        if index is None:
+            return self._nothing_free(eligible, target)
+        if session is not None:
+            index = self._spread(index, eligible, avoid)
+        return self._members.at(index)
+
+    def hold(
+        self,
+        now: float,
+        target: str,
+        rule: TargetPolicy,
+        session: str | None,
+        matching: FilterSpec | None,
+        besides: int,
+    ) -> Hold | None:
+        """Return why a request has to wait; see :meth:`Pool.hold`."""
+        self._availability.advance(now)
+        if session is not None:
+            pinned = self._session_member(session, target, rule, now, besides)
+            if pinned is not None:
+                return pinned if isinstance(pinned, Hold) else None
+        eligible = self._eligible(now, target, rule, matching)
+        once = rule.spacing is not None  # each proxy will do for one request, however free it is
+        if self._has_free(eligible, besides, once=once):
+            return None
+        return self._nothing_free(eligible, target)
+
+    # Which proxies may be used
+
+    def _eligible(
+        self, now: float, target: str, rule: TargetPolicy, matching: FilterSpec | None
+    ) -> _Eligible:
+        if matching is None and not rule.narrows_proxies:
+            return _ALL
+        wanted = rule.matching
+        if matching is not None:
+            own = matching if isinstance(matching, ProxyFilter) else ProxyFilter(matching)
+            wanted = own if wanted is None else wanted & own
+        key = wanted.key if wanted is not None else None
+        return _Eligible(
+            self._matching(wanted, target, rule) if wanted is not None else None,
+            self._spacing.resting(target, now) if rule.spacing is not None else {},
+            ("target", target, key) if rule.narrows_proxies else key,
+        )
+
+    def _matching(self, wanted: ProxyFilter, target: str, rule: TargetPolicy) -> list[int]:
+        try:
+            return self._members.matching(wanted)
+        except NoProxyMatchesError as error:
+            if rule.matching is None:
+                raise
+            raise NoProxyMatchesError(
+                f"{error}; {rule.matching.text} is the filter of target {target!r}"
+            ) from None
+
+    def _has_free(self, eligible: _Eligible, besides: int, *, once: bool) -> bool:
+        """Whether more than ``besides`` leases could be granted."""
+        among, resting = eligible.among, eligible.resting
+        if among is None:
+            if not once:
+                return self._availability.free > besides
+            free = self._availability.free_members
+            if free - len(resting) > besides:
+                return True
+            if free <= besides or len(self._members) - len(resting) <= besides:
+                return False
+        left = besides
+        for member in self._members if among is None else map(self._members.at, among):
+            if member.free and member.proxy.name not in resting:
+                left -= 1 if once else member.free
+                if left < 0:
+                    return True
+        return False
+
+    def _nothing_free(self, eligible: _Eligible, target: str) -> Hold:
+        resting, among = eligible.resting, eligible.among
+        moments = [self._availability.next_change()]
+        if not resting:
+            reason = "every proxy is at its cap or rate, cooling down or out"
+        else:
+            reason = f"every proxy rests at {target}, is at its cap or rate, cooling down or out"
+            if among is None:
+                moments.append(next(iter(resting.values())))
+            else:
+                names = (self._members.at(index).proxy.name for index in among)
+                moments += (resting[name] for name in names if name in resting)
+        return Hold(
+            reason=reason,
+            waits_for=eligible.waits_for,
+            retry_at=min((moment for moment in moments if moment is not None), default=None),
+        )
+
+    # Which of them is used
+
+    def _pick(self, eligible: _Eligible, avoid: Collection[str]) -> int | None:
+        among, resting = eligible.among, eligible.resting
+        if not avoid and not resting:
+            return self._strategy.pick(self._rng, among)
+        if len(resting) >= len(self._members):
+            return None
+        last = None
+        for _ in range(_PICKS):
+            index = self._strategy.pick(self._rng, among)
+            if index is None:
+                return None
+            name = self._members.at(index).proxy.name
+            if name not in avoid and name not in resting:
+                return index
+            if index == last or not resting:
+                break  # the same again, or to be avoided: as likely as not there is no other
+            last = index
+        members = self._members if among is None else map(self._members.at, among)
+        rested = [member for member in members if member.proxy.name not in resting]
+        others = [member.index for member in rested if member.proxy.name not in avoid]
+        index = self._strategy.pick(self._rng, others)
+        if index is None and avoid:
+            index = self._strategy.pick(self._rng, [member.index for member in rested])
+        return index
+
+    def _spread(self, index: int, eligible: _Eligible, avoid: Collection[str]) -> int:
+        """Return a proxy for a new session: ``index``, unless it has more than its share of them."""
+        fair = _SESSION_SPREAD * (len(self._sessions) + 1) / len(self._members) + 1
+        if self._sessions.on_proxy(self._members.at(index).proxy.name) < fair:
+            return index
+        among, resting = eligible.among, eligible.resting
+        members = self._members if among is None else map(self._members.at, among)
+        others = [
+            member.index
+            for member in members
+            if member.proxy.name not in avoid
+            and member.proxy.name not in resting
+            and self._sessions.on_proxy(member.proxy.name) < fair
+        ]
+        other = self._strategy.pick(self._rng, others)
+        return index if other is None else other
+
+    # Where a session is
+
+    def _session_member(
+        self, session: str, target: str, rule: TargetPolicy, now: float, besides: int = 0
+    ) -> Member | Hold | None:
+        """Return a session's proxy, why it has to wait for it, or ``None`` to choose one."""
+        name = self._sessions.find(session, now)
+        if name is None:
+            return None
+        member = self._members.get(name)
+        if member is not None and not member.lost:
+            if rule.narrows_proxies:
+                hold = self._refuses(session, member, target, rule, now, besides)
+                if hold is not None:
+                    return hold
+            share = self._sessions.has_share(session, name, self._cap(member.proxy))
+            if member.free > besides and share:
+                return member
+            ready_at = self._ledger.ready_at(name)
+            return Hold(
+                reason=f"session {session!r} waits for its proxy {name}",
+                waits_for=(name, session),
+                retry_at=ready_at if ready_at > now else None,
+            )
+        if self._session_lost == "reassign":
+            return None
+        if (
+            self._session_lost == "wait"
+            and member is not None
+            and member.health.state is HealthState.COOLING
+        ):
+            return Hold(
+                reason=f"session {session!r} waits for its proxy {name} to come back",
+                waits_for=(name, session),
+                retry_at=max(member.health.cooldown_until, self._ledger.ready_at(name)),
+            )
+        raise SessionLostError(f"session {session!r} lost its proxy {name}")
+
+    def _refuses(
+        self,
+        session: str,
+        member: Member,
+        target: str,
+        rule: TargetPolicy,
+        now: float,
+        besides: int,
+    ) -> Hold | None:
+        """Return why a session's proxy may not be used for a target now, or ``None`` if it may."""
+        name = member.proxy.name
+        if rule.matching is not None and not rule.matching(member.proxy):
+            raise NoProxyMatchesError(
+                f"session {session!r} is on proxy {name}, which the filter {rule.matching.text} of "
+                f"target {target!r} does not accept; use another session for this target"
+            )
+        if rule.spacing is None:
+            return None
+        until = self._spacing.resting(target, now).get(name)
+        if until is None and not besides:
+            return None
+        return Hold(
+            reason=f"session {session!r} waits for its proxy {name}, which rests at {target}",
+            waits_for=(name, session, target),
+            retry_at=until,
+        )

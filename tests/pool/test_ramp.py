@@ -1,0 +1,151 @@
+"""What a target has borne, and how its traffic grows back below it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scrapy_proxybalance.pool.ramp import Borne, Ramp, Traffic
+
+sustained_rates = st.floats(0.01, 1000)
+lengths = st.floats(0.5, 3600)
+beginnings = st.floats(0, 1e6)
+
+
+# The curve
+
+
+@given(sustained_rates, st.integers(1, 200), lengths, st.lists(st.floats(0, 20), min_size=2))
+def test_a_ramp_never_takes_back_what_it_has_given(
+    sustained: float, peak: int, seconds: float, parts: list[float]
+) -> None:
+    ramp = Ramp(sustained, peak, seconds, 0)
+    moments = [part * seconds for part in sorted(parts)]
+    rates = [ramp.rate(moment) for moment in moments]
+    assert rates == pytest.approx(sorted(rates), rel=1e-12)
+    caps = [ramp.max_in_flight(moment) for moment in moments]
+    assert caps == sorted(caps)
+
+
+@given(sustained_rates, lengths, beginnings)
+def test_a_ramp_begins_below_what_was_sustained_and_ends_below_it(
+    sustained: float, seconds: float, now: float
+) -> None:
+    ramp = Ramp(sustained, 1, seconds, now)
+    assert ramp.rate(now) == pytest.approx(0.8 * sustained)
+    assert ramp.ends_at == now + seconds
+    assert ramp.rate(ramp.ends_at) == pytest.approx(0.95 * sustained)
+
+
+@given(sustained_rates, lengths, st.floats(0, 5))
+def test_a_ramp_makes_no_leaps(sustained: float, seconds: float, part: float) -> None:
+    ramp = Ramp(sustained, 1, seconds, 0)
+    step = seconds / 1000
+    here, there = ramp.rate(part * seconds), ramp.rate(part * seconds + step)
+    assert there - here <= 0.01 * sustained
+
+
+def test_a_ramp_goes_beyond_what_was_sustained_slowly_and_then_needs_no_limit_any_more() -> None:
+    ramp = Ramp(10, 1, 60, 0)
+    assert ramp.rate(1.9 * 60) < 10 < ramp.rate(2.1 * 60)
+    assert not ramp.is_over(10 * 60)
+    assert ramp.is_over(20 * 60)
+
+
+@pytest.mark.parametrize(("peak", "first", "last"), [(1, 1, 1), (10, 8, 10), (100, 80, 95)])
+def test_a_ramp_lets_grow_what_is_in_flight_too(peak: int, first: int, last: int) -> None:
+    ramp = Ramp(10, peak, 60, 0)
+    assert (ramp.max_in_flight(0), ramp.max_in_flight(60)) == (first, last)
+
+
+# The pace
+
+
+@given(sustained_rates, lengths, beginnings)
+def test_the_first_request_of_a_ramp_is_spaced_as_the_others(
+    sustained: float, seconds: float, now: float
+) -> None:
+    ramp = Ramp(sustained, 1, seconds, now)
+    assert ramp.ready_at() == pytest.approx(now + 1 / (0.8 * sustained))
+
+
+@given(sustained_rates, lengths, st.integers(1, 100))
+def test_requests_that_go_as_soon_as_they_may_are_spaced_evenly(
+    sustained: float, seconds: float, count: int
+) -> None:
+    ramp = Ramp(sustained, 1, seconds, 0)
+    for _ in range(count):
+        now = ramp.ready_at()
+        ramp.take(now)
+        assert ramp.ready_at() - now == pytest.approx(1 / ramp.rate(now))
+
+
+@given(sustained_rates, lengths, st.lists(st.floats(0, 3), min_size=1, max_size=50))
+def test_being_late_is_made_up_for_by_half_an_interval_at_most(
+    sustained: float, seconds: float, lates: list[float]
+) -> None:
+    ramp = Ramp(sustained, 1, seconds, 0)
+    sent: list[float] = []
+    for late in lates:
+        now = ramp.ready_at() + late / sustained
+        ramp.take(now)
+        sent.append(now)
+    intervals = [1 / ramp.rate(moment) for moment in sent]
+    for first, moment in enumerate(sent):
+        whole = 0.0
+        for later in range(first + 1, len(sent)):
+            whole += intervals[later - 1]
+            assert sent[later] - moment >= (whole - intervals[first] / 2) * (1 - 1e-9)
+
+
+# What was borne
+
+
+def test_what_was_borne_lately_is_what_was_answered_in_the_last_seconds() -> None:
+    traffic = Traffic(0)
+    for number in range(1000):
+        traffic.answered(number)  # one a second
+    for number in range(1000):
+        traffic.answered(1000 + number / 10)  # ten a second, a hundred seconds long
+    assert traffic.borne(1100, lately=True).rate(0) == pytest.approx(10, rel=0.05)
+    assert traffic.borne(1100, lately=False).rate(0) == pytest.approx(2000 / 1100, rel=0.01)
+
+
+def test_a_quiet_time_counts_as_having_borne_less() -> None:
+    traffic = Traffic(0)
+    for number in range(100):
+        traffic.answered(number / 10)
+    assert traffic.borne(10, lately=True).rate(0) == pytest.approx(10, rel=0.05)
+    assert traffic.borne(40, lately=True).rate(0) < 1
+
+
+@pytest.mark.parametrize("lately", [True, False])
+def test_a_burst_of_less_than_a_second_counts_as_a_second(lately: bool) -> None:
+    traffic = Traffic(0)
+    for number in range(50):
+        traffic.answered(number / 1000)
+    assert traffic.borne(0.05, lately=lately).rate(0) <= 50
+
+
+def test_what_began_anew_knows_nothing_of_before() -> None:
+    traffic = Traffic(0)
+    for number in range(100):
+        traffic.answered(number)
+    traffic.peak = 16
+    traffic.start_over(100)
+    borne = traffic.borne(110, lately=False)
+    assert (borne.rate(0), borne.peak, borne.observed) == (0, 1, 10)
+
+
+def test_what_was_borne_is_no_less_than_the_least_and_no_more_than_was_allowed() -> None:
+    assert Borne(answers=0, seconds=10, peak=1, observed=10).rate(0.5) == 0.5
+    allowed = Borne(answers=100, seconds=1, peak=1, observed=10, ceiling=20)
+    assert allowed.rate(0.5) == 20
+
+
+def test_answers_that_come_late_count_towards_what_was_borne() -> None:
+    borne = Borne(answers=10, seconds=10, peak=1, observed=10)
+    before = borne.rate(0)
+    borne.answers += 1
+    assert borne.rate(0) > before
