@@ -6,146 +6,174 @@ What must not or cannot be sent now stays here, in memory or on disk: it takes n
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from scrapy.pqueues import DownloaderAwarePriorityQueue, DownloaderInterface
 
 from . import request_meta
 from .middleware import ProxyBalanceMiddleware
+from .pool import Hold
+from .pool.events import TargetSuspended
+from .ready import ReadyQueues
+from .set_aside import SetAside
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable
+    from collections.abc import Iterable
 
     from scrapy import Request
-    from scrapy.core.downloader import Slot
     from scrapy.crawler import Crawler
 
     from .balancer import Balancer
-    from .pool import Hold
 
-# So many requests are looked at, and kept aside in memory, in search of one whose session or filter
-# has a proxy free.
-_ASIDE_AT_MOST = 1000
-_GROUPS_PER_POP = 64
-
-# Parts a download slot from a target where the two differ.
+# Parts a download slot from a host where the two differ.
 _SEPARATOR = "|"
+# Of the targets that wait for one of the proxies that they may use, so many are looked at per pop.
+_WAITING_PER_POP = 16
 
 
-def _queue_key(slot: str, target: str) -> str:
-    """Return the key of the queue that holds the requests of one slot to one target."""
-    return slot if slot == target else f"{slot}{_SEPARATOR}{target}"
+def _queue_key(slot: str, host: str) -> str:
+    """Return the key of the queue that holds the requests of one slot to one host."""
+    return slot if slot == host else f"{slot}{_SEPARATOR}{host}"
 
 
-def _slot_and_target(key: str) -> tuple[str, str]:
+def _slot_and_host(key: str) -> tuple[str, str]:
     """Take a queue's key apart."""
-    slot, _, target = key.rpartition(_SEPARATOR)
-    return slot or target, target
+    slot, _, host = key.rpartition(_SEPARATOR)
+    return slot or host, host
 
 
-class _ReadySlots(DownloaderInterface):
-    """Shows the queue only what may be sent now, so that Scrapy's own order holds among that."""
+class _Limits:
+    """What holds slots and targets at this moment, from all that is known."""
 
-    def __init__(self, crawler: Crawler, balancer: Balancer) -> None:
+    def __init__(self, balancer: Balancer) -> None:
+        self._balancer = balancer
+        #: Targets that were found to have no proxy of their rule's free, the longest waiting first.
+        self.waiting_for_proxy: dict[str, None] = {}
+
+    def active(self, slot: str) -> int:
+        """Return how many requests of a download slot are under way."""
+        return self._balancer.book.in_slot(slot)
+
+    def slot_ready_at(self, slot: str, now: float) -> float | None:
+        """Return from when a request that is let into a slot will be sent soon."""
+        return self._balancer.slots.ready_at(slot, now)
+
+    def target_room(self, target: str, now: float) -> int:
+        """Return how many requests may be let out to a target now."""
+        balancer = self._balancer
+        on_the_way = balancer.book.on_the_way_to(target)
+        room = balancer.pool.targets.available(target, now) - on_the_way
+        if target in balancer.dropped_targets:
+            return max(1, room)  # its requests come out to be dropped
+        if target in balancer.asking_robots:
+            return 0
+        if room > 0 and balancer.pool.rules.policy_of(target).narrows_proxies:
+            return 0 if self._hold(target, now) else 1
+        return room
+
+    def target_ready_at(self, target: str, now: float) -> float | None:
+        """Return from when there may be room."""
+        ready_at = self._balancer.pool.targets.ready_at(target, now)
+        if ready_at is not None and ready_at <= now:
+            hold = None
+            if self._balancer.pool.rules.policy_of(target).narrows_proxies:
+                hold = self._hold(target, now)
+            if hold is not None:
+                self.waiting_for_proxy[target] = None
+                return hold.retry_at
+        return ready_at
+
+    def _hold(self, target: str, now: float) -> Hold | None:
+        besides = self._balancer.book.on_the_way_to(target)
+        try:
+            return self._balancer.pool.hold(now, target=target, besides=besides)
+        except Exception:  # for the middleware to raise: the request is to fail, not the queue
+            return None
+
+
+class _Chosen(DownloaderInterface):
+    """Shows Scrapy's queue the one key that is to be served, so that all else stays Scrapy's.
+
+    ``key``: the one that was shown last.
+    """
+
+    def __init__(self, crawler: Crawler, balancer: Balancer, ready: ReadyQueues) -> None:
         super().__init__(crawler)
         self._balancer = balancer
-        self._default_concurrency = crawler.settings.getint("CONCURRENT_REQUESTS_PER_DOMAIN")
-        self._slot_settings: dict[str, dict[str, Any]] = crawler.settings.getdict("DOWNLOAD_SLOTS")
+        self._ready = ready
+        self.key: str | None = None
 
-    def stats(self, possible_slots: Iterable[str]) -> list[tuple[int, str]]:
-        """Return the queues that may be served, each with the active requests of its slot."""
-        slots, held = self.downloader.slots, self._held_targets()
-        ready = []
-        for key in possible_slots:
-            slot_key, target = _slot_and_target(key)
-            slot = slots.get(slot_key)
-            if target not in held and self._has_room(slot_key, slot):
-                ready.append((len(slot.active) if slot is not None else 0, key))
-        return ready
+    def stats(self, possible_slots: Iterable[str]) -> list[tuple[int, str]]:  # noqa: ARG002
+        """Return the queue to serve next, if there is one."""
+        self.key = self._ready.next(self._balancer.clock())
+        return [] if self.key is None else [(0, self.key)]
 
     def get_slot_key(self, request: Request) -> str:
         """Return the key of the queue that a request belongs to."""
         slot: str = self.downloader.get_slot_key(request)
-        return _queue_key(slot, request_meta.target_of(request))
-
-    def _held_targets(self) -> set[str]:
-        """Return the targets that get nothing now; one that may be probed gets one at a time."""
-        balancer, now = self._balancer, self._balancer.clock()
-        gate, book = balancer.pool.targets, balancer.book
-        return {
-            target
-            for target, _, _ in gate
-            if target not in balancer.dropped_targets
-            and (not gate.may_send(target, now) or book.on_the_way_to(target))
-        }
-
-    def _has_room(self, slot_key: str, slot: Slot | None) -> bool:
-        """Whether a request that is let into a download slot now will be sent soon.
-
-        That is so while fewer are under way than its concurrency (Scrapy's own limit lets more
-        through: a request counts only once its task has started), and, where it has a delay, while
-        no more than the next one waits there already.
-        """
-        under_way = self._balancer.book.in_slot(slot_key)
-        if slot is None:
-            own = self._slot_settings.get(slot_key, {})
-            return under_way < own.get("concurrency", self._default_concurrency)  # type: ignore[no-any-return]
-        if slot.delay and under_way > len(slot.transferring) + 1:
-            self._balancer.wake_engine_at(self._balancer.clock() + slot.delay)
-            return False
-        return under_way < slot.concurrency
+        return _queue_key(slot, request_meta.host_of(request))
 
 
 class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
     """Scrapy's queue, less what has to be held. Set as ``SCHEDULER_PRIORITY_QUEUE`` by the add-on.
 
-    Requests of one download slot that go to different targets are kept in queues of their own, so
+    Requests of one download slot that go to different hosts are kept in queues of their own, so
     that a paused target holds nobody else. Without the middleware it is Scrapy's queue unchanged.
     """
 
     def __init__(self, crawler: Crawler, *args: Any, **kwargs: Any) -> None:
+        super().__init__(crawler, *args, **kwargs)
         middleware = crawler.get_downloader_middleware(ProxyBalanceMiddleware)
         self._balancer = middleware.balancer if middleware is not None else None
-        self._aside: OrderedDict[Hashable, deque[Request]] = OrderedDict()
-        self._aside_count = 0
-        super().__init__(crawler, *args, **kwargs)
-        if self._balancer is not None:
-            self._balancer.book.in_use = True
-            self._downloader_interface = _ReadySlots(crawler, self._balancer)
+        self._aside = SetAside()
+        self._held_at_close: dict[str, int] | None = None
+        if self._balancer is None:
+            return
+        balancer = self._balancer
+        self._limits = _Limits(balancer)
+        self._ready = ReadyQueues(self._limits)
+        self._downloader_interface = self._chosen = _Chosen(crawler, balancer, self._ready)
+        for key in self.pqueues:
+            self._enter(balancer, key)
+        balancer.add_queue(self)
+        balancer.book.listeners.append(self._ready.changed)
+        balancer.pool.events.subscribe(self._target_suspended, TargetSuspended)
+
+    def push(self, request: Request) -> None:
+        """Take a request in; one that a middleware has copied under way loses the proxy it had."""
+        if self._balancer is None:
+            super().push(request)
+            return
+        request_meta.forget_choice(request)
+        super().push(request)
+        self._enter(self._balancer, self._downloader_interface.get_slot_key(request))
 
     def pop(self) -> Request | None:
         """Return the next request that can be sent at once, or ``None``."""
         balancer = self._balancer
         if balancer is None:
             return super().pop()
-        request = self._pop_admissible(balancer)
-        if request is None and balancer.has_swallowed and balancer.sweep():
-            request = self._pop_admissible(balancer)
-        if request is not None:
-            balancer.book.admit(
-                request,
-                self._downloader_interface.downloader.get_slot_key(request),
-                request_meta.target_of(request),
-                waits_for_lease=request_meta.is_remote(request),
-            )
-        elif len(self):
+        if balancer.has_swallowed:
+            balancer.sweep()
+        admissible = self._pop_admissible(balancer)
+        if admissible is not None:
+            request, slot, target = admissible
+            waits_for_lease = request_meta.is_remote(request)
+            balancer.book.admit(request, slot, target, waits_for_lease=waits_for_lease)
+            return request
+        if len(self):
             self._wake_in_time(balancer)
-        return request
-
-    def push(self, request: Request) -> None:
-        """Take a request in; one that a middleware has copied under way loses the proxy it had."""
-        if self._balancer is not None:
-            request_meta.forget_choice(request)
-        super().push(request)
+        return None
 
     def close(self) -> dict[str, list[int]]:
         """Put back what was set aside, and close."""
-        for group in self._aside.values():
-            for request in group:
-                self.push(request)
-        self._aside.clear()
-        self._aside_count = 0
+        for request in self._aside.clear():
+            self.push(request)
+        if self._balancer is not None:
+            self._held_at_close = {
+                target: self.held(target) for target in self._ready.targets()
+            }
         return super().close()
 
     def __len__(self) -> int:
@@ -153,52 +181,80 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
 
         So a crawl that has nothing else left comes to an end, and what is held stays on disk.
         """
-        waiting = super().__len__() + self._aside_count
+        waiting = super().__len__() + len(self._aside)
         if self._balancer is None or not waiting:
             return waiting
-        return waiting - sum(map(self._count, self._balancer.suspended_targets()))
+        return waiting - sum(map(self.held, self._balancer.suspended_targets()))
 
-    def _count(self, target: str) -> int:
-        queued = sum(
-            len(q) for key, q in self.pqueues.items() if _slot_and_target(key)[1] == target
-        )
-        aside = sum(
-            request_meta.target_of(request) == target
-            for group in self._aside.values()
-            for request in group
-        )
-        return queued + aside
+    def held(self, target: str) -> int:
+        """Return how many requests to a target are in the queue, or were when it was closed."""
+        if self._balancer is None:
+            return 0
+        if self._held_at_close is not None:
+            return self._held_at_close.get(target, 0)
+        target_of = self._balancer.target_of
+        queued = sum(len(self.pqueues[key]) for key in self._ready.of_target(target))
+        return queued + sum(target_of(request) == target for request in self._aside)
 
-    def _pop_admissible(self, balancer: Balancer) -> Request | None:
+    def _enter(self, balancer: Balancer, key: str) -> None:
+        """Take note of a queue's first request, or of the priority of its next one."""
+        priority = self.pqueues[key].curprio or 0
+        if key in self._ready:
+            self._ready.set_priority(key, priority)
+        else:
+            slot, host = _slot_and_host(key)
+            self._ready.put(key, slot, balancer.pool.rules.target_of(host), priority)
+
+    def _target_suspended(self, event: TargetSuspended) -> None:
+        self._ready.target_changed(event.target)
+
+    def _pop_admissible(self, balancer: Balancer) -> tuple[Request, str, str] | None:
+        """Return the next request that can be sent at once, with its slot and its target."""
         now = balancer.clock()
         if balancer.pool.available(now) <= balancer.book.unleased:
             return None
-        request = self._pop_aside(balancer, now)
-        while request is None and self._aside_count < _ASIDE_AT_MOST:
-            request = super().pop()
-            if request is None:
+        waiting = self._limits.waiting_for_proxy
+        for target in list(islice(waiting, _WAITING_PER_POP)) if waiting else ():
+            del waiting[target]
+            self._ready.target_changed(target)
+        if self._aside:
+            request = self._aside.take(lambda request: self._held_aside(balancer, request, now))
+            if request is not None:
+                return request, balancer.slots.key_of(request), balancer.target_of(request)
+        while not self._aside.is_full:
+            ready = self._pop_ready(balancer)
+            if ready is None:
                 return None
-            hold = self._hold(balancer, request, now)
-            if hold is not None:
-                self._aside.setdefault(hold.waits_for, deque()).append(request)
-                self._aside_count += 1
-                request = None
-        return request
-
-    def _pop_aside(self, balancer: Balancer, now: float) -> Request | None:
-        """Return a request that was set aside and whose session or filter now has a proxy free."""
-        interface = self._downloader_interface
-        for _ in range(min(len(self._aside), _GROUPS_PER_POP)):
-            waits_for, group = next(iter(self._aside.items()))
-            self._aside.move_to_end(waits_for)
-            key = interface.get_slot_key(group[0])
-            if interface.stats([key]) and self._hold(balancer, group[0], now) is None:
-                request = group.popleft()
-                self._aside_count -= 1
-                if not group:
-                    del self._aside[waits_for]
-                return request
+            hold = self._hold(balancer, ready[0], now)
+            if hold is None:
+                return ready
+            self._aside.add(ready[0], hold)
         return None
+
+    def _pop_ready(self, balancer: Balancer) -> tuple[Request, str, str] | None:
+        request = super().pop()
+        key = self._chosen.key
+        if key is None:
+            return None
+        slot, target = self._ready.slot_and_target(key)
+        self._ready.served(key)
+        if key in self.pqueues:
+            self._enter(balancer, key)
+        else:
+            self._ready.remove(key)
+        return None if request is None else (request, slot, target)
+
+    def _held_aside(self, balancer: Balancer, request: Request, now: float) -> Hold | None:
+        """Return why a request that was set aside is still held."""
+        slot = balancer.slots.key_of(request)
+        ready_at = self._limits.slot_ready_at(slot, now)
+        if ready_at is None or ready_at > now:
+            return Hold(reason=f"slot {slot} is full", waits_for=slot, retry_at=ready_at)
+        target = balancer.target_of(request)
+        if self._limits.target_room(target, now) <= 0:
+            retry_at = self._limits.target_ready_at(target, now)
+            return Hold(reason=f"{target} is held", waits_for=target, retry_at=retry_at)
+        return self._hold(balancer, request, now)
 
     @staticmethod
     def _hold(balancer: Balancer, request: Request, now: float) -> Hold | None:
@@ -211,17 +267,19 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
         matching = request_meta.filter_of(request)
         if (session is None and matching is None) or request_meta.proxy_is_users(request):
             return None
+        target = balancer.target_of(request)
         try:
-            return balancer.pool.hold(now, session=session, matching=matching)
+            return balancer.pool.hold(now, target=target, session=session, matching=matching)
         except Exception:
             return None
 
     def _wake_in_time(self, balancer: Balancer) -> None:
-        """Have the engine ask again when a pause, a cooldown or a rate next sets something free."""
+        """Have the engine ask again when time alone next sets something free."""
         now = balancer.clock()
-        moments = [until for _, _, until in balancer.pool.targets if now < until < float("inf")]
-        change = balancer.pool.next_change()
-        if change is not None:
-            moments.append(change)
-        if moments:
-            balancer.wake_engine_at(min(moments))
+        moments = [self._ready.next_timer(), self._aside.retry_at]
+        exhausted = balancer.pool.available(now) <= balancer.book.unleased
+        if exhausted or self._aside or self._limits.waiting_for_proxy:
+            moments.append(balancer.pool.next_change())
+        times = [moment for moment in moments if moment is not None and moment < float("inf")]
+        if times:
+            balancer.wake_engine_at(max(now, min(times)))

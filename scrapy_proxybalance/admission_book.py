@@ -1,74 +1,121 @@
-"""The book of admissions: what the queue has let out and has not yet come back.
+"""The book of admissions: what is under way, from the queue or from elsewhere, and not yet back.
 
 Pure counting: it decides nothing and knows neither the pool nor Scrapy's engine.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
+import attrs
+
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Callable, Container
 
     from scrapy import Request
 
 
+@attrs.define
+class _Entry:
+    slot: str
+    target: str
+    admitted: bool
+    waits_for_lease: bool
+    departed: bool = False
+
+
 class AdmissionBook:
-    """Counts admitted requests per download slot, and those that have no lease yet.
+    """Counts the requests under way per download slot, and those that have not departed yet.
 
     ``in_use``: whether a queue writes into it, so that the middleware can rely on admission.
+    ``listeners``: are called with the slot and the target of every request that comes or goes.
     """
 
     def __init__(self) -> None:
         self.in_use = False
-        self._admitted: dict[Request, tuple[str, str]] = {}  # to slot and target
-        self._waiting: set[Request] = set()
-        self._in_slot: dict[str, int] = {}
+        self.listeners: list[Callable[[str, str], None]] = []
+        #: How many admitted requests have yet to lease a proxy.
+        self.unleased = 0
+        self._entries: dict[Request, _Entry] = {}
+        self._in_slot: Counter[str] = Counter()
+        self._departed_in_slot: Counter[str] = Counter()
+        self._on_the_way: Counter[str] = Counter()
 
     def __len__(self) -> int:
-        return len(self._admitted)
-
-    @property
-    def unleased(self) -> int:
-        """How many admitted requests have no lease yet."""
-        return len(self._waiting)
+        return len(self._entries)
 
     def admit(self, request: Request, slot: str, target: str, *, waits_for_lease: bool) -> None:
         """Enter a request that leaves the queue."""
-        self._admitted[request] = (slot, target)
-        self._in_slot[slot] = self._in_slot.get(slot, 0) + 1
+        self._enter(request, _Entry(slot, target, admitted=True, waits_for_lease=waits_for_lease))
+        self.unleased += waits_for_lease
         if waits_for_lease:
-            self._waiting.add(request)
+            self._on_the_way[target] += 1
+        self._tell(slot, target)
 
-    def leased(self, request: Request) -> bool:
-        """Take note that a request needs its reservation no longer; return whether it was admitted."""
-        self._waiting.discard(request)
-        return request in self._admitted
+    def depart(self, request: Request, slot: str, target: str) -> None:
+        """Take note that a request is sent; it needs its reservation no longer."""
+        entry = self._entries.get(request)
+        if entry is None:
+            entry = _Entry(slot, target, admitted=False, waits_for_lease=False)
+            self._enter(request, entry)
+        self._settle(entry)
+        entry.departed = True
+        self._departed_in_slot[entry.slot] += 1
+        self._tell(entry.slot, entry.target)
+
+    def is_admitted(self, request: Request) -> bool:
+        """Return whether a request under way was let out by the queue."""
+        entry = self._entries.get(request)
+        return entry is not None and entry.admitted
 
     def strike(self, request: Request) -> None:
         """Strike a request out: it is not under way any more."""
-        admitted = self._admitted.pop(request, None)
-        if admitted is None:
+        entry = self._entries.pop(request, None)
+        if entry is None:
             return
-        self._waiting.discard(request)
-        slot = admitted[0]
-        left = self._in_slot[slot] - 1
-        if left:
-            self._in_slot[slot] = left
-        else:
-            del self._in_slot[slot]
+        self._settle(entry)
+        _count_down(self._in_slot, entry.slot)
+        if entry.departed:
+            _count_down(self._departed_in_slot, entry.slot)
+        self._tell(entry.slot, entry.target)
 
     def sweep(self, active: Container[Request]) -> bool:
         """Strike out every request that is not under way any more; return whether there was one."""
-        gone = [request for request in self._admitted if request not in active]
+        gone = [request for request in self._entries if request not in active]
         for request in gone:
             self.strike(request)
         return bool(gone)
 
     def in_slot(self, slot: str) -> int:
-        """Return how many admitted requests of a slot are under way."""
-        return self._in_slot.get(slot, 0)
+        """Return how many requests of a slot are under way."""
+        return self._in_slot[slot]
 
-    def on_the_way_to(self, target: str) -> bool:
-        """Return whether an admitted request to a target has no lease yet."""
-        return any(self._admitted[request][1] == target for request in self._waiting)
+    def departed_in_slot(self, slot: str) -> int:
+        """Return how many requests of a slot have been sent and are not back."""
+        return self._departed_in_slot[slot]
+
+    def on_the_way_to(self, target: str) -> int:
+        """Return how many admitted requests to a target have not departed yet."""
+        return self._on_the_way[target]
+
+    def _enter(self, request: Request, entry: _Entry) -> None:
+        self._entries[request] = entry
+        self._in_slot[entry.slot] += 1
+
+    def _settle(self, entry: _Entry) -> None:
+        """End the reservation, if there is one."""
+        if entry.waits_for_lease:
+            entry.waits_for_lease = False
+            self.unleased -= 1
+            _count_down(self._on_the_way, entry.target)
+
+    def _tell(self, slot: str, target: str) -> None:
+        for listener in self.listeners:
+            listener(slot, target)
+
+
+def _count_down(counter: Counter[str], key: str) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]

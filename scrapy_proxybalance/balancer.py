@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 from scrapy import signals
@@ -21,6 +21,7 @@ from twisted.internet.defer import Deferred
 
 from . import request_meta
 from .admission_book import AdmissionBook
+from .download_slots import DownloadSlots
 from .pool import ConfigurationError, Outcome, Pool, TargetState
 from .scrapy_internals import is_closing, take_unsent, wake
 
@@ -46,6 +47,13 @@ _TICK_SECONDS = 1.0
 
 class StoppedError(Exception):
     """Given to a request that had not been sent when its target paused; never leaves the middleware."""
+
+
+class HoldingQueue(Protocol):
+    """A queue of the scheduler that holds requests."""
+
+    def held(self, target: str) -> int:
+        """Return how many requests to a target it holds."""
 
 
 @attrs.define(kw_only=True)
@@ -74,7 +82,11 @@ class Balancer:
         except ConfigurationError as error:
             raise ConfigurationError(f"PROXYBALANCE_PROXIES (or _FILE): {error}") from None
         self.book = AdmissionBook()
+        self.slots = DownloadSlots(crawler, self.book)
         self.dropped_targets: set[str] = set()
+        #: Targets whose robots.txt is being fetched: until it is there, nobody else need ask.
+        self.asking_robots: set[str] = set()
+        self._queues: list[HoldingQueue] = []
         self._flights: dict[Request, Flight] = {}
         self._waiters: list[Deferred[None]] = []
         self._wake_call: CallLaterResult | None = None
@@ -90,6 +102,7 @@ class Balancer:
     def depart(self, request: Request, target: str, lease: Lease | None) -> None:
         """Take note that a request is on its way."""
         now = self.clock()
+        self.book.depart(request, self.slots.key_of(request), target)
         self._flights[request] = Flight(
             target=target,
             lease=lease,
@@ -118,6 +131,7 @@ class Balancer:
             targets.answered(flight.target, "", flight.sent_at, self.clock())
         if flight.target_probe and outcome not in (Outcome.SUCCESS, Outcome.TARGET_SIGNAL):
             targets.probe_lost(flight.target)
+        targets.ended(flight.target)
         self._rouse()
 
     def sweep(self) -> bool:
@@ -151,10 +165,23 @@ class Balancer:
         downloader = self.crawler.engine.downloader
         for slot_key in list(downloader.slots):
             for request, deferred in list(take_unsent(downloader, slot_key)):
-                if request_meta.target_of(request) == target:
+                if self.target_of(request) == target:
                     deferred.errback(StoppedError())
                 else:
                     downloader.slots[slot_key].queue.append((request, deferred))
+
+    def target_of(self, request: Request) -> str:
+        """Return what a request goes to, by the rules for targets."""
+        return self.pool.rules.target_of(request_meta.host_of(request))
+
+    def add_queue(self, queue: HoldingQueue) -> None:
+        """Count what this queue of the scheduler holds, too."""
+        self._queues.append(queue)
+        self.book.in_use = True
+
+    def held(self, target: str) -> int:
+        """Return how many requests the scheduler holds for a target."""
+        return sum(queue.held(target) for queue in self._queues)
 
     def suspended_targets(self) -> list[str]:
         """Return the targets whose requests are held for the rest of the crawl, and not dropped."""

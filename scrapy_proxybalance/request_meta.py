@@ -57,8 +57,8 @@ def proxy_is_users(request: Request) -> bool:
     return request.meta.get(_CHOSEN) != f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
-def target_of(request: Request) -> str:
-    """Return what a request goes to: the URL's host, with the port where it is not the usual one.
+def host_of(request: Request) -> str:
+    """Return the URL's host, with the port where it is not the usual one.
 
     Never the download slot, which redirects and users carry over from elsewhere.
     """
@@ -70,6 +70,8 @@ def target_of(request: Request) -> str:
 def _target(scheme: str, netloc: str) -> str:
     parts = urlsplit(f"{scheme}://{netloc}")
     host = parts.hostname or ""
+    if ":" in host:
+        host = f"[{host}]"
     try:
         port = parts.port
     except ValueError:

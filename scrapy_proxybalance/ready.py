@@ -1,0 +1,278 @@
+"""Which of a scheduler's queues may be served next, found without looking at all of them.
+
+Pure bookkeeping over names: what is held leaves the ring, and comes back when its time has come or
+when something it waits for has changed. What holds a slot or a target is asked of :class:`Limits`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from heapq import heappop, heappush
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Limits(Protocol):
+    """What holds slots and targets. Times in seconds."""
+
+    def active(self, slot: str) -> int:
+        """Return how many requests of a download slot are under way."""
+
+    def slot_ready_at(self, slot: str, now: float) -> float | None:
+        """Return from when a slot has room: ``now`` if it has; ``None`` when a request has to end."""
+
+    def target_room(self, target: str, now: float) -> int:
+        """Return how many requests may be let out to a target now."""
+
+    def target_ready_at(self, target: str, now: float) -> float | None:
+        """Return from when there may be room; ``None`` when something has to happen first."""
+
+
+class Ring:
+    """Names on levels: next is the lowest level, and on it the first name after the last in turn."""
+
+    def __init__(self) -> None:
+        self._level_of: dict[str, int] = {}
+        self._levels: list[int] = []
+        self._names: dict[int, list[str]] = {}
+
+    def __len__(self) -> int:
+        return len(self._level_of)
+
+    def put(self, name: str, level: int) -> None:
+        """Put a name on a level, wherever it was."""
+        before = self._level_of.get(name)
+        if before == level:
+            return
+        if before is not None:
+            self._take_out(name, before)
+        self._level_of[name] = level
+        names = self._names.get(level)
+        if names is None:
+            self._names[level] = [name]
+            insort(self._levels, level)
+        else:
+            insort(names, name)
+
+    def discard(self, name: str) -> None:
+        """Take a name out, if it is in."""
+        level = self._level_of.pop(name, None)
+        if level is not None:
+            self._take_out(name, level)
+
+    def next(self, last: str) -> str | None:
+        """Return the name that follows ``last`` on the lowest level, or the first one there."""
+        if not self._levels:
+            return None
+        names = self._names[self._levels[0]]
+        index = bisect_right(names, last)
+        return names[index if index < len(names) else 0]
+
+    def _take_out(self, name: str, level: int) -> None:
+        names = self._names[level]
+        if len(names) == 1:
+            del self._names[level]
+            del self._levels[bisect_left(self._levels, level)]
+        else:
+            del names[bisect_left(names, name)]
+
+
+class _Slot:
+    __slots__ = ("last", "ready")
+
+    def __init__(self) -> None:
+        self.ready = Ring()  # the keys of this slot that no target holds, by priority
+        self.last = ""
+
+
+class _Queue:
+    __slots__ = ("parked", "priority", "slot", "target")
+
+    def __init__(self, slot: str, target: str, priority: int) -> None:
+        self.slot = slot
+        self.target = target
+        self.priority = priority
+        self.parked = False
+
+
+class ReadyQueues:
+    """The order among queues, each of which holds the requests of one download slot to one target.
+
+    As in Scrapy's DownloaderAwarePriorityQueue the slot with the fewest active requests goes first,
+    and equal ones in turn by name. Among the queues of one slot the most urgent priority goes first,
+    and equal ones in turn.
+
+    :param limits: says what holds.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._queues: dict[str, _Queue] = {}
+        self._slots: dict[str, _Slot] = {}
+        self._ring = Ring()  # slots with a ready queue; one that was found full is not in it
+        self._last = ""
+        self._of_target: dict[str, dict[str, None]] = {}
+        self._parked: dict[str, dict[str, None]] = {}
+        self._changed_targets: set[str] = set()
+        self._timers: list[tuple[float, bool, str]] = []
+        self._timer_of: dict[tuple[bool, str], float] = {}
+
+    def put(self, key: str, slot: str, target: str, priority: int) -> None:
+        """Enter a queue with the priority of what it gives next: the lower, the more urgent."""
+        queue = self._queues[key] = _Queue(slot, target, priority)
+        self._of_target.setdefault(target, {})[key] = None
+        self._make_ready(key, queue)
+
+    def set_priority(self, key: str, priority: int) -> None:
+        """Take note of a queue's priority."""
+        queue = self._queues[key]
+        if queue.priority != priority:
+            queue.priority = priority
+            if not queue.parked:
+                self._slots[queue.slot].ready.put(key, priority)
+
+    def slot_and_target(self, key: str) -> tuple[str, str]:
+        """Return what was entered with a queue."""
+        queue = self._queues[key]
+        return queue.slot, queue.target
+
+    def remove(self, key: str) -> None:
+        """Strike a queue out that is empty."""
+        queue = self._queues.pop(key)
+        if queue.parked:
+            self._unpark(key, queue)
+        else:
+            self._leave_slot(key, queue)
+        keys = self._of_target[queue.target]
+        del keys[key]
+        if not keys:
+            del self._of_target[queue.target]
+        self.target_changed(queue.target)  # the room that it came back for is another's
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._queues
+
+    def targets(self) -> Iterable[str]:
+        """Give every target that there are requests to."""
+        return self._of_target.keys()
+
+    def of_target(self, target: str) -> Iterable[str]:
+        """Give the queues that hold requests to a target."""
+        return self._of_target.get(target, ())
+
+    def changed(self, slot: str, target: str) -> None:
+        """Take note that a request of a slot to a target has come or gone."""
+        known = self._slots.get(slot)
+        if known is not None and known.ready:
+            self._ring.put(slot, self._limits.active(slot))
+        self.target_changed(target)
+
+    def target_changed(self, target: str) -> None:
+        """Take note that a target may have room, or have it no longer."""
+        if target in self._parked:
+            self._changed_targets.add(target)
+
+    def next(self, now: float) -> str | None:
+        """Return the queue to serve next, or ``None`` if all are held."""
+        self._bring_back(now)
+        limits = self._limits
+        while True:
+            slot = self._ring.next(self._last)
+            if slot is None:
+                return None
+            ready_at = limits.slot_ready_at(slot, now)
+            if ready_at is None or ready_at > now:
+                self._ring.discard(slot)
+                self._set_timer(True, slot, ready_at, now)
+                continue
+            known = self._slots[slot]
+            key = known.ready.next(known.last)
+            assert key is not None
+            queue = self._queues[key]
+            if limits.target_room(queue.target, now) > 0:
+                return key
+            self._park(key, queue, now)
+
+    def served(self, key: str) -> None:
+        """Take note that a queue was served, so that the next one in turn follows."""
+        queue = self._queues[key]
+        self._last = queue.slot
+        self._slots[queue.slot].last = key
+
+    def next_timer(self) -> float | None:
+        """Return when time alone brings a queue back, in seconds, or ``None``."""
+        timers = self._timers
+        while timers and self._timer_of.get(timers[0][1:]) != timers[0][0]:
+            heappop(timers)
+        return timers[0][0] if timers else None
+
+    def _bring_back(self, now: float) -> None:
+        timers = self._timers
+        while timers and timers[0][0] <= now:
+            when, is_slot, name = heappop(timers)
+            if self._timer_of.get((is_slot, name)) != when:
+                continue
+            del self._timer_of[is_slot, name]
+            if not is_slot:
+                self.target_changed(name)
+            elif name in self._slots:
+                self._ring.put(name, self._limits.active(name))
+        while self._changed_targets:
+            self._release(self._changed_targets.pop(), now)
+
+    def _release(self, target: str, now: float) -> None:
+        """Make as many queues ready as the target has room for: the longest parked first."""
+        parked = self._parked.get(target)
+        if parked is None:
+            return
+        for key in list(islice(parked, max(0, self._limits.target_room(target, now)))):
+            queue = self._queues[key]
+            self._unpark(key, queue)
+            self._make_ready(key, queue)
+        if target in self._parked:
+            self._set_timer(False, target, self._limits.target_ready_at(target, now), now)
+
+    def _make_ready(self, key: str, queue: _Queue) -> None:
+        slot = self._slots.get(queue.slot)
+        if slot is None:
+            slot = self._slots[queue.slot] = _Slot()
+        slot.ready.put(key, queue.priority)
+        self._ring.put(queue.slot, self._limits.active(queue.slot))
+
+    def _park(self, key: str, queue: _Queue, now: float) -> None:
+        self._leave_slot(key, queue)
+        queue.parked = True
+        self._parked.setdefault(queue.target, {})[key] = None
+        ready_at = self._limits.target_ready_at(queue.target, now)
+        self._set_timer(False, queue.target, ready_at, now)
+
+    def _unpark(self, key: str, queue: _Queue) -> None:
+        queue.parked = False
+        parked = self._parked[queue.target]
+        del parked[key]
+        if not parked:
+            del self._parked[queue.target]
+
+    def _leave_slot(self, key: str, queue: _Queue) -> None:
+        slot = self._slots[queue.slot]
+        slot.ready.discard(key)
+        if not slot.ready:
+            self._ring.discard(queue.slot)
+            del self._slots[queue.slot]
+
+    def _set_timer(
+        self,
+        is_slot: bool,  # noqa: FBT001
+        name: str,
+        when: float | None,
+        now: float,
+    ) -> None:
+        # What is ready but for what is on its way will be told of, and needs no timer.
+        if when is None or not now < when < float("inf"):
+            return
+        if self._timer_of.get((is_slot, name)) != when:
+            self._timer_of[is_slot, name] = when
+            heappush(self._timers, (when, is_slot, name))
