@@ -5,6 +5,7 @@ from .admission import ProxyBalanceQueue
 from .classify import Verdict, classify
 from .middleware import ProxyBalanceMiddleware
 from .pool import Outcome
+from .robots import RobotsTxtMiddleware
 from .standalone import ProxyPool
 
 __version__ = "0.1.0"
@@ -15,6 +16,7 @@ __all__ = [
     "ProxyBalanceMiddleware",
     "ProxyBalanceQueue",
     "ProxyPool",
+    "RobotsTxtMiddleware",
     "Verdict",
     "classify",
 ]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from scrapy.downloadermiddlewares import robotstxt
+from scrapy.utils.misc import load_object
 
 from .admission import ProxyBalanceQueue
 from .middleware import ORDER, ProxyBalanceMiddleware
+from .robots import RobotsTxtMiddleware
 from .settings import read_one
 
 if TYPE_CHECKING:
@@ -13,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Addon:
-    """Adds the middleware and the queue: ``ADDONS = {"scrapy_proxybalance.Addon": 500}``.
+    """Adds the middlewares and the queue: ``ADDONS = {"scrapy_proxybalance.Addon": 500}``.
 
     Settings of the project, the spider and the command line keep precedence.
     """
@@ -25,4 +30,18 @@ class Addon:
         settings.setdefault_in_component_priority_dict(
             "DOWNLOADER_MIDDLEWARES", ProxyBalanceMiddleware, ORDER
         )
+        _replace_robots(settings)
         settings.set("SCHEDULER_PRIORITY_QUEUE", ProxyBalanceQueue, priority="addon")
+
+
+def _replace_robots(settings: BaseSettings) -> None:
+    """Put our RobotsTxtMiddleware in the place of Scrapy's, unless the user has decided on either."""
+    merged = settings.getwithbase("DOWNLOADER_MIDDLEWARES").items()
+    orders = {load_object(component): order for component, order in merged}
+    if orders.get(robotstxt.RobotsTxtMiddleware) is None or RobotsTxtMiddleware in orders:
+        return
+    for name in ("DOWNLOADER_MIDDLEWARES_BASE", "DOWNLOADER_MIDDLEWARES"):
+        with suppress(KeyError):  # it is not in both
+            settings.replace_in_component_priority_dict(
+                name, robotstxt.RobotsTxtMiddleware, RobotsTxtMiddleware
+            )

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
+import attrs
 from scrapy.exceptions import IgnoreRequest, NotConfigured
 from scrapy.utils.httpobj import urlparse_cached
 
 from . import request_meta, startup
 from .balancer import REASON_FORBIDDEN, REASON_RATE_LIMITED, Balancer, StoppedError
 from .classify import FORBIDDEN, classify
+from .idle import IdleWatch
+from .job_memory import JobMemory
 from .pool import NoProxyAvailableError, Outcome
 from .pool.outcome import PROXY_AUTH
 from .reporting import install
@@ -37,6 +41,24 @@ logger = logging.getLogger(__name__)
 #: Where the add-on puts the middleware.
 ORDER = 740
 
+# In seconds; what is due already may still depend on something else that is not.
+_SHORTEST_WAIT = 0.01
+
+#: In the meta of what our RobotsTxtMiddleware asks for, which deals with its failures itself.
+ROBOTS = "_proxybalance_robots"
+
+
+class TargetHeldError(NoProxyAvailableError):
+    """A target must not be sent to now, whatever proxies there are.
+
+    :param target: which.
+    :param retry_at: as for any :class:`NoProxyAvailableError`.
+    """
+
+    def __init__(self, target: str, retry_at: float | None) -> None:
+        super().__init__(f"{target} is paused or at its limit", retry_at)
+        self.target = target
+
 
 class ProxyBalanceMiddleware:
     """Leases every request a proxy of the pool and teaches the pool what came of it.
@@ -55,8 +77,11 @@ class ProxyBalanceMiddleware:
         # Scrapy's signals hold their receivers weakly.
         self._observers: list[object] = [
             startup.Announcement(self.balancer),
+            JobMemory(self.balancer),
+            IdleWatch(self.balancer),
             *install(self.balancer),
         ]
+        self._given_back_at_closing: WeakSet[Request] = WeakSet()
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
@@ -72,9 +97,9 @@ class ProxyBalanceMiddleware:
         if not request_meta.is_remote(request):
             return None
         balancer = self.balancer
-        target = request_meta.target_of(request)
+        target = balancer.target_of(request)
         if target in balancer.dropped_targets:
-            raise _dropped(target)
+            raise dropped(target)
         users_own = request_meta.proxy_is_users(request)
         if users_own:
             request.meta.pop(request_meta.PROXY_NAME, None)
@@ -83,18 +108,18 @@ class ProxyBalanceMiddleware:
                 "Scrapy sends FTP requests without any proxy; set meta['proxy'] = None on this "
                 "one if that is what you want"
             )
-        scheduled = balancer.book.leased(request)
         deadline = balancer.clock() + self.settings.acquire_timeout
         while True:
             try:
-                if not balancer.pool.targets.may_send(target, balancer.clock()):
-                    raise NoProxyAvailableError(
-                        f"{target} is paused", balancer.pool.targets.opens_at(target)
-                    )
+                now = balancer.clock()
+                if not balancer.pool.targets.may_send(target, now):
+                    raise TargetHeldError(target, balancer.pool.targets.ready_at(target, now))
+                if not balancer.slots.may_depart(balancer.slots.key_of(request)):
+                    raise NoProxyAvailableError(f"the download slot of {target} is full", None)
                 lease = None
                 if not users_own:
                     lease = balancer.pool.acquire(
-                        balancer.clock(),
+                        now,
                         target=target,
                         session=request_meta.session_of(request, self.settings.session_meta_key),
                         matching=request_meta.filter_of(request),
@@ -104,19 +129,53 @@ class ProxyBalanceMiddleware:
                 if lease is not None:
                     request_meta.assign(request, lease.proxy)
                 return None
-            except NoProxyAvailableError as held:
+            except NoProxyAvailableError as error:
                 if balancer.has_swallowed and balancer.sweep():
                     continue
-                now = balancer.clock()
-                by_queue = balancer.book.in_use
-                if scheduled or (not by_queue and (balancer.closing or now >= deadline)):
-                    balancer.land(request)
-                    return request_meta.resend(request)
-                if balancer.closing:
-                    raise IgnoreRequest("the spider is closing") from None
-                if now >= deadline and not self._is_robots(request):
-                    raise
-                await balancer.wait_for_change(self._patience(now, deadline, held.retry_at))
+                sent_back = await self.hold(
+                    request, error, deadline=deadline, retry_at=error.retry_at
+                )
+            if sent_back is not None:
+                return sent_back
+
+    async def hold(
+        self, request: Request, error: Exception, *, deadline: float, retry_at: float | None
+    ) -> Request | None:
+        """Have a request wait that must not or cannot be sent now.
+
+        One that the queue has let out goes back there. Every other one waits here for a while; with
+        another queue than ours, where the two look alike, it goes back when its time is up.
+
+        :param error: raised when a request has waited here until its time was up.
+        :param deadline: when its time is up, in seconds on the balancer's clock.
+        :param retry_at: from when it is worth trying again; ``None`` when something has to end first.
+        :return: the request anew, for Scrapy; ``None`` to try again.
+        :raises IgnoreRequest: when the spider is closing.
+        """
+        balancer = self.balancer
+        now, closing = balancer.clock(), balancer.closing
+        for_robots = ROBOTS in request.meta
+        sent_back = balancer.book.is_admitted(request)
+        if not balancer.book.in_use and not for_robots and (closing or now >= deadline):
+            # While the spider is closing, only what bypasses the scheduler comes a second time.
+            sent_back = request not in self._given_back_at_closing
+        if sent_back:
+            balancer.land(request)
+            resent = request_meta.resend(request)
+            if closing:
+                self._given_back_at_closing.add(resent)
+            return resent
+        if closing:
+            raise IgnoreRequest("the spider is closing")
+        if for_robots and isinstance(error, TargetHeldError):
+            raise error
+        if now >= deadline and not self._is_scrapys_robots(request):
+            raise error
+        until = deadline if deadline > now else now + self.settings.acquire_timeout
+        if retry_at is not None:
+            until = min(until, retry_at)
+        await balancer.wait_for_change(max(_SHORTEST_WAIT, until - now))
+        return None
 
     def process_response(self, request: Request, response: Response) -> Request | Response:
         """End the lease, and leave a target alone that refuses."""
@@ -125,7 +184,7 @@ class ProxyBalanceMiddleware:
             return response
         if flight.lease is not None:
             request_meta.forget_credentials(request)
-        verdict = self._judge(request, response)
+        verdict = self.judge(request, response)
         self.balancer.end(
             flight,
             verdict.outcome,
@@ -152,7 +211,7 @@ class ProxyBalanceMiddleware:
         if isinstance(exception, StoppedError):
             self.balancer.end(flight, Outcome.IGNORED)
             return request_meta.resend(request)
-        verdict = self._judge(request, exception)
+        verdict = self.judge(request, exception)
         self.balancer.end(flight, verdict.outcome, failure=verdict.failure)
         if verdict.outcome is Outcome.TARGET_SIGNAL:
             return self._refused(request, flight, verdict, verdict.failure or "refused")
@@ -160,14 +219,24 @@ class ProxyBalanceMiddleware:
             return None
         return self._failed(request, flight, verdict)
 
-    def _judge(self, request: Request, result: Response | Exception) -> Verdict:
+    def judge(self, request: Request, result: Response | Exception) -> Verdict:
+        """Return whose fault the end of an attempt was; the user's classifier is asked first."""
         verdict: Verdict | None = None
         if self.settings.classifier is not None:
             try:
                 verdict = self.settings.classifier(request, result)
             except Exception:
                 logger.exception("PROXYBALANCE_CLASSIFIER failed on %s", request)
-        return verdict if verdict is not None else classify(request, result)
+        if verdict is None:
+            verdict = classify(request, result)
+        if (
+            ROBOTS in request.meta
+            and verdict.outcome is Outcome.SUCCESS
+            and getattr(result, "status", 0) >= 500
+        ):
+            # Nobody's fault, but no answer either: it must not reopen a target that is probed.
+            return attrs.evolve(verdict, outcome=Outcome.IGNORED)
+        return verdict
 
     def _failed(self, request: Request, flight: Flight, verdict: Verdict) -> Request | None:
         """Mark the proxy as tried; where it did not let us in at all, another one is free of charge.
@@ -189,17 +258,16 @@ class ProxyBalanceMiddleware:
             if self._retries_403:
                 # No refusal is tried again through another IP, whatever RETRY_HTTP_CODES says.
                 request.meta["dont_retry"] = True
-            if not targets.forbidden(target, sent_at=flight.sent_at):
+            if not targets.forbidden(target, sent_at=flight.sent_at, now=now):
                 return None
         policy = self.settings.on_forbidden if forbidden else self.settings.on_rate_limited
-        if policy == "pause":
+        if policy == "drop":
+            self.balancer.dropped_targets.add(target)
+            new = targets.suspend(target, now, said)
+        else:
             new = targets.refused(
                 target, sent_at=flight.sent_at, now=now, reason=said, wait=verdict.retry_after
             )
-        else:
-            if policy == "drop":
-                self.balancer.dropped_targets.add(target)
-            new = targets.suspend(target, now, said)
         if new:
             self.balancer.recall(target)
             if policy == "close_spider":
@@ -208,7 +276,7 @@ class ProxyBalanceMiddleware:
         if forbidden:
             return None
         if policy == "drop":
-            raise _dropped(target)
+            raise dropped(target)
         return request_meta.resend(request)
 
     def _end_session(self, request: Request) -> None:
@@ -218,19 +286,17 @@ class ProxyBalanceMiddleware:
                 self.balancer.pool.end_session(session, self.balancer.clock())
 
     @staticmethod
-    def _is_robots(request: Request) -> bool:
+    def _is_scrapys_robots(request: Request) -> bool:
         """Whether Scrapy would take a failure of this request as leave to crawl everything."""
-        return bool(
-            request.meta.get("dont_obey_robotstxt")
+        return (
+            bool(request.meta.get("dont_obey_robotstxt"))
+            and ROBOTS not in request.meta
             and urlparse_cached(request).path == "/robots.txt"
         )
 
-    def _patience(self, now: float, deadline: float, retry_at: float | None) -> float:
-        until = deadline if deadline > now else now + self.settings.acquire_timeout
-        return max(0.01, min(until, retry_at if retry_at is not None else until) - now)
 
-
-def _dropped(target: str) -> IgnoreRequest:
+def dropped(target: str) -> IgnoreRequest:
+    """Return the error of a request to a target that is dropped from the crawl."""
     return IgnoreRequest(f"{target} refuses and is dropped from this crawl")
 
 
@@ -238,7 +304,6 @@ def _said(response: Response, verdict: Verdict) -> str:
     said = f"response {response.status}"
     if verdict.failure != str(response.status):
         said += f" ({verdict.failure})"
-    retry_after = response.headers.get("Retry-After")
-    if retry_after is not None:
-        said += f" with Retry-After: {retry_after.decode('latin-1')[:80]}"
+    if verdict.header is not None:
+        said += f" with {verdict.header}"
     return said

@@ -5,6 +5,7 @@ Each function says why no public means will do.
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -43,3 +44,17 @@ def take_unsent(
     slot = downloader.slots.get(slot_key)
     while slot is not None and slot.queue:
         yield slot.queue.popleft()
+
+
+def start_is_over(engine: ExecutionEngine) -> bool:
+    """Return whether ``spider.start()`` has given all that it had: there is no signal for that."""
+    return engine._start is None  # noqa: SLF001
+
+
+def scheduled(engine: ExecutionEngine) -> int:
+    """Return how many requests the scheduler says that it holds; 0 if it does not say.
+
+    ``engine.scheduler`` is new in Scrapy 2.19.
+    """
+    slot = engine._slot  # noqa: SLF001
+    return len(slot.scheduler) if slot is not None and isinstance(slot.scheduler, Sized) else 0

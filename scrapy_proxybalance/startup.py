@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from scrapy import signals
 from scrapy.core.downloader.handlers.http11 import HTTP11DownloadHandler
+from scrapy.downloadermiddlewares import robotstxt
 from scrapy.utils.misc import load_object
 
 from .pool import ConfigurationError
@@ -91,6 +92,27 @@ class Announcement:
                 "instead, so that a paused target slows nobody else down.",
                 extra={"spider": spider},
             )
+        robots = balancer.crawler.get_downloader_middleware(robotstxt.RobotsTxtMiddleware)
+        if robots is not None and not _holds(robots):
+            kind = type(robots)
+            logger.warning(
+                "A host whose robots.txt cannot be had, for whatever reason, is crawled as if it "
+                "allowed everything: %s.%s sees to robots.txt, not RobotsTxtMiddleware of "
+                "scrapy_proxybalance. Set DOWNLOADER_MIDDLEWARES[%r] = None and "
+                'DOWNLOADER_MIDDLEWARES["scrapy_proxybalance.RobotsTxtMiddleware"] = 100, or derive '
+                "your class from that one.",
+                kind.__module__,
+                kind.__qualname__,
+                f"{kind.__module__}.{kind.__qualname__}",
+                extra={"spider": spider},
+            )
+
+
+def _holds(robots: robotstxt.RobotsTxtMiddleware) -> bool:
+    # Not above: it builds on the middleware, which imports this module.
+    from .robots import RobotsTxtMiddleware
+
+    return isinstance(robots, RobotsTxtMiddleware)
 
 
 def _real_limit(settings: BaseSettings, capacity: int) -> str:

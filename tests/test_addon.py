@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
-from scrapy.settings import Settings
+from typing import Any
 
-from scrapy_proxybalance import Addon, ProxyBalanceMiddleware, ProxyBalanceQueue
+import pytest
+from scrapy.downloadermiddlewares import robotstxt
+from scrapy.settings import Settings
+from scrapy.utils.misc import load_object
+
+from scrapy_proxybalance import (
+    Addon,
+    ProxyBalanceMiddleware,
+    ProxyBalanceQueue,
+    RobotsTxtMiddleware,
+)
+
+SCRAPYS = "scrapy.downloadermiddlewares.robotstxt.RobotsTxtMiddleware"
+
+
+class OwnRobots(robotstxt.RobotsTxtMiddleware):
+    """A user's own."""
+
+
+def middlewares(settings: Settings) -> dict[Any, int]:
+    """Return the order of every middleware that is enabled."""
+    merged = settings.getwithbase("DOWNLOADER_MIDDLEWARES").items()
+    return {load_object(one): order for one, order in merged if order is not None}
 
 
 def test_it_adds_the_middleware_and_the_queue() -> None:
@@ -24,7 +46,50 @@ def test_it_leaves_the_users_queue_and_order_alone() -> None:
     )
     Addon().update_settings(settings)
     assert settings["SCHEDULER_PRIORITY_QUEUE"] == "scrapy.pqueues.ScrapyPriorityQueue"
-    assert dict(settings["DOWNLOADER_MIDDLEWARES"]) == {path: 731}
+    assert settings["DOWNLOADER_MIDDLEWARES"][path] == 731
+    assert ProxyBalanceMiddleware not in settings["DOWNLOADER_MIDDLEWARES"]
+
+
+@pytest.mark.parametrize(
+    ("own", "order"),
+    [({}, 100), ({SCRAPYS: 130}, 130), ({robotstxt.RobotsTxtMiddleware: 130}, 130)],
+)
+def test_it_puts_its_robots_middleware_in_the_place_of_scrapys(
+    own: dict[Any, Any], order: int
+) -> None:
+    settings = Settings({"DOWNLOADER_MIDDLEWARES": own})
+    Addon().update_settings(settings)
+    enabled = middlewares(settings)
+    assert enabled[RobotsTxtMiddleware] == order
+    assert robotstxt.RobotsTxtMiddleware not in enabled
+
+
+@pytest.mark.parametrize(
+    ("own", "enabled"),
+    [
+        ({SCRAPYS: None}, set()),
+        ({SCRAPYS: None, OwnRobots: 100}, {OwnRobots}),
+        (
+            {"scrapy_proxybalance.RobotsTxtMiddleware": None},
+            {robotstxt.RobotsTxtMiddleware},
+        ),
+        (
+            {SCRAPYS: None, "scrapy_proxybalance.RobotsTxtMiddleware": 90},
+            {RobotsTxtMiddleware},
+        ),
+    ],
+)
+def test_what_the_user_has_decided_about_robots_txt_stays(
+    own: dict[Any, Any], enabled: set[type]
+) -> None:
+    settings = Settings({"DOWNLOADER_MIDDLEWARES": dict(own)})
+    Addon().update_settings(settings)
+    robots = {
+        one
+        for one in middlewares(settings)
+        if isinstance(one, type) and issubclass(one, robotstxt.RobotsTxtMiddleware)
+    }
+    assert robots == enabled
 
 
 def test_it_does_nothing_where_the_plugin_is_disabled() -> None:

@@ -18,23 +18,32 @@ from scrapy import Request
 from scrapy.core.downloader.handlers.http11 import TunnelError
 from scrapy.core.engine import ExecutionEngine
 from scrapy.downloadermiddlewares.httpproxy import HttpProxyMiddleware
+from scrapy.downloadermiddlewares.robotstxt import RobotsTxtMiddleware
+from scrapy.exceptions import IgnoreRequest
 from scrapy.pqueues import (
     DownloaderAwarePriorityQueue,
     DownloaderInterface,
     ScrapyPriorityQueue,
 )
+from scrapy.robotstxt import ProtegoRobotParser
 from scrapy.squeues import LifoMemoryQueue
 from scrapy.utils.asyncio import call_later, create_looping_call
 from scrapy.utils.misc import build_from_crawler
 from twisted.internet.defer import Deferred
 
 from scrapy_proxybalance.pool import Proxy
-from scrapy_proxybalance.scrapy_internals import is_closing, take_unsent, wake
+from scrapy_proxybalance.scrapy_internals import (
+    is_closing,
+    scheduled,
+    start_is_over,
+    take_unsent,
+    wake,
+)
 
 from .crawl.crawling import UrlsSpider, crawl, crawl_test
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from scrapy.crawler import Crawler
     from scrapy.http import Response
@@ -160,6 +169,53 @@ async def test_is_closing_is_true_from_the_call_on_and_not_only_after_the_drain(
         await running
         assert is_closing(engine), "is_closing() is false for a crawl that is over"
         assert len(crawlers[0].spider.responses) == 1
+
+
+@crawl_test
+async def test_start_is_over_when_it_has_ended_and_the_scheduler_tells_its_length() -> None:
+    held, gone_on = Held(), asyncio.Event()
+
+    class SlowStart(UrlsSpider):
+        async def start(self) -> AsyncIterator[Request]:
+            async for request in super().start():
+                yield request
+            await gone_on.wait()
+
+    async with Origin(held) as origin:
+        crawlers: list[Crawler] = []
+        site = f"http://127.0.0.1:{origin.port}"
+        running = asyncio.ensure_future(
+            crawl(
+                [f"{site}/{number}" for number in range(3)],
+                {**PLAIN, "CONCURRENT_REQUESTS": 1},
+                spider=SlowStart,
+                prepare=crawlers.append,
+            )
+        )
+        await until(lambda: origin.requests, "the first request was not sent")
+        engine = crawlers[0].engine
+        assert not start_is_over(engine), (
+            "engine._start is None while spider.start() is still running: "
+            "scrapy_internals.start_is_over() has to find another way"
+        )
+        gone_on.set()
+        await until(
+            lambda: start_is_over(engine),
+            "engine._start is not None when spider.start() is over: "
+            "scrapy_internals.start_is_over() has to find another way",
+        )
+        assert scheduled(engine) == 2, (
+            "len(engine._slot.scheduler) is not what the scheduler holds: "
+            "scrapy_internals.scheduled() has to find another way"
+        )
+        scraper = engine.scraper.slot
+        assert scraper is not None
+        assert scraper.is_idle(), (
+            "engine.scraper.slot.is_idle() is false although nothing is scraped: IdleWatch asks it"
+        )
+        held.release.set()
+        await running
+        assert scheduled(engine) == 0, "scheduled() is not 0 for a crawl that is over"
 
 
 # The downloader
@@ -379,8 +435,26 @@ async def test_the_request_for_robots_txt_can_be_told_from_others(
         await crawl([f"http://127.0.0.1:{origin.port}/page"], settings)
     assert marked == {"robots.txt": True, "page": False}, (
         "RobotsTxtMiddleware no longer marks its request with dont_obey_robotstxt: "
-        "ProxyBalanceMiddleware._is_robots() would let a failure open the gate"
+        "ProxyBalanceMiddleware._is_scrapys_robots() would let a failure open the gate"
     )
+
+
+@crawl_test
+async def test_scrapys_robots_middleware_decides_by_process_request_2() -> None:
+    async with Origin(lambda _: OriginResponse()) as origin:
+        crawler = await crawl(
+            [f"http://127.0.0.1:{origin.port}/page"], {**PLAIN, "ROBOTSTXT_OBEY": True}
+        )
+    decide = RobotsTxtMiddleware(crawler).process_request_2
+    rules = ProtegoRobotParser.from_crawler(crawler, b"User-agent: *\nDisallow: /private\n")
+    changed = (
+        "process_request_2() of RobotsTxtMiddleware no longer decides by a parser and a request: "
+        "the RobotsTxtMiddleware of this package calls it"
+    )
+    assert decide(rules, Request("http://a.test/page")) is None, changed
+    with pytest.raises(IgnoreRequest):
+        decide(rules, Request("http://a.test/private"))
+    assert crawler.stats.get_value("robotstxt/forbidden") == 1, changed
 
 
 # Credentials
