@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 from scrapy_proxybalance.pool import STRATEGIES, Outcome, Pool, PoolPolicy
 from scrapy_proxybalance.reporting.figures import Figures
-from scrapy_proxybalance.reporting.log import EventLog
 from scrapy_proxybalance.sources import parse_entry
 
 if TYPE_CHECKING:
@@ -87,7 +86,6 @@ class Traffic:
 
 def observe(pool: Pool) -> None:
     """Subscribe what watches the pool in a crawl; the stats are written from it once a second."""
-    EventLog(pool, lambda: 0.0)
     Figures(pool)
 
 
