@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 from textwrap import dedent, indent
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -18,20 +20,33 @@ from urllib.parse import urlsplit
 import attrs
 import pytest
 from scrapy.settings import Settings as ScrapySettings
+from twisted.internet.defer import Deferred, succeed
 
 import scrapy_proxybalance
-from scrapy_proxybalance import Outcome, ProxyPool, Verdict, balancer, classify, request_meta
+from scrapy_proxybalance import (
+    Outcome,
+    ProxyPool,
+    Verdict,
+    balancer,
+    classify,
+    idle,
+    request_meta,
+    signals,
+)
 from scrapy_proxybalance.pool import (
     STRATEGIES,
     HealthState,
     Pool,
+    PoolPolicy,
     ProxySnapshot,
     Strategy,
     errors,
     events,
 )
 from scrapy_proxybalance.pool.proxy import ATTRIBUTES
-from scrapy_proxybalance.reporting import stats
+from scrapy_proxybalance.reporting import stats, stats_file
+from scrapy_proxybalance.reporting.figures import Figures
+from scrapy_proxybalance.reporting.signal_sender import SignalSender
 from scrapy_proxybalance.settings import PREFIX, REFUSAL_POLICIES, SETTINGS, Settings
 from scrapy_proxybalance.sources.entries import ENTRY_KEYS
 
@@ -208,8 +223,64 @@ def test_every_event_is_documented_with_its_fields() -> None:
     assert documented == actual
 
 
+class SentSignals:
+    """Stands for a crawler: notes the signals that are sent, and with which arguments."""
+
+    def __init__(self) -> None:
+        self.crawler = self.signals = self
+        self.spider = None
+        self.pool = Pool([], PoolPolicy(), rng=Random(1))
+        self.sent: dict[str, list[str]] = {}
+
+    def connect(self, *_: object, **__: object) -> None:
+        pass
+
+    def send_catch_log_async(self, signal: object, **arguments: object) -> Deferred[None]:
+        [name] = [name for name, value in vars(signals).items() if value is signal]
+        self.sent[name] = sorted(arguments)
+        return succeed(None)
+
+
+def test_every_signal_is_documented_with_its_arguments() -> None:
+    seen: Any = SentSignals()
+    SignalSender(seen, Figures(seen.pool))
+    targets, name = seen.pool.targets, "shop.example"
+    targets.refused(name, sent_at=1.0, now=1.0, reason="response 429")
+    targets.send(name, 1e6)
+    targets.answered(name, "", 1e6, 1e6)
+    targets.suspend(name, 1e6, "response 403")
+    documented = {
+        codes(signal)[0]: sorted(codes(arguments))
+        for signal, arguments, *_ in table(REFERENCE / "signals.md", "Signal")
+    }
+    assert documented == seen.sent
+    assert list(documented) == [
+        name for name, value in vars(signals).items() if type(value) is object
+    ]
+
+
+def test_the_fields_of_a_target_are_those_of_the_stats_file() -> None:
+    text = (REFERENCE / "stats.md").read_text(encoding="utf-8")
+    example = next(match[3] for match in _FENCE.finditer(text) if match[2] == "json")
+    rows = first_codes(REFERENCE / "stats.md", "Field of a target")
+    [target] = json.loads(example)["targets"].values()
+    seen: Any = SentSignals()
+    figures = Figures(seen.pool)
+    figures.targets["shop.example"].requests = 1
+    seen.clock = lambda: 0.0
+    seen.stats = seen
+    seen.get_stats = dict
+    [actual] = stats_file.stats_document(seen, figures, "finished")["targets"].values()
+    assert rows == list(target) == list(actual)
+
+
 def test_the_finish_reasons_are_those_of_the_code() -> None:
-    actual = {value for name, value in vars(balancer).items() if name.startswith("REASON_")}
+    actual = {
+        value
+        for module in (balancer, idle)
+        for name, value in vars(module).items()
+        if name.startswith("REASON_")
+    }
     assert set(first_codes(REFERENCE / "reasons.md", "Reason")) == actual
 
 

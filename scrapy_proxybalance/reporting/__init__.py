@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .figures import Figures
 from .log import EventLog
+from .signal_sender import SignalSender
 from .stats import StatsWriter
 from .stats_file import StatsFile
 from .summary import SummaryLog
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
 
 def install(balancer: Balancer) -> list[object]:
     """Let every reporter watch a crawl; return those that have to be kept for their signals' sake."""
-    figures = Figures(balancer.pool)
+    figures = Figures(balancer.pool, balancer.held)  # first: others tell what it has counted
     kept: list[object] = [
-        EventLog(balancer.pool, balancer.clock),
+        EventLog(balancer, figures),
+        SignalSender(balancer, figures),
         StatsWriter(balancer, figures),
         SummaryLog(balancer, figures),
     ]

@@ -20,11 +20,13 @@ from ..pool.events import (
     SessionReassigned,
     SessionStarted,
     TargetPaused,
-    TargetReopened,
+    TargetRamping,
     TargetSuspended,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from ..pool import Pool
     from ..pool.events import Event
 
@@ -61,23 +63,61 @@ class ProxyFigures:
 
 @attrs.define
 class TargetFigures:
-    """One target's counts."""
+    """One target's counts.
+
+    ``reopened``: pauses that ended with an answer. ``seconds_paused``: in all, as of the last sample;
+    ``last_pause``: of the last one that has ended. ``held``: requests in the scheduler, as of the last
+    sample; ``held_max``: the most of all samples.
+    """
 
     requests: int = 0
     signals: int = 0
     pauses: int = 0
     reopened: int = 0
     suspended: bool = False
+    seconds_paused: float = 0.0
+    last_pause: float = 0.0
+    held: int = 0
+    held_max: int = 0
+    _paused_since: float | None = None
+    _counted_until: float = 0.0
+
+    @property
+    def has_refused(self) -> bool:
+        """Whether there is more to tell of it than that it was crawled."""
+        return bool(self.signals or self.pauses or self.suspended)
+
+    def pause(self, now: float) -> None:
+        """Count a pause; one that follows a refused probe goes on with the one before."""
+        self.pauses += 1
+        if self._paused_since is None:
+            self._paused_since = self._counted_until = now
+
+    def sample(self, now: float, held: int) -> None:
+        """Take note of how things stand."""
+        if self._paused_since is not None:
+            self.seconds_paused += now - self._counted_until
+            self._counted_until = now
+        self.held = held
+        self.held_max = max(self.held_max, held)
+
+    def end_pause(self, now: float) -> None:
+        """Take note that no pause is running any more; all of it has been sampled."""
+        if self._paused_since is not None:
+            self.last_pause = now - self._paused_since
+            self._paused_since = None
 
 
 class Figures:
     """An observer that counts. A request counts when its lease ends.
 
     :param pool: whose events it sees.
+    :param held: says how many requests the scheduler holds for a target.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, held: Callable[[str], int] = lambda _: 0) -> None:
         self._pool = pool
+        self._held = held
         self.proxies: defaultdict[str, ProxyFigures] = defaultdict(ProxyFigures)
         self.targets: defaultdict[str, TargetFigures] = defaultdict(TargetFigures)
         #: How often each kind of event happened, but for the end of a lease.
@@ -92,8 +132,22 @@ class Figures:
             self._count,
             *(CooldownStarted, ProbeStarted, ProxyOut, ProxyRecovered),
             *(SessionStarted, SessionReassigned, SessionEnded),
-            *(TargetPaused, TargetReopened, TargetSuspended),
         )
+        pool.events.subscribe(self._target_changed, *(TargetPaused, TargetRamping, TargetSuspended))
+
+    def refusing(self) -> Iterator[tuple[str, TargetFigures]]:
+        """Give the targets that have ever refused, by name."""
+        for name, target in self.targets.items():
+            if target.has_refused:
+                yield name, target
+
+    def sample(self, now: float) -> None:
+        """Look at what only lasts: how many requests are held, and the pauses that are running.
+
+        :param now: seconds on the pool's clock.
+        """
+        for name, target in self.refusing():
+            target.sample(now, self._held(name))
 
     def _lease_ended(self, event: LeaseEnded) -> None:
         self.requests += 1
@@ -123,9 +177,16 @@ class Figures:
             self.proxies[event.proxy.name].sessions += 1
         elif isinstance(event, SessionEnded):
             self.sessions_ended[event.reason] += 1
-        elif isinstance(event, TargetPaused):
-            self.targets[event.target].pauses += 1
-        elif isinstance(event, TargetReopened):
-            self.targets[event.target].reopened += 1
-        elif isinstance(event, TargetSuspended):
-            self.targets[event.target].suspended = True
+
+    def _target_changed(self, event: TargetPaused | TargetRamping | TargetSuspended) -> None:
+        target = self.targets[event.target]
+        if isinstance(event, TargetPaused):
+            target.pause(event.now)
+        target.sample(event.now, self._held(event.target))
+        if isinstance(event, TargetPaused):
+            return
+        target.end_pause(event.now)
+        if isinstance(event, TargetSuspended):
+            target.suspended = True
+        else:
+            target.reopened += 1

@@ -11,15 +11,16 @@ from ..pool.events import (
     ProxyRecovered,
     SessionReassigned,
     TargetPaused,
+    TargetRamping,
     TargetReopened,
     TargetSuspended,
 )
+from ..wall_clock import local_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ..pool import Pool
+    from ..balancer import Balancer
     from ..pool.events import Event
+    from .figures import Figures
 
 logger = logging.getLogger(__name__)
 
@@ -27,17 +28,17 @@ logger = logging.getLogger(__name__)
 class EventLog:
     """An observer that logs.
 
-    :param pool: whose events it sees.
-    :param clock: the pool's, in seconds.
+    :param balancer: whose pool's events it sees.
+    :param figures: which has seen them before.
     """
 
-    def __init__(self, pool: Pool, clock: Callable[[], float]) -> None:
-        self._pool = pool
-        self._clock = clock
-        pool.events.subscribe(
-            self._log,
-            *(CooldownStarted, ProxyRecovered, ProxyOut, SessionReassigned),
-            *(TargetPaused, TargetReopened, TargetSuspended),
+    def __init__(self, balancer: Balancer, figures: Figures) -> None:
+        self._balancer = balancer
+        self._figures = figures
+        events = balancer.pool.events
+        events.subscribe(self._log, *(CooldownStarted, ProxyRecovered, ProxyOut, SessionReassigned))
+        events.subscribe(
+            self._log_target, *(TargetPaused, TargetRamping, TargetReopened, TargetSuspended)
         )
 
     def _log(self, event: Event) -> None:
@@ -45,10 +46,10 @@ class EventLog:
             logger.info(
                 "Proxy %s cools down for %.0f s (no. %d in a row); %d of %d in service",
                 event.proxy.name,
-                event.until - self._clock(),
+                event.until - event.now,
                 event.step,
-                self._pool.in_service,
-                len(self._pool),
+                self._balancer.pool.in_service,
+                len(self._balancer.pool),
             )
         elif isinstance(event, ProxyRecovered):
             logger.info("Proxy %s answered its probe and comes back gradually", event.proxy.name)
@@ -66,20 +67,39 @@ class EventLog:
                 event.lost,
                 event.proxy.name,
             )
-        elif isinstance(event, TargetPaused):
+
+    def _log_target(self, event: Event) -> None:
+        if isinstance(event, TargetPaused):
+            seconds = event.until - event.now
             logger.warning(
-                "Target %s paused for %.0f s (no. %d in a row): %s",
+                "Target %s paused until %s (%.0f s, no. %d in a row): %s; %d requests held",
                 event.target,
-                event.until - self._clock(),
+                local_time(seconds),
+                seconds,
                 event.step,
                 event.reason,
+                self._figures.targets[event.target].held,
+            )
+        elif isinstance(event, TargetRamping):
+            target = self._figures.targets[event.target]
+            logger.info(
+                "Target %s answers again after %.0f s; %d requests held; it ramps up over %.0f s "
+                "from %.3g requests/s",
+                event.target,
+                target.last_pause,
+                target.held,
+                event.until - event.now,
+                event.rate,
             )
         elif isinstance(event, TargetReopened):
-            logger.info("Target %s answers again: reopened", event.target)
+            logger.debug("Target %s is open: the ramp is over", event.target)
         elif isinstance(event, TargetSuspended):
+            dropped = event.target in self._balancer.dropped_targets
             logger.error(
-                "Target %s gets no more requests in this crawl: %s. Review your permission and "
-                "your rate before you crawl it again.",
+                "Target %s gets no more requests in this crawl: %s; %d requests %s. Review your "
+                "permission and your rate before you crawl it again.",
                 event.target,
                 event.reason,
+                self._figures.targets[event.target].held,
+                "are dropped" if dropped else "held",
             )

@@ -39,8 +39,12 @@ KEYS = (
     "sessions/started",
     "sessions/reassigned",
     "sessions/ended/{reason}",
+    "target/{target}/signals",
     "target/{target}/pauses",
     "target/{target}/reopened",
+    "target/{target}/seconds_paused",
+    "target/{target}/held",
+    "target/{target}/held/max",
     "target/{target}/suspended",
     "proxy/{name}/leases",
     "proxy/{name}/outcome/{outcome}",
@@ -82,13 +86,17 @@ class StatsWriter:
         self.write()
 
     def write(self) -> None:
-        """Write every key whose figure is not zero."""
+        """Write every key whose figure is not zero; what is held, from when it was not zero on."""
+        self._figures.sample(self._balancer.clock())
         stats = self._balancer.crawler.stats
-        for key, value in self._values():
+        for key, value in self._counts():
             if value:
                 stats.set_value(PREFIX + key, value)
+        for name, target in self._figures.refusing():
+            if target.held_max:
+                stats.set_value(f"{PREFIX}target/{name}/held", target.held)
 
-    def _values(self) -> Iterator[tuple[str, int | bool]]:
+    def _counts(self) -> Iterator[tuple[str, float]]:
         figures, pool = self._figures, self._balancer.pool
         yield "proxies", len(pool)
         yield "leases", figures.requests
@@ -101,9 +109,12 @@ class StatsWriter:
             yield key, figures.events[event]
         for reason, count in figures.sessions_ended.items():
             yield f"sessions/ended/{reason}", count
-        for name, target in figures.targets.items():
+        for name, target in figures.refusing():
+            yield f"target/{name}/signals", target.signals
             yield f"target/{name}/pauses", target.pauses
             yield f"target/{name}/reopened", target.reopened
+            yield f"target/{name}/seconds_paused", round(target.seconds_paused, 3)
+            yield f"target/{name}/held/max", target.held_max
             yield f"target/{name}/suspended", target.suspended
         if len(pool) <= self._balancer.settings.stats_per_proxy:
             for name, proxy in figures.proxies.items():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scrapy import signals
+
+from ..whole_file import write_whole
 
 if TYPE_CHECKING:
     from scrapy import Spider
@@ -54,7 +55,7 @@ class StatsFile:
             return
         document = stats_document(self._balancer, self._figures, reason)
         try:
-            _write_whole(path, json.dumps(document, indent=2, default=str))
+            write_whole(path, json.dumps(document, indent=2, default=str))
         except OSError as error:
             logger.error("PROXYBALANCE_STATS_FILE: %s cannot be written (%s)", path, error.strerror)
         else:
@@ -63,6 +64,7 @@ class StatsFile:
 
 def stats_document(balancer: Balancer, figures: Figures, reason: str) -> dict[str, Any]:
     """Return what the file holds; its form is described in ``docs/reference/stats.md``."""
+    figures.sample(balancer.clock())
     total = figures.requests
     proxies = []
     for one in balancer.pool.snapshot(balancer.clock()):
@@ -90,6 +92,9 @@ def stats_document(balancer: Balancer, figures: Figures, reason: str) -> dict[st
             "requests": target.requests,
             "refusals": target.signals,
             "pauses": target.pauses,
+            "seconds_paused": round(target.seconds_paused, 3),
+            "held": target.held,
+            "held_max": target.held_max,
             "suspended": target.suspended,
         }
         for name, target in figures.targets.items()
@@ -107,15 +112,3 @@ def _placeholders(spider: Spider) -> dict[str, Any]:
     values = {key: getattr(spider, key) for key in dir(spider) if not key.startswith("_")}
     time = datetime.now(timezone.utc).replace(microsecond=0, tzinfo=None)
     return {**values, "time": time.isoformat().replace(":", "-")}
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is there whole, or as it was before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -60,13 +60,14 @@ def summary_lines(pool: Pool, figures: Figures, now: float) -> Iterator[str]:
         carried = sum(figures.proxies[one.proxy.name].requests for one in rest)
         share = carried / total if total else 0.0
         yield f"and {len(rest)} more, with {carried} requests together ({share:.1%})"
-    for name, target in sorted(figures.targets.items()):
-        if target.signals or target.pauses or target.suspended:
-            suspended = ", suspended" if target.suspended else ""
-            yield (
-                f"target {name}: {target.requests} requests, {target.signals} refusals, "
-                f"{target.pauses} pauses{suspended}"
-            )
+    figures.sample(now)
+    for name, target in sorted(figures.refusing()):
+        suspended = ", suspended" if target.suspended else ""
+        yield (
+            f"target {name}: {target.requests} requests, {target.signals} refusals, "
+            f"{target.pauses} pauses ({target.seconds_paused:.0f} s), {target.held} requests held "
+            f"({target.held_max} at most){suspended}"
+        )
 
 
 def _row(figures: ProxyFigures, total: int) -> str:

@@ -318,6 +318,7 @@ async def test_the_refused_request_is_fetched_later_and_costs_no_retry_and_no_he
         stats = proxybalance_stats(crawler)
         per_proxy = {key: stats.pop(key) for key in list(stats) if key.startswith("proxy/")}
         assert sum(n for key, n in per_proxy.items() if key.endswith("/leases")) == 11
+        assert stats.pop("target/a.test/seconds_paused") >= 0.2
         assert stats == {
             "proxies": 2,
             "leases": 11,
@@ -325,8 +326,11 @@ async def test_the_refused_request_is_fetched_later_and_costs_no_retry_and_no_he
             "outcome/success": 10,
             "outcome/target_signal": 1,
             "failure/429": 1,
+            "target/a.test/signals": 1,
             "target/a.test/pauses": 1,
             "target/a.test/reopened": 1,
+            "target/a.test/held": 0,
+            "target/a.test/held/max": 8,
         }
         for proxy in snapshots(crawler):
             assert proxy.state is HealthState.HEALTHY
@@ -463,55 +467,18 @@ async def test_403s_with_other_answers_in_between_do_not_pause() -> None:
         assert w.paths("a.test") == paths(9)
         stats = proxybalance_stats(crawler)
         assert stats["outcome/target_signal"] == 6
-        assert not any(key.startswith("target/") for key in stats)
+        assert stats["target/a.test/signals"] == 6
+        assert "target/a.test/pauses" not in stats
         assert len(crawler.spider.responses) == 3
         assert len(crawler.spider.failures) == 6
         assert finish_reason(crawler) == "finished"
 
 
-@crawl_test
-async def test_the_403_of_robots_txt_does_not_count() -> None:
-    def target(request: OriginRequest) -> OriginResponse:
-        return refusal(403) if request.path == "/robots.txt" else page(request)
-
-    async with world(a=target) as w:
-        settings = w.settings(
-            ROBOTSTXT_OBEY=True, PROXYBALANCE_FORBIDDEN_THRESHOLD=1, PROXYBALANCE_PAUSE=600
-        )
-        crawler = await crawl(urls("a.test", 5), settings)
-        assert sorted(w.paths("a.test")) == [*paths(5), "/robots.txt"]
-        assert len(crawler.spider.responses) == 5
-        assert not any(key.startswith("target/") for key in proxybalance_stats(crawler))
-        assert finish_reason(crawler) == "finished"
-
-
-@crawl_test
-async def test_a_429_for_robots_txt_is_waited_for_and_its_rules_are_obeyed_then() -> None:
-    rules = OriginResponse(body=b"User-agent: *\nDisallow: /private\n")
-    answers = iter([refusal()])
-
-    def target(request: OriginRequest) -> OriginResponse:
-        if request.path == "/robots.txt":
-            return next(answers, rules)
-        return page(request)
-
-    async with world(a=target) as w:
-        # Longer than the wait that any other bypassing request would be given.
-        settings = w.settings(
-            ROBOTSTXT_OBEY=True,
-            CONCURRENT_REQUESTS=1,  # Scrapy gives the rules to one of several requests that wait
-            PROXYBALANCE_PAUSE=0.4,
-            PROXYBALANCE_ACQUIRE_TIMEOUT=0.1,
-        )
-        crawler = await crawl([*urls("a.test", 3), "http://a.test/private"], settings)
-        assert sorted(w.paths("a.test")) == [*paths(3), "/robots.txt", "/robots.txt"]
-        assert len(crawler.spider.responses) == 3
-        [failure] = crawler.spider.failures
-        assert failure.check(IgnoreRequest)
-        assert finish_reason(crawler) == "finished"
-
-
 # Stopping
+
+
+#: Lets a resumed crawl come back at once to what was paused when it was closed.
+SOON = {"PROXYBALANCE_PAUSE": 0.1, "PROXYBALANCE_PAUSE_MAX": 0.1, "PROXYBALANCE_RAMP": 0.1}
 
 
 @resumes_a_crawl
@@ -542,7 +509,7 @@ async def test_close_spider_names_the_target_and_a_resumed_crawl_fetches_all_tha
         assert len(w.targets["a.test"].requests) < 60
 
         w.targets["a.test"]._handler = page
-        second = await crawl(requested, settings)
+        second = await crawl(requested, {**settings, **SOON})
         assert finish_reason(second) == "finished"
         arrived = [response.url for run in (first, second) for response in run.spider.responses]
         failed = [failure.value for run in (first, second) for failure in run.spider.failures]
@@ -660,7 +627,7 @@ async def test_requests_in_a_download_slots_queue_are_stopped_unsent(tmp_path: P
         assert stats["outcome/ignored"] == stats["leases"] - 1 >= 1
 
         w.targets["a.test"]._handler = page
-        second = await crawl(urls("a.test", 20), settings)
+        second = await crawl(urls("a.test", 20), {**settings, **SOON})
         assert len(second.spider.responses) == 20
         assert sorted(w.paths("a.test")) == sorted([*paths(20), w.paths("a.test")[0]])
 

@@ -61,7 +61,7 @@ def test_the_summary_names_the_targets_that_refused() -> None:
     pool.release(lease, Outcome.TARGET_SIGNAL, 1.0, failure="429")
     pool.targets.refused("shop.example", sent_at=0.0, now=1.0, reason="response 429")
     assert list(summary_lines(pool, figures, 1.0))[-1] == (
-        "target shop.example: 1 requests, 1 refusals, 1 pauses"
+        "target shop.example: 1 requests, 1 refusals, 1 pauses (0 s), 0 requests held (0 at most)"
     )
 
 
@@ -71,3 +71,81 @@ def test_a_crawl_of_very_many_targets_is_counted_in_bounded_memory() -> None:
         lease = pool.acquire(float(number), target=f"host-{number}.example")
         pool.release(lease, Outcome.SUCCESS, float(number))
     assert len(figures.targets) == 1000
+
+
+TARGET = "shop.example"
+
+
+def refuse(pool: Pool, now: float) -> None:
+    pool.targets.refused(TARGET, sent_at=now, now=now, reason="response 429", wait=10.0)
+
+
+def answer_probe(pool: Pool, now: float) -> None:
+    pool.targets.send(TARGET, now)
+    pool.targets.answered(TARGET, "p1", now, now)
+    pool.targets.ended(TARGET)
+
+
+def test_the_seconds_paused_are_those_of_every_pause_and_of_the_one_that_is_running() -> None:
+    pool, figures = watched_pool(1)
+    refuse(pool, 100.0)
+    figures.sample(104.0)
+    assert figures.targets[TARGET].seconds_paused == 4.0
+    answer_probe(pool, 130.0)
+    figures.sample(200.0)
+    target = figures.targets[TARGET]
+    assert (target.seconds_paused, target.last_pause) == (30.0, 30.0)
+    refuse(pool, 300.0)
+    figures.sample(302.0)
+    target = figures.targets[TARGET]
+    assert (target.pauses, target.reopened, target.seconds_paused) == (2, 1, 32.0)
+
+
+def test_a_probe_that_is_refused_does_not_interrupt_the_seconds_paused() -> None:
+    pool, figures = watched_pool(1)
+    refuse(pool, 100.0)
+    pool.targets.send(TARGET, 120.0)
+    refuse(pool, 121.0)
+    pool.targets.ended(TARGET)
+    answer_probe(pool, 200.0)
+    target = figures.targets[TARGET]
+    assert (target.pauses, target.reopened) == (2, 1)
+    assert (target.seconds_paused, target.last_pause) == (100.0, 100.0)
+
+
+def test_a_suspension_ends_the_seconds_paused() -> None:
+    pool, figures = watched_pool(1)
+    refuse(pool, 100.0)
+    pool.targets.suspend(TARGET, 107.0, "response 403")
+    figures.sample(500.0)
+    target = figures.targets[TARGET]
+    assert (target.suspended, target.reopened, target.seconds_paused) == (True, 0, 7.0)
+
+
+def test_what_is_held_is_sampled_when_a_pause_begins_and_ends_and_in_between() -> None:
+    held = 5
+    pool = Pool([Proxy(host="proxy.example", port=1)], PoolPolicy(), rng=random.Random(3))
+    figures = Figures(pool, lambda _: held)
+    refuse(pool, 100.0)
+    assert (figures.targets[TARGET].held, figures.targets[TARGET].held_max) == (5, 5)
+    held = 8
+    figures.sample(101.0)
+    held = 2
+    answer_probe(pool, 130.0)
+    assert (figures.targets[TARGET].held, figures.targets[TARGET].held_max) == (2, 8)
+
+
+def test_only_targets_that_have_refused_are_sampled() -> None:
+    asked: list[str] = []
+
+    def held(target: str) -> int:
+        asked.append(target)
+        return 0
+
+    pool = Pool([Proxy(host="proxy.example", port=1)], PoolPolicy(), rng=random.Random(3))
+    figures = Figures(pool, held)
+    pool.release(pool.acquire(0.0, target="polite.example"), Outcome.SUCCESS, 1.0)
+    refuse(pool, 2.0)
+    asked.clear()
+    figures.sample(3.0)
+    assert asked == [TARGET]

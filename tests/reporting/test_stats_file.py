@@ -44,7 +44,15 @@ async def test_it_holds_scrapys_stats_and_the_figures_of_proxies_and_targets(
     assert proxy["outcomes"] == {"success": 3}
     assert proxy["latency_p50"] > 0
     (target,) = document["targets"].values()
-    assert target == {"requests": 3, "refusals": 0, "pauses": 0, "suspended": False}
+    assert target == {
+        "requests": 3,
+        "refusals": 0,
+        "pauses": 0,
+        "seconds_paused": 0.0,
+        "held": 0,
+        "held_max": 0,
+        "suspended": False,
+    }
 
 
 @crawl_test

@@ -1,0 +1,134 @@
+"""Requests set aside: in groups that wait for the same thing, each of which gets its turn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scrapy import Request
+
+from scrapy_proxybalance.pool import Hold
+from scrapy_proxybalance.set_aside import SetAside
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def request(name: str) -> Request:
+    return Request(f"http://site.test/{name}")
+
+
+def hold(waits_for: str, retry_at: float | None = None) -> Hold:
+    return Hold(reason="its proxy is busy", waits_for=waits_for, retry_at=retry_at)
+
+
+def aside(**groups: int) -> SetAside:
+    """So many requests in each group, set aside in turn: one of each, then a second of each."""
+    made = SetAside()
+    for number in range(max(groups.values())):
+        for name, count in groups.items():
+            if number < count:
+                made.add(request(f"{name}{number}"), hold(name))
+    return made
+
+
+def names(requests: list[Request]) -> list[str]:
+    return [one.url.rpartition("/")[2] for one in requests]
+
+
+def only(*free: str) -> Callable[[Request], Hold | None]:
+    """Hold all groups but these."""
+
+    def held(one: Request) -> Hold | None:
+        group = one.url.rpartition("/")[2][0]
+        return None if group in free else hold(group)
+
+    return held
+
+
+def take_all(made: SetAside, held: Callable[[Request], Hold | None]) -> list[str]:
+    taken = []
+    while (one := made.take(held)) is not None:
+        taken.append(one)
+    return names(taken)
+
+
+def test_nothing_is_taken_from_nothing() -> None:
+    assert SetAside().take(only("a")) is None
+    assert len(SetAside()) == 0
+    assert not SetAside().is_full
+
+
+def test_requests_of_a_group_are_taken_in_the_order_in_which_they_came() -> None:
+    made = aside(a=3)
+    assert len(made) == 3
+    assert take_all(made, only("a")) == ["a0", "a1", "a2"]
+    assert len(made) == 0
+
+
+def test_a_group_that_is_held_does_not_hold_others() -> None:
+    made = aside(a=2, b=2)
+    assert take_all(made, only("b")) == ["b0", "b1"]
+    assert names(list(made)) == ["a0", "a1"]
+    assert len(made) == 2
+
+
+def test_every_group_gets_its_turn() -> None:
+    assert take_all(aside(a=3, b=1, c=2), only("a", "b", "c")) == [
+        *("a0", "b0", "c0"),
+        *("a1", "c1"),
+        "a2",
+    ]
+
+
+def test_one_look_at_a_group_answers_for_all_of_it() -> None:
+    made = aside(a=500, b=1)
+    looks: list[Request] = []
+
+    def held(one: Request) -> Hold:
+        looks.append(one)
+        return hold("anything")
+
+    assert made.take(held) is None
+    assert sorted(names(looks)) == ["a0", "b0"]
+
+
+def test_of_many_groups_each_is_looked_at_within_some_takes() -> None:
+    made = SetAside()
+    for number in range(900):
+        made.add(request(str(number)), hold(str(number)))
+
+    def held(one: Request) -> Hold | None:
+        return None if one.url.endswith("/899") else hold("anything")
+
+    taken = [made.take(held) for _ in range(15)]
+    assert names([one for one in taken if one is not None]) == ["899"]
+
+
+def test_it_is_full_at_a_thousand_and_not_when_one_has_gone() -> None:
+    made = aside(a=999)
+    assert not made.is_full
+    made.add(request("a999"), hold("a"))
+    assert made.is_full
+    made.take(only("a"))
+    assert not made.is_full
+
+
+def test_clearing_gives_all_of_them_up() -> None:
+    made = aside(a=2, b=1)
+    assert sorted(names(made.clear())) == ["a0", "a1", "b0"]
+    assert len(made) == 0
+    assert list(made) == []
+    assert made.take(only("a", "b")) is None
+
+
+def test_it_is_worth_looking_again_when_the_first_of_them_may_go() -> None:
+    made = SetAside()
+    assert made.retry_at is None
+    for name, retry_at in [("a", None), ("b", 7.0), ("c", 5.0)]:
+        made.add(request(name), hold(name, retry_at))
+    assert made.retry_at == 5
+    moments = {"a": 20.0, "b": None, "c": 30.0}
+    assert made.take(lambda one: hold("", moments[one.url[-1]])) is None
+    assert made.retry_at == 20
+    made.take(lambda _: None)
+    assert made.retry_at is None
