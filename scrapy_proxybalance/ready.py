@@ -12,7 +12,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+
+
+# When a slot is found full, so many of its queues let other slots have their target's room.
+_GIVING_WAY = 64
 
 
 class Limits(Protocol):
@@ -42,6 +46,9 @@ class Ring:
     def __len__(self) -> int:
         return len(self._level_of)
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._level_of)
+
     def put(self, name: str, level: int) -> None:
         """Put a name on a level, wherever it was."""
         before = self._level_of.get(name)
@@ -63,12 +70,12 @@ class Ring:
         if level is not None:
             self._take_out(name, level)
 
-    def next(self, last: str) -> str | None:
+    def next(self, last: str | None) -> str | None:
         """Return the name that follows ``last`` on the lowest level, or the first one there."""
         if not self._levels:
             return None
         names = self._names[self._levels[0]]
-        index = bisect_right(names, last)
+        index = 0 if last is None else bisect_right(names, last)
         return names[index if index < len(names) else 0]
 
     def _take_out(self, name: str, level: int) -> None:
@@ -85,7 +92,7 @@ class _Slot:
 
     def __init__(self) -> None:
         self.ready = Ring()  # the keys of this slot that no target holds, by priority
-        self.last = ""
+        self.last: str | None = None
 
 
 class _Queue:
@@ -113,7 +120,7 @@ class ReadyQueues:
         self._queues: dict[str, _Queue] = {}
         self._slots: dict[str, _Slot] = {}
         self._ring = Ring()  # slots with a ready queue; one that was found full is not in it
-        self._last = ""
+        self._last: str | None = None
         self._of_target: dict[str, dict[str, None]] = {}
         self._parked: dict[str, dict[str, None]] = {}
         self._changed_targets: set[str] = set()
@@ -187,6 +194,7 @@ class ReadyQueues:
             if ready_at is None or ready_at > now:
                 self._ring.discard(slot)
                 self._set_timer(True, slot, ready_at, now)
+                self._give_way(slot, now)
                 continue
             known = self._slots[slot]
             key = known.ready.next(known.last)
@@ -234,6 +242,15 @@ class ReadyQueues:
             self._make_ready(key, queue)
         if target in self._parked:
             self._set_timer(False, target, self._limits.target_ready_at(target, now), now)
+
+    def _give_way(self, slot: str, now: float) -> None:
+        """Let other slots have the room of the targets for which this one came back."""
+        if not self._parked:
+            return
+        for key in list(islice(self._slots[slot].ready, _GIVING_WAY)):
+            target = self._queues[key].target
+            if target in self._parked:
+                self._release(target, now)
 
     def _make_ready(self, key: str, queue: _Queue) -> None:
         slot = self._slots.get(queue.slot)

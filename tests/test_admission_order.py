@@ -1,6 +1,6 @@
-"""ProxyBalanceQueue beside Scrapy's own queue: with nothing held the order is the same, and with
-whatever is held nothing is lost and nothing comes twice.
+"""ProxyBalanceQueue beside Scrapy's own queue: the same order, nothing lost, nothing twice.
 
+With nothing held the order is the same, request by request; and whatever is held comes out once.
 Requests of one download slot that go to several hosts are kept in a queue per host, which is a
 deliberate difference: so in the comparison every slot has one host.
 """
@@ -38,8 +38,12 @@ if TYPE_CHECKING:
 
     from scrapy_proxybalance.balancer import Balancer
 
+
 MEMORY = (FifoMemoryQueue, LifoMemoryQueue)
 DISK = (PickleFifoDiskQueue, PickleLifoDiskQueue)
+#: The oldest Scrapy that we support does not go round the slots, and when it opens its queues on disk
+#: again it leaves files of empty start queues open, and trips over them the next time.
+OLDEST = not hasattr(DownloaderAwarePriorityQueue, "_next_slot")
 #: Large enough for nothing to be held.
 SETTINGS: dict[str, Any] = {
     **BASE_SETTINGS,
@@ -65,11 +69,11 @@ class Shown(DownloaderInterface):
 
 
 class ScrapysQueue(DownloaderAwarePriorityQueue):
-    """Scrapy's queue. The oldest versions do not go round the slots: there it is done here."""
+    """Scrapy's queue; where it does not go round the slots yet, that is done here."""
 
     def __init__(self, crawler: Crawler, *args: Any, **kwargs: Any) -> None:
         super().__init__(crawler, *args, **kwargs)
-        if not hasattr(self, "_next_slot"):
+        if OLDEST:
             self._downloader_interface = Shown(crawler)
 
 
@@ -106,13 +110,14 @@ class Crawl:
         state: dict[str, list[int]] | None = None,
     ) -> DownloaderAwarePriorityQueue:
         """Make a queue as the scheduler does, start requests in a queue of their own."""
+        on_disk = None if OLDEST else PickleFifoDiskQueue
         return build_from_crawler(
             kind,
             self.crawler,
             downstream_queue_cls=downstream,
             key=key,
             startprios=state,
-            start_queue_cls=FifoMemoryQueue if downstream in MEMORY else PickleFifoDiskQueue,
+            start_queue_cls=FifoMemoryQueue if downstream in MEMORY else on_disk,
         )
 
     def begin(self, request: Request) -> None:
@@ -204,7 +209,7 @@ class Compared(RuleBasedStateMachine):
         priority=st.sampled_from([0, 0, 0, 1, -1, 5]),
         is_start=st.booleans(),
     )
-    def push(self, hosts: list[str], priority: int, is_start: bool) -> None:  # noqa: FBT001
+    def push(self, hosts: list[str], priority: int, is_start: bool) -> None:
         for host in hosts:
             self.count += 1
             for queue in (self.ours, self.scrapys):
@@ -244,9 +249,9 @@ class Compared(RuleBasedStateMachine):
             self.pop(len(self.scrapys) + 1)
             assert len(self.ours) == 0
         finally:
-            self.crawl.close()
             self.ours.close()
             self.scrapys.close()
+            self.crawl.close()
             rmtree(self.directory)
 
 
@@ -337,9 +342,7 @@ class Held(RuleBasedStateMachine):
     def close_and_open_again(self) -> None:
         waiting = len(self.queue)
         state = json.loads(json.dumps(self.queue.close()))
-        self.queue = self.crawl.queue(
-            ProxyBalanceQueue, self.downstream, self.directory, state
-        )
+        self.queue = self.crawl.queue(ProxyBalanceQueue, self.downstream, self.directory, state)
         assert len(self.queue) == waiting
 
     def teardown(self) -> None:
@@ -348,8 +351,8 @@ class Held(RuleBasedStateMachine):
         try:
             self.empty()
         finally:
-            self.crawl.close()
             self.queue.close()
+            self.crawl.close()
             rmtree(self.directory)
 
     def empty(self) -> None:
@@ -493,8 +496,8 @@ def test_what_was_set_aside_is_put_back_when_the_queue_is_closed(tmp_path: Any) 
     assert len(queue) == 3
     crawl.end(crawl.under_way[0])
     assert url_of(queue.pop()) is not None
-    crawl.close()
     queue.close()
+    crawl.close()
 
 
 def test_a_request_that_is_set_aside_leaves_the_room_of_its_target_to_others() -> None:
@@ -513,9 +516,7 @@ def test_a_request_that_is_set_aside_leaves_the_room_of_its_target_to_others() -
     crawl.close()
 
 
-def test_requests_to_a_suspended_target_stay_and_do_not_count(
-    crawl: Crawl, tmp_path: Any
-) -> None:
+def test_requests_to_a_suspended_target_stay_and_do_not_count(crawl: Crawl, tmp_path: Any) -> None:
     queue = crawl.queue(ProxyBalanceQueue, PickleFifoDiskQueue, str(tmp_path))
     queue.push(numbered(1, "a.test"))
     crawl.balancer.pool.targets.suspend("a.test", crawl.now, "enough")
@@ -528,5 +529,5 @@ def test_requests_to_a_suspended_target_stay_and_do_not_count(
     again = Crawl()
     queue = again.queue(ProxyBalanceQueue, PickleFifoDiskQueue, str(tmp_path), state)
     assert pop_all(again, queue) == ["a.test/1"]
-    again.close()
     queue.close()
+    again.close()

@@ -313,7 +313,9 @@ class AgainstAModel(RuleBasedStateMachine):
 
     def choice(self) -> str | None:
         free = {
-            key for key in self.priorities if self.world.may_go_at(*parts(key), self.now) <= self.now
+            key
+            for key in self.priorities
+            if self.world.may_go_at(*parts(key), self.now) <= self.now
         }
         key = self.ready.next(self.now)
         timer = self.ready.next_timer()
@@ -333,8 +335,9 @@ class AgainstAModel(RuleBasedStateMachine):
         return key
 
     def has_room_for_all(self, target: str) -> bool:
-        """Whether it is certain which queues to a target go first: where room is scarce, those that
-        have waited longest.
+        """Whether the order of a target's queues is Scrapy's.
+
+        Where room is scarce it is not: those that have waited longest go first.
         """
         count = sum(parts(key)[1] == target for key in self.priorities)
         return count <= 1 or count <= self.world.target_room(target, self.now)
