@@ -171,9 +171,7 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
         for request in self._aside.clear():
             self.push(request)
         if self._balancer is not None:
-            self._held_at_close = {
-                target: self.held(target) for target in self._ready.targets()
-            }
+            self._held_at_close = {target: self.held(target) for target in self._ready.targets()}
         return super().close()
 
     def __len__(self) -> int:

@@ -1,7 +1,8 @@
 """What a job remembers of its targets from one run to the next: pauses, backoff, suspensions.
 
-One small file in ``JOBDIR``, replaced whole at every change, so that it is valid whenever the crawl
-is killed. Moments are kept as seconds since the epoch: the pool's clock starts anew with a process.
+One small file in ``JOBDIR``, replaced whole soon after every change, so that it is valid whenever the
+crawl is killed. Moments are kept as seconds since the epoch: the pool's clock starts anew with a
+process.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 from scrapy import signals
+from scrapy.utils.asyncio import call_later
 from scrapy.utils.job import job_dir
 
 from .pool import TargetMemory
@@ -21,6 +23,8 @@ from .pool.events import TargetPaused, TargetRamping, TargetReopened, TargetSusp
 from .whole_file import write_whole
 
 if TYPE_CHECKING:
+    from scrapy.utils.asyncio import CallLaterResult
+
     from .balancer import Balancer
     from .pool.events import Event
 
@@ -29,6 +33,11 @@ logger = logging.getLogger(__name__)
 #: The file's name in ``JOBDIR``.
 FILE_NAME = "proxybalance.json"
 _VERSION = 1
+# Between two writings lies so many times what the last one took: that of a crawl with thousands of
+# paused targets may not take up its time.
+_REST = 50
+# What a file may say at least, in requests per second: once in thirty years.
+_LOWEST_RATE = 1e-9
 
 
 class JobMemory:
@@ -40,23 +49,25 @@ class JobMemory:
         if not directory:
             return
         self._path = Path(directory, FILE_NAME)
+        self._writing: CallLaterResult | None = None
+        self._took = 0.0
+        self._failing = False
         balancer.crawler.signals.connect(self.load, signal=signals.spider_opened)
-        balancer.crawler.signals.connect(self.save, signal=signals.spider_closed)
 
     def load(self) -> None:
         """Take up every target where the last run has left it."""
         targets, now = self._balancer.pool.targets, self._balancer.clock()
+        memories: list[TargetMemory] = []
         try:
             memories = _read(self._path)
         except FileNotFoundError:
-            memories = []
-        except (OSError, TypeError, ValueError, KeyError) as error:
+            pass
+        except Exception as error:  # whatever is in it, the crawl can do without
             logger.warning(
                 "%s cannot be read (%s): pauses and suspensions of the last run are forgotten",
                 self._path,
                 error,
             )
-            memories = []
         for memory in memories:
             targets.recall(memory, now)
         suspended = sorted(memory.target for memory in memories if memory.suspended is not None)
@@ -70,9 +81,13 @@ class JobMemory:
         self._balancer.pool.events.subscribe(
             self._changed, TargetPaused, TargetRamping, TargetReopened, TargetSuspended
         )
+        # Not sooner: a crawl that could not be opened is closed as well, and has nothing to say.
+        self._balancer.crawler.signals.connect(self.close, signal=signals.spider_closed)
 
     def save(self) -> None:
         """Write the file, or remove it if there is nothing to remember."""
+        self._writing = None
+        started_at = time.perf_counter()
         memories = list(self._balancer.pool.targets.memories(self._balancer.clock()))
         try:
             if memories:
@@ -80,14 +95,27 @@ class JobMemory:
             else:
                 self._path.unlink(missing_ok=True)
         except OSError as error:
-            logger.error(
-                "%s cannot be written (%s): if the job is resumed, pauses will not be remembered",
-                self._path,
-                error.strerror,
-            )
+            if not self._failing:
+                logger.error(
+                    "%s cannot be written (%s): pauses and suspensions may be forgotten when the job is "
+                    "resumed",
+                    self._path,
+                    error.strerror or error,
+                )
+            self._failing = True
+        else:
+            self._failing = False
+        self._took = time.perf_counter() - started_at
+
+    def close(self) -> None:
+        """Write the file a last time."""
+        if self._writing is not None:
+            self._writing.cancel()
+        self.save()
 
     def _changed(self, event: Event) -> None:  # noqa: ARG002
-        self.save()
+        if self._writing is None:
+            self._writing = call_later(_REST * self._took, self.save)
 
 
 def _written(memories: list[TargetMemory]) -> str:
@@ -102,24 +130,35 @@ def _written(memories: list[TargetMemory]) -> str:
 def _read(path: Path) -> list[TargetMemory]:
     """Return what the file holds.
 
-    :raises ValueError: if it is not ours; likewise ``TypeError`` and ``KeyError``.
+    :raises Exception: of many kinds, if it is not ours or was tampered with.
     """
     document = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(document, dict) or document.get("version") != _VERSION:
         raise ValueError("it is of another version")
-    memories = []
-    for entry in document["targets"]:
-        left = max(0.0, float(entry["until"]) - time.time())
-        memories.append(
-            TargetMemory(
-                target=str(entry["target"]),
-                left=left,
-                step=int(entry["step"]),
-                pause=float(entry["pause"]),
-                rate=float(entry["rate"]),
-                peak=int(entry["peak"]),
-                observed=float(entry["observed"]),
-                suspended=None if entry["suspended"] is None else str(entry["suspended"]),
-            )
+    return [
+        TargetMemory(
+            target=_text(entry, "target"),
+            left=max(0.0, _number(entry, "until") - time.time()),
+            step=int(_number(entry, "step")),
+            pause=_number(entry, "pause"),
+            rate=_number(entry, "rate", at_least=_LOWEST_RATE),
+            peak=int(_number(entry, "peak", at_least=1)),
+            observed=_number(entry, "observed"),
+            suspended=None if entry.get("suspended") is None else _text(entry, "suspended"),
         )
-    return memories
+        for entry in document["targets"]
+    ]
+
+
+def _number(entry: dict[str, Any], name: str, *, at_least: float = 0.0) -> float:
+    value = entry.get(name)
+    if not isinstance(value, int | float) or not at_least <= value < float("inf"):
+        raise ValueError(f"{name!r} is {value!r}, not a number from {at_least:g} on")
+    return float(value)
+
+
+def _text(entry: dict[str, Any], name: str) -> str:
+    value = entry.get(name)
+    if not isinstance(value, str):
+        raise TypeError(f"{name!r} is {value!r}, not a text")
+    return value

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from heapq import heappop, heappush
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -197,8 +197,7 @@ class ReadyQueues:
                 self._give_way(slot, now)
                 continue
             known = self._slots[slot]
-            key = known.ready.next(known.last)
-            assert key is not None
+            key = cast("str", known.ready.next(known.last))  # only slots with some are in the ring
             queue = self._queues[key]
             if limits.target_room(queue.target, now) > 0:
                 return key
@@ -280,13 +279,7 @@ class ReadyQueues:
             self._ring.discard(queue.slot)
             del self._slots[queue.slot]
 
-    def _set_timer(
-        self,
-        is_slot: bool,  # noqa: FBT001
-        name: str,
-        when: float | None,
-        now: float,
-    ) -> None:
+    def _set_timer(self, is_slot: bool, name: str, when: float | None, now: float) -> None:
         # What is ready but for what is on its way will be told of, and needs no timer.
         if when is None or not now < when < float("inf"):
             return

@@ -113,7 +113,7 @@ class _Target:
         self.limiter = RateLimiter(policy.rate) if policy.rate is not None else None
         self.traffic = Traffic(now)
         self.ramp: Ramp | None = None
-        self.borne: Borne | None = None  # before the last refusal
+        self.borne = Borne(answers=0.0, seconds=1.0, peak=1, observed=0.0)  # before it refused
         self.recent: deque[tuple[str, bool]] | None = None
 
     def is_quiet(self, now: float) -> bool:
@@ -247,7 +247,7 @@ class TargetGate:
         if known.state is TargetState.PROBING and sent_at >= known.until:
             self._reopen(target, known, now)
             return
-        if known.borne is not None and sent_at < known.until:
+        if sent_at < known.until:
             known.borne.answers += 1.0  # it was on its way when another one was refused
         if known.state is TargetState.RAMPING:
             if known.ramp is None or now >= known.ramp.ends_at:
@@ -264,7 +264,6 @@ class TargetGate:
         known.probe_out = False
         known.reopened_at = now
         borne = known.borne
-        assert borne is not None
         known.ramp = ramp = Ramp(
             borne.rate,
             borne.peak,
@@ -358,7 +357,7 @@ class TargetGate:
         What it bore lately; but if it refuses again soon after a pause, then what it bore on the
         whole since that pause began: a site with a quota an hour bears much, and then nothing.
         """
-        if known.state is TargetState.PROBING and known.borne is not None:
+        if known.state is TargetState.PROBING:
             return  # it bore nothing since, and what was measured then still stands
         known.borne = known.traffic.borne(now, lately=known.pauses_in_a_row == 1)
         if known.ramp is not None:
@@ -391,7 +390,7 @@ class TargetGate:
     def memories(self, now: float) -> Iterator[TargetMemory]:
         """Give what has to be known later of every target that is paused, suspended or in backoff."""
         for name, known in self._targets.items():
-            borne = known.borne or Borne(answers=0.0, seconds=1.0, peak=1, observed=0.0)
+            borne = known.borne
             if known.pauses_in_a_row or known.state is TargetState.SUSPENDED:
                 finite = known.until < float("inf")
                 yield TargetMemory(
