@@ -6,6 +6,7 @@ What must not or cannot be sent now stays here, in memory or on disk: it takes n
 
 from __future__ import annotations
 
+import logging
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
     from .balancer import Balancer
+
+logger = logging.getLogger(__name__)
 
 # Parts a download slot from a host where the two differ.
 _SEPARATOR = "|"
@@ -169,7 +172,10 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
     def close(self) -> dict[str, list[int]]:
         """Put back what was set aside, and close."""
         for request in self._aside.clear():
-            self.push(request)
+            try:
+                self.push(request)
+            except Exception:  # the others, and Scrapy's own state, are to be written all the same
+                logger.exception("%s could not be put back into its queue", request)
         if self._balancer is not None:
             self._held_at_close = {target: self.held(target) for target in self._ready.targets()}
         return super().close()

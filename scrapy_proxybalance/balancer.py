@@ -17,6 +17,7 @@ from scrapy import signals
 from scrapy.exceptions import CloseSpider
 from scrapy.utils.asyncio import call_later, create_looping_call
 from scrapy.utils.defer import deferred_from_coro, maybe_deferred_to_future
+from scrapy.utils.job import job_dir
 from twisted.internet.defer import Deferred
 
 from . import request_meta
@@ -26,6 +27,8 @@ from .pool import ConfigurationError, Outcome, Pool, TargetState
 from .scrapy_internals import is_closing, take_unsent, wake
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scrapy import Request
     from scrapy.crawler import Crawler
     from scrapy.utils.asyncio import AsyncioLoopingCall, CallLaterResult
@@ -92,6 +95,7 @@ class Balancer:
         self._wake_call: CallLaterResult | None = None
         self._wake_at = float("inf")
         self._unusable_since: float | None = None
+        self._resumable = job_dir(crawler.settings) is not None
         self._tick_loop: AsyncioLoopingCall | LoopingCall | None = None
         crawler.signals.connect(self._spider_opened, signal=signals.spider_opened)
         crawler.signals.connect(self._spider_idle, signal=signals.spider_idle)
@@ -162,10 +166,13 @@ class Balancer:
 
     def recall(self, target: str) -> None:
         """Stop the requests to a target that wait in a download slot, past every middleware."""
+        self._recall(lambda request: self.target_of(request) == target)
+
+    def _recall(self, is_meant: Callable[[Request], bool]) -> None:
         downloader = self.crawler.engine.downloader
         for slot_key in list(downloader.slots):
             for request, deferred in list(take_unsent(downloader, slot_key)):
-                if self.target_of(request) == target:
+                if is_meant(request):
                     deferred.errback(StoppedError())
                 else:
                     downloader.slots[slot_key].queue.append((request, deferred))
@@ -257,6 +264,9 @@ class Balancer:
     def _tick(self) -> None:
         if self.sweep():
             wake(self.crawler.engine)
+        if self.closing and self._resumable:
+            # Who stops a crawl to go on later does not want to sit DOWNLOAD_DELAY out.
+            self._recall(self.book.is_admitted)
         self._rouse()
         self._close_if_exhausted()
 

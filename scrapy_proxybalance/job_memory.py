@@ -23,6 +23,8 @@ from .pool.events import TargetPaused, TargetRamping, TargetReopened, TargetSusp
 from .whole_file import write_whole
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from scrapy.utils.asyncio import CallLaterResult
 
     from .balancer import Balancer
@@ -56,8 +58,8 @@ class JobMemory:
 
     def load(self) -> None:
         """Take up every target where the last run has left it."""
-        targets, now = self._balancer.pool.targets, self._balancer.clock()
-        memories: list[TargetMemory] = []
+        balancer = self._balancer
+        memories: list[tuple[TargetMemory, bool]] = []
         try:
             memories = _read(self._path)
         except FileNotFoundError:
@@ -68,30 +70,35 @@ class JobMemory:
                 self._path,
                 error,
             )
-        for memory in memories:
-            targets.recall(memory, now)
-        suspended = sorted(memory.target for memory in memories if memory.suspended is not None)
+        suspended = []
+        for memory, dropped in memories:
+            if dropped:
+                balancer.dropped_targets.add(memory.target)
+            elif memory.suspended is not None:
+                suspended.append(memory.target)
+            balancer.pool.targets.recall(memory, balancer.clock())
         if suspended:
             logger.warning(
                 "Still suspended since an earlier run of this job: %s. Remove %s to have them "
                 "tried again.",
-                ", ".join(suspended),
+                ", ".join(sorted(suspended)),
                 self._path,
             )
-        self._balancer.pool.events.subscribe(
+        balancer.pool.events.subscribe(
             self._changed, TargetPaused, TargetRamping, TargetReopened, TargetSuspended
         )
         # Not sooner: a crawl that could not be opened is closed as well, and has nothing to say.
-        self._balancer.crawler.signals.connect(self.close, signal=signals.spider_closed)
+        balancer.crawler.signals.connect(self.close, signal=signals.spider_closed)
 
     def save(self) -> None:
         """Write the file, or remove it if there is nothing to remember."""
         self._writing = None
         started_at = time.perf_counter()
-        memories = list(self._balancer.pool.targets.memories(self._balancer.clock()))
+        balancer = self._balancer
+        memories = list(balancer.pool.targets.memories(balancer.clock()))
         try:
             if memories:
-                write_whole(self._path, _written(memories))
+                write_whole(self._path, _written(memories, balancer.dropped_targets))
             else:
                 self._path.unlink(missing_ok=True)
         except OSError as error:
@@ -118,36 +125,38 @@ class JobMemory:
             self._writing = call_later(_REST * self._took, self.save)
 
 
-def _written(memories: list[TargetMemory]) -> str:
+def _written(memories: list[TargetMemory], dropped: Container[str]) -> str:
     targets: list[dict[str, Any]] = []
     for memory in memories:
         entry = attrs.asdict(memory)
         entry["until"] = time.time() + entry.pop("left")
+        entry["dropped"] = memory.target in dropped
         targets.append(entry)
     return json.dumps({"version": _VERSION, "targets": targets}, indent=2)
 
 
-def _read(path: Path) -> list[TargetMemory]:
-    """Return what the file holds.
+def _read(path: Path) -> list[tuple[TargetMemory, bool]]:
+    """Return what the file holds, each target with whether its requests are dropped.
 
     :raises Exception: of many kinds, if it is not ours or was tampered with.
     """
     document = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(document, dict) or document.get("version") != _VERSION:
         raise ValueError("it is of another version")
-    return [
-        TargetMemory(
-            target=_text(entry, "target"),
-            left=max(0.0, _number(entry, "until") - time.time()),
-            step=int(_number(entry, "step")),
-            pause=_number(entry, "pause"),
-            rate=_number(entry, "rate", at_least=_LOWEST_RATE),
-            peak=int(_number(entry, "peak", at_least=1)),
-            observed=_number(entry, "observed"),
-            suspended=None if entry.get("suspended") is None else _text(entry, "suspended"),
-        )
-        for entry in document["targets"]
-    ]
+    return [(_memory(entry), entry.get("dropped") is True) for entry in document["targets"]]
+
+
+def _memory(entry: dict[str, Any]) -> TargetMemory:
+    return TargetMemory(
+        target=_text(entry, "target"),
+        left=max(0.0, _number(entry, "until") - time.time()),
+        step=int(_number(entry, "step")),
+        pause=_number(entry, "pause"),
+        rate=_number(entry, "rate", at_least=_LOWEST_RATE),
+        peak=int(_number(entry, "peak", at_least=1)),
+        observed=_number(entry, "observed"),
+        suspended=None if entry.get("suspended") is None else _text(entry, "suspended"),
+    )
 
 
 def _number(entry: dict[str, Any], name: str, *, at_least: float = 0.0) -> float:

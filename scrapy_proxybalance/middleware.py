@@ -108,6 +108,9 @@ class ProxyBalanceMiddleware:
                 "Scrapy sends FTP requests without any proxy; set meta['proxy'] = None on this "
                 "one if that is what you want"
             )
+        if ROBOTS in request.meta and balancer.closing:
+            # It bypasses the scheduler and would be tried again until the closing is over.
+            raise IgnoreRequest("the spider is closing")
         deadline = balancer.clock() + self.settings.acquire_timeout
         while True:
             try:

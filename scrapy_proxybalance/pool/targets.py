@@ -405,7 +405,11 @@ class TargetGate:
                 )
 
     def recall(self, memory: TargetMemory, now: float) -> None:
-        """Take up a target where an earlier crawl has left it; it is told of as if it happened now."""
+        """Take up a target where an earlier crawl has left it.
+
+        A suspension, or a pause that is still running, is told of as if it began now. One that is
+        over is not; but as after any pause one request tries the target first.
+        """
         known = self._known(memory.target, now)
         if memory.suspended is not None:
             self.suspend(memory.target, now, memory.suspended)
@@ -422,6 +426,8 @@ class TargetGate:
         known.paused_at = known.until - memory.pause
         known.state = TargetState.PAUSED
         self._not_open[memory.target] = known
+        if memory.left <= 0:
+            return
         self._events.emit(
             TargetPaused(
                 now=now,

@@ -83,10 +83,10 @@ class EventLog:
         elif isinstance(event, TargetRamping):
             target = self._figures.targets[event.target]
             logger.info(
-                "Target %s answers again after %.0f s; %d requests held; it ramps up over %.0f s "
+                "Target %s answers again%s; %d requests held; it ramps up over %.0f s "
                 "from %.3g requests/s",
                 event.target,
-                target.last_pause,
+                f" after {target.last_pause:.0f} s" if target.last_pause else "",
                 target.held,
                 event.until - event.now,
                 event.rate,
