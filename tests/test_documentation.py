@@ -47,7 +47,14 @@ from scrapy_proxybalance.pool.proxy import ATTRIBUTES
 from scrapy_proxybalance.reporting import stats, stats_file
 from scrapy_proxybalance.reporting.figures import Figures
 from scrapy_proxybalance.reporting.signal_sender import SignalSender
-from scrapy_proxybalance.settings import PREFIX, REFUSAL_POLICIES, SETTINGS, Settings
+from scrapy_proxybalance.settings import (
+    IDLE_POLICIES,
+    PREFIX,
+    REFUSAL_POLICIES,
+    SETTINGS,
+    TARGET_KEYS,
+    Settings,
+)
 from scrapy_proxybalance.sources.entries import ENTRY_KEYS
 
 if TYPE_CHECKING:
@@ -131,6 +138,7 @@ def test_every_setting_is_documented_with_its_default() -> None:
         ("SESSION_LOST", ("reassign", "wait", "fail")),
         ("ON_RATE_LIMITED", REFUSAL_POLICIES),
         ("ON_FORBIDDEN", REFUSAL_POLICIES),
+        ("IDLE_WHEN_PAUSED", IDLE_POLICIES),
     ],
 )
 def test_the_choices_of_a_setting_are_those_that_it_takes(
@@ -151,6 +159,10 @@ def test_no_page_names_a_setting_that_does_not_exist() -> None:
 
 def test_the_keys_of_an_entry_are_those_that_are_read() -> None:
     assert sorted(first_codes(REFERENCE / "settings.md", "Key")) == sorted(ENTRY_KEYS)
+
+
+def test_the_keys_of_a_target_are_those_that_are_read() -> None:
+    assert first_codes(REFERENCE / "settings.md", "In a target's dict") == list(TARGET_KEYS)
 
 
 def test_the_meta_keys_are_those_of_the_code() -> None:
@@ -410,6 +422,16 @@ def headings(page: Path) -> set[str]:
     prose = _FENCE.sub("", page.read_text(encoding="utf-8"))
     titles = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_files_and_tests_that_a_page_names_exist(page: Path) -> None:
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
+    for code in codes(page.read_text(encoding="utf-8")):
+        if code.startswith(("tests/", "docs/", "example_project/")):
+            assert (ROOT / code.split()[0]).exists(), code
+        elif re.fullmatch(r"test_\w+", code):
+            assert f"def {code}(" in source, code
 
 
 def test_every_page_is_in_the_table_of_contents() -> None:
