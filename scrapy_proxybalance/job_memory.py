@@ -19,7 +19,13 @@ from scrapy.utils.asyncio import call_later
 from scrapy.utils.job import job_dir
 
 from .pool import TargetMemory
-from .pool.events import TargetPaused, TargetRamping, TargetReopened, TargetSuspended
+from .pool.events import (
+    TargetPaused,
+    TargetPauseExtended,
+    TargetRamping,
+    TargetReopened,
+    TargetSuspended,
+)
 from .whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -70,13 +76,15 @@ class JobMemory:
                 self._path,
                 error,
             )
-        suspended = []
-        for memory, dropped in memories:
+        suspended = set()
+        # The longest pause first, as rules may have made one target of several since.
+        for memory, dropped in sorted(memories, key=lambda one: -one[0].left):
+            target = balancer.pool.rules.target_of(memory.target)
             if dropped:
-                balancer.dropped_targets.add(memory.target)
+                balancer.drop(target)
             elif memory.suspended is not None:
-                suspended.append(memory.target)
-            balancer.pool.targets.recall(memory, balancer.clock())
+                suspended.add(target)
+            balancer.pool.targets.recall(attrs.evolve(memory, target=target), balancer.clock())
         if suspended:
             logger.warning(
                 "Still suspended since an earlier run of this job: %s. Remove %s to have them "
@@ -85,7 +93,8 @@ class JobMemory:
                 self._path,
             )
         balancer.pool.events.subscribe(
-            self._changed, TargetPaused, TargetRamping, TargetReopened, TargetSuspended
+            self._changed,
+            *(TargetPaused, TargetPauseExtended, TargetRamping, TargetReopened, TargetSuspended),
         )
         # Not sooner: a crawl that could not be opened is closed as well, and has nothing to say.
         balancer.crawler.signals.connect(self.close, signal=signals.spider_closed)

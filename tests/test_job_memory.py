@@ -24,7 +24,7 @@ from .crawl.crawling import crawl_test
 from .pool.helpers import make_pool, proxies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from scrapy_proxybalance.balancer import Balancer
     from scrapy_proxybalance.pool.targets import TargetGate
@@ -36,10 +36,19 @@ _HANGING = 10
 class Run:
     """One run of a job: a pool with a clock of its own, and the signals of its crawler."""
 
-    def __init__(self, directory: Path | None, now: float = 0.0, **policy: Any) -> None:
+    def __init__(
+        self,
+        directory: Path | None,
+        now: float = 0.0,
+        *,
+        rules: Mapping[str, TargetPolicy] | None = None,
+        **policy: Any,
+    ) -> None:
         self.now = now
         self.pool = make_pool(
-            proxies(1), targets=TargetPolicy(**{"pause": 60, "pause_max": 600, **policy})
+            proxies(1),
+            targets=TargetPolicy(**{"pause": 60, "pause_max": 600, **policy}),
+            targets_by_name=rules or {},
         )
         self.pauses: list[TargetPaused] = []
         self.pool.events.subscribe(self.pauses.append, TargetPaused)
@@ -51,6 +60,7 @@ class Run:
             pool=self.pool,
             clock=lambda: self.now,
             dropped_targets=self.dropped,
+            drop=self.dropped.add,
         )
         self.memory = JobMemory(cast("Balancer", balancer))
 
@@ -164,7 +174,7 @@ def test_what_a_target_bore_is_where_its_ramp_begins(tmp_path: Path) -> None:
     run = Run(tmp_path).open()
     run.now += 1.0
     assert run.gate.send("a.test", run.now)
-    run.gate.answered("a.test", "p0", run.now, run.now)
+    run.gate.answered("a.test", run.now, run.now)
     run.gate.ended("a.test")
     assert run.gate.state("a.test") is TargetState.RAMPING
     # 0.8 of it.
@@ -213,7 +223,7 @@ def test_several_targets_are_remembered_and_those_that_never_refused_are_not(
     first.close()
     assert [one["target"] for one in content(tmp_path)["targets"]] == ["a.test", "b.test"]
     second = Run(tmp_path).open()
-    assert [name for name, _, _ in second.gate] == ["a.test", "b.test"]
+    assert sorted(name for name, _, _ in second.gate) == ["a.test", "b.test"]
 
 
 def test_a_target_that_has_recovered_is_forgotten_and_with_the_last_one_the_file(
@@ -224,10 +234,51 @@ def test_a_target_that_has_recovered_is_forgotten_and_with_the_last_one_the_file
     run.now += 1.0
     run.gate.send("a.test", run.now)
     for _ in range(100):
-        run.gate.answered("a.test", "p0", run.now, run.now)
+        run.gate.answered("a.test", run.now, run.now)
         run.now += 1.0
     run.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def domain_run(directory: Path) -> Run:
+    """A run in which every host under test. is the same target."""
+    return Run(directory, rules={".test": TargetPolicy(pause=60, pause_max=600)})
+
+
+def test_targets_that_have_become_one_are_paused_as_the_one_that_asked_for_most(
+    tmp_path: Path,
+) -> None:
+    soon, late = time.time() + 100.0, time.time() + 300.0
+    write(
+        tmp_path,
+        entry(target="a.test", until=soon, step=3),
+        entry(target="b.test", until=late, step=1),
+        entry(target="c.test", until=time.time() - 50.0),
+    )
+    run = domain_run(tmp_path).open()
+    assert [name for name, _, _ in run.gate] == [".test"]
+    assert run.left(".test") == pytest.approx(300, abs=5)
+    [pause] = run.pauses
+    assert pause.target == ".test"
+    run.now += run.left(".test")
+    run.refuse(".test")
+    assert [pause.step for pause in run.pauses] == [1, 4]
+    run.close()
+    [remembered] = content(tmp_path)["targets"]
+    assert (remembered["target"], remembered["step"]) == (".test", 4)
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+def test_targets_of_which_one_was_suspended_have_become_a_suspended_one(
+    dropped: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone = entry(target="b.test", suspended="response 429", dropped=dropped, until=0)
+    write(tmp_path, entry(target="a.test"), gone)
+    run = domain_run(tmp_path).open()
+    assert run.gate.state(".test") is TargetState.SUSPENDED
+    assert run.dropped == ({".test"} if dropped else set())
+    told = [message for _, message in complaints(caplog)]
+    assert [".test" in message for message in told] == ([] if dropped else [True])
 
 
 # When the file is written
@@ -236,7 +287,7 @@ def test_a_target_that_has_recovered_is_forgotten_and_with_the_last_one_the_file
 def test_without_anything_to_remember_there_is_no_file(tmp_path: Path) -> None:
     run = Run(tmp_path).open()
     run.gate.send("a.test", 0.0)
-    run.gate.answered("a.test", "p0", 0.0, 1.0)
+    run.gate.answered("a.test", 0.0, 1.0)
     run.close()
     assert list(tmp_path.iterdir()) == []
 
@@ -269,6 +320,8 @@ async def test_after_every_change_the_file_says_how_things_stand(tmp_path: Path)
     run.gate.suspend("b.test", run.now, "response 403")
     await until(lambda: len(remembered()) == 2)
     assert remembered() == [("a.test", 2, False), ("b.test", 0, True)]
+    run.gate.refused("a.test", sent_at=-1, now=run.now, reason="response 429", wait=300)
+    await until(lambda: content(tmp_path)["targets"][0]["until"] > time.time() + 200)
     run.close()
     assert list(tmp_path.iterdir()) == [path]
 
@@ -421,7 +474,7 @@ def test_with_a_number_beyond_all_measure_the_target_still_comes_back(
     assert run.left() <= 600
     run.now += run.left()
     assert run.gate.send("a.test", run.now)
-    run.gate.answered("a.test", "p0", run.now, run.now)
+    run.gate.answered("a.test", run.now, run.now)
     run.gate.ended("a.test")
     assert run.gate.state("a.test") is TargetState.RAMPING
     assert 0 <= run.left() < float("inf")

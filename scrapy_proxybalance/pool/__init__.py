@@ -24,7 +24,8 @@ from .proxy import Proxy
 from .score import Score
 from .selection import STRATEGIES, Strategy
 from .target_policy import TargetPolicy, TargetRules
-from .targets import TargetGate, TargetMemory, TargetState
+from .target_record import TargetMemory, TargetState
+from .targets import TargetGate
 
 __all__ = [
     "STRATEGIES",

@@ -131,6 +131,15 @@ class TargetPaused(Event):
 
 
 @attrs.define(kw_only=True)
+class TargetPauseExtended(Event):
+    """A target that pauses already has asked for more: it gets no traffic until ``until``."""
+
+    target: str
+    until: float
+    reason: str
+
+
+@attrs.define(kw_only=True)
 class TargetProbing(Event):
     """A target's pause is over and one request tries it."""
 

@@ -1,6 +1,6 @@
 """What an outcome teaches: who pays for it, the proxy, the target or nobody, and how.
 
-Changes healths and the target gate's evidence; chooses nothing and counts no leases.
+Changes healths, and tells the target gate and the evidence; chooses nothing and counts no leases.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .events import CooldownStarted, ProxyOut, ProxyRecovered
+from .evidence import Evidence
 from .health import HealthState
 from .outcome import PROXY_AUTH, Outcome
 
@@ -26,7 +27,7 @@ class Teacher:
     """Passes outcomes on to whom they concern.
 
     :param policy: when proxies are sent out.
-    :param targets: holds the evidence on targets.
+    :param targets: is told which targets answer.
     :param rng: jitters the cooldowns.
     :param events: is told of cooldowns and recoveries.
     """
@@ -38,6 +39,7 @@ class Teacher:
         self._targets = targets
         self._rng = rng
         self._events = events
+        self._evidence = Evidence()
         self.usual_latency: float | None = None  # of the whole pool, in seconds
 
     def learn(
@@ -59,7 +61,8 @@ class Teacher:
         if outcome is Outcome.IGNORED:
             return False
         if outcome is Outcome.SUCCESS:
-            self._targets.answered(lease.target, lease.proxy.name, lease.granted_at, now)
+            self._targets.answered(lease.target, lease.granted_at, now)
+            self._evidence.answered(lease.target, lease.proxy.name)
             self._carried(lease, latency, now)
             return False
         if outcome is Outcome.TARGET_SIGNAL:
@@ -69,17 +72,17 @@ class Teacher:
         if failure == PROXY_AUTH:
             return self._refused_credentials(lease, now)
         if outcome is Outcome.AMBIGUOUS:
-            blameless = self._targets.fails_through_others(lease.target, lease.proxy.name)
-            self._targets.failed(lease.target, lease.proxy.name, now)
+            blameless = self._evidence.fails_through_others(lease.target, lease.proxy.name)
+            self._evidence.failed(lease.target, lease.proxy.name)
             if blameless:
                 return False
         health = lease.member.health
         if outcome is Outcome.GATEWAY_FAULT and not gateway_shared:
             # What a lone proxy answers to CONNECT is as often its word on the target.
-            others_get_through = self._targets.answers_through_others(
+            others_get_through = self._evidence.answers_through_others(
                 lease.target, lease.proxy.name
             )
-            self._targets.failed(lease.target, lease.proxy.name, now)
+            self._evidence.failed(lease.target, lease.proxy.name)
             if not others_get_through:
                 return False
         elif outcome is Outcome.GATEWAY_FAULT and health.state is not HealthState.PROBING:

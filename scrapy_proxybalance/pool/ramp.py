@@ -19,8 +19,6 @@ _START = 0.8
 _LEVEL = 0.95
 # To how many seconds the moment of the next request is worked out.
 _PRECISION = 0.0005
-# Beyond so many times what was sustained there is no need of a limit any more.
-_ENOUGH = 100.0
 
 
 class Traffic:
@@ -94,6 +92,8 @@ class Ramp:
     The rate begins at 0.8 of what was sustained, levels off at 0.95 of it over ``seconds``, and then
     grows beyond, slowly at first, in the shape of CUBIC (RFC 9438, section 4.2): so it stays long
     near what was borne, and still finds out when the target bears more. Requests are spaced evenly.
+    Time in which less than half of what is allowed was sent proves nothing, and counts as much less
+    (as for TCP, RFC 7661, section 4.3).
 
     :param sustained: requests per second that were borne; above 0.
     :param peak: requests that were borne at once.
@@ -129,14 +129,16 @@ class Ramp:
         """Return when the next request may go."""
         return self._ready_at
 
-    def take(self, now: float) -> None:
-        """Count a request that is sent now; being late by half an interval is made up for."""
+    def take(self, now: float, in_flight: int) -> None:
+        """Count a request that is sent now; being late by half an interval is made up for.
+
+        :param in_flight: requests that are under way already.
+        """
+        idle = now - self._ready_at - 1.0 / self.rate(self._ready_at)
+        if idle > 0.0 and 2 * in_flight < self.max_in_flight(now - idle):
+            self._started_at += idle
         self._due = max(self._due, self._allowed_by(now) - 0.5) + 1.0
         self._ready_at = self._moment_of(self._due, now)
-
-    def is_over(self, now: float) -> bool:
-        """Return whether the target needs this limit no longer."""
-        return self._part(now) >= _ENOUGH
 
     def _part(self, now: float) -> float:
         passed = (now - self._started_at) / self._seconds

@@ -8,124 +8,38 @@ requests may go; it sends, waits for and drops nothing.
 from __future__ import annotations
 
 import sys
-from collections import OrderedDict, deque
-from enum import Enum
+from collections import OrderedDict
 from typing import TYPE_CHECKING
-
-import attrs
 
 from .events import (
     TargetPaused,
+    TargetPauseExtended,
     TargetProbing,
     TargetRamping,
     TargetReopened,
     TargetSuspended,
 )
-from .limits import RateLimiter
-from .ramp import Borne, Ramp, Traffic
+from .ramp import Ramp
+from .target_record import TargetMemory, TargetRecord, TargetState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from random import Random
 
     from .events import EventBus
-    from .target_policy import TargetPolicy, TargetRules
+    from .target_policy import TargetRules
 
 #: What :meth:`TargetGate.available` returns for a target without any limit.
 UNLIMITED = sys.maxsize
 
-# An ambiguous failure is laid at the target's door when most of so many recent attempts through
-# other proxies failed there too.
-_EVIDENCE_WINDOW = 20
-_EVIDENCE_MIN = 4
 # Of so many targets at most something is kept although there is nothing to say of them.
 _QUIET_TARGETS = 10_000
 # What was learned within moments is found out anew sooner: the ramp is no longer than the target had
 # been crawled, but at least the policy's divided by this.
 _SHORT_RAMP = 12
-# A target that asks for less than a moment is left alone for a moment, in seconds.
-_SHORTEST_PAUSE = 1.0
-
-
-class TargetState(Enum):
-    """Where a target is in its life."""
-
-    OPEN = "open"
-    PAUSED = "paused"
-    PROBING = "probing"
-    RAMPING = "ramping"
-    SUSPENDED = "suspended"
-
-
-@attrs.frozen(kw_only=True)
-class TargetMemory:
-    """What has to be known of a target when a crawl goes on later.
-
-    :param left: seconds of its pause that are left; 0 or less when it is over.
-    :param step: pauses in a row.
-    :param pause: seconds that the last pause lasted in all.
-    :param rate: requests per second that it bore before.
-    :param peak: requests at once that it bore before.
-    :param observed: seconds for which it had been crawled before.
-    :param suspended: why it gets nothing more; ``None`` if it does.
-    """
-
-    target: str
-    left: float
-    step: int
-    pause: float
-    rate: float
-    peak: int
-    observed: float
-    suspended: str | None = None
-
-
-class _Target:
-    __slots__ = (
-        "borne",
-        "forbidden_in_a_row",
-        "in_flight",
-        "limiter",
-        "paused_at",
-        "pauses_in_a_row",
-        "policy",
-        "probe_out",
-        "ramp",
-        "recent",
-        "reopened_at",
-        "state",
-        "suspended_because",
-        "traffic",
-        "until",
-    )
-
-    def __init__(self, policy: TargetPolicy, now: float) -> None:
-        self.policy = policy
-        self.state = TargetState.OPEN
-        self.until = float("-inf")
-        self.paused_at = float("-inf")
-        self.reopened_at = float("-inf")
-        self.pauses_in_a_row = 0
-        self.forbidden_in_a_row = 0
-        self.probe_out = False
-        self.suspended_because: str | None = None
-        self.in_flight = 0
-        self.limiter = RateLimiter(policy.rate) if policy.rate is not None else None
-        self.traffic = Traffic(now)
-        self.ramp: Ramp | None = None
-        self.borne = Borne(answers=0.0, seconds=1.0, peak=1, observed=0.0)  # before it refused
-        self.recent: deque[tuple[str, bool]] | None = None
-
-    def is_quiet(self, now: float) -> bool:
-        """Whether nothing would be lost if all of this were forgotten."""
-        return (
-            self.state is TargetState.OPEN
-            and not self.in_flight
-            and not self.pauses_in_a_row
-            and not self.forbidden_in_a_row
-            and self.ramp is None
-            and (self.limiter is None or self.limiter.arrival <= now)
-        )
+# A target that asks for less than a moment is left alone for a moment, in seconds; so it is after a
+# probe that came to nothing, and after each further one for twice as long.
+_MOMENT = 1.0
 
 
 class TargetGate:
@@ -140,8 +54,8 @@ class TargetGate:
         self._rules = rules
         self._rng = rng
         self._events = events
-        self._targets: OrderedDict[str, _Target] = OrderedDict()
-        self._not_open: dict[str, _Target] = {}
+        self._targets: OrderedDict[str, TargetRecord] = OrderedDict()
+        self._not_open: dict[str, TargetRecord] = {}
 
     def state(self, target: str) -> TargetState:
         """Return a target's state."""
@@ -164,8 +78,7 @@ class TargetGate:
             return min(burst, policy.max_in_flight or UNLIMITED)
         left = UNLIMITED
         if known.state is not TargetState.OPEN and known.state is not TargetState.RAMPING:
-            paused = known.state is TargetState.PAUSED and now < known.until
-            if paused or known.probe_out or known.state is TargetState.SUSPENDED:
+            if now < known.probe_at or known.probe_out:
                 return 0
             left = 1
         if known.limiter is not None:
@@ -195,7 +108,7 @@ class TargetGate:
             return float("inf")
         if known.probe_out:
             return None
-        when = max(now, known.until) if known.state is TargetState.PAUSED else now
+        when = max(now, known.probe_at)
         limit = known.policy.max_in_flight
         if known.limiter is not None:
             when = max(when, known.limiter.ready_at())
@@ -213,14 +126,12 @@ class TargetGate:
         Call it only where :meth:`may_send` holds, and :meth:`ended` when the request has ended.
         """
         known = self._known(target, now)
-        known.in_flight += 1
-        known.traffic.peak = max(known.traffic.peak, known.in_flight)
         if known.limiter is not None:
             known.limiter.take(now)
         if known.ramp is not None:
-            known.ramp.take(now)
-            if known.ramp.is_over(now):
-                known.ramp = None
+            known.ramp.take(now, known.in_flight)
+        known.in_flight += 1
+        known.traffic.peak = max(known.traffic.peak, known.in_flight)
         if known.state is TargetState.OPEN or known.state is TargetState.RAMPING:
             return False
         if known.state is TargetState.PAUSED:
@@ -233,17 +144,24 @@ class TargetGate:
         """Take note that a request to ``target`` is not in flight any more, however it ended."""
         self._targets[target].in_flight -= 1
 
-    def probe_lost(self, target: str) -> None:
-        """Take note that the probe ended without the target having said anything."""
-        self._targets[target].probe_out = False
+    def probe_lost(self, target: str, now: float, *, arrived: bool) -> None:
+        """Take note that the probe ended without the target having said anything.
 
-    def answered(self, target: str, proxy: str, sent_at: float, now: float) -> None:
+        :param arrived: whether it may have come as far as the target, which then is left alone for a
+            moment before the next one, and longer with each.
+        """
+        known = self._targets[target]
+        known.probe_out = False
+        if arrived and known.state is TargetState.PROBING:
+            wait = _MOMENT * 2.0 ** min(known.lost_probes, 60)
+            known.lost_probes += 1
+            known.probe_at = now + min(wait, known.policy.pause)
+
+    def answered(self, target: str, sent_at: float, now: float) -> None:
         """Take note that the target answered as usual a request sent at ``sent_at``."""
         known = self._known(target, now)
         known.traffic.answered(now)
         known.forbidden_in_a_row = 0
-        if known.recent is not None:
-            known.recent.append((proxy, True))
         if known.state is TargetState.PROBING and sent_at >= known.until:
             self._reopen(target, known, now)
             return
@@ -255,14 +173,19 @@ class TargetGate:
                 self._events.emit(TargetReopened(now=now, target=target))
         elif known.state is not TargetState.OPEN:
             return
-        if known.pauses_in_a_row and now - known.reopened_at > known.until - known.paused_at:
-            # The backoff is forgotten when the target has borne traffic as long as it was paused.
-            known.pauses_in_a_row = 0
+        if known.pauses_in_a_row:
+            # The backoff is forgotten when the target has borne traffic as long as it was paused. To
+            # answer once in a long while is no traffic.
+            known.back_for += min(now - known.seen_at, known.policy.pause)
+            known.seen_at = now
+            if known.back_for > known.pause:
+                known.pauses_in_a_row = 0
 
-    def _reopen(self, target: str, known: _Target, now: float) -> None:
+    def _reopen(self, target: str, known: TargetRecord, now: float) -> None:
         known.state = TargetState.RAMPING
         known.probe_out = False
-        known.reopened_at = now
+        known.back_for = 0.0
+        known.seen_at = now
         borne = known.borne
         known.ramp = ramp = Ramp(
             borne.rate,
@@ -273,30 +196,6 @@ class TargetGate:
         del self._not_open[target]
         self._events.emit(
             TargetRamping(now=now, target=target, until=ramp.ends_at, rate=ramp.rate(now))
-        )
-
-    def failed(self, target: str, proxy: str, now: float) -> None:
-        """Take note that an attempt at the target through ``proxy`` came to nothing."""
-        known = self._known(target, now)
-        if known.recent is None:
-            known.recent = deque(maxlen=_EVIDENCE_WINDOW)
-        known.recent.append((proxy, False))
-
-    def fails_through_others(self, target: str, proxy: str) -> bool:
-        """Return whether most recent attempts at the target through other proxies failed."""
-        known = self._targets.get(target)
-        if known is None or known.recent is None:
-            return False
-        others = [answered for name, answered in known.recent if name != proxy]
-        return len(others) >= _EVIDENCE_MIN and 2 * sum(others) < len(others)
-
-    def answers_through_others(self, target: str, proxy: str) -> bool:
-        """Return whether the target has lately answered through another proxy."""
-        known = self._targets.get(target)
-        return (
-            known is not None
-            and known.recent is not None
-            and any(answered for name, answered in known.recent if name != proxy)
         )
 
     # Refusals
@@ -318,23 +217,26 @@ class TargetGate:
         policy = known.policy
         if known.state is TargetState.SUSPENDED:
             return False
-        asked = max(wait, min(_SHORTEST_PAUSE, policy.pause)) if wait and wait > 0 else None
+        asked = max(wait, min(_MOMENT, policy.pause)) if wait and wait > 0 else None
         if sent_at < known.until:
             if known.state is TargetState.PAUSED and asked is not None:
-                latest = known.paused_at + policy.pause_max
-                known.until = max(known.until, min(now + asked, latest))
+                self._extend(target, known, now + asked, now, reason)
             return False
         known.pauses_in_a_row += 1
         if known.pauses_in_a_row > policy.max_pauses:
             self.suspend(target, now, f"{reason}, after {policy.max_pauses} pauses in a row")
             return True
-        backoff = (asked or policy.pause) * 2.0 ** min(known.pauses_in_a_row - 1, 60)
+        backoff = asked or policy.pause
+        if known.pauses_in_a_row > 1:
+            backoff = max(backoff, 2.0 * known.pause)
+        known.pause = min(policy.pause_max, backoff)
         pause = min(policy.pause_max, backoff * self._rng.uniform(1.0, 1.1))
         self._measure(known, now)
         known.state = TargetState.PAUSED
         self._not_open[target] = known
         known.paused_at = now
-        known.until = now + pause
+        known.until = known.probe_at = known.told_until = now + pause
+        known.lost_probes = 0
         known.forbidden_in_a_row = 0
         known.probe_out = False
         known.ramp = None
@@ -350,8 +252,23 @@ class TargetGate:
         )
         return True
 
+    def _extend(
+        self, target: str, known: TargetRecord, until: float, now: float, reason: str
+    ) -> None:
+        """Make a pause longer, up to the longest; tell of it if that is by more than a moment."""
+        until = min(until, known.paused_at + known.policy.pause_max)
+        if until <= known.until:
+            return
+        known.until = known.probe_at = until
+        known.pause = max(known.pause, until - known.paused_at)
+        if until > known.told_until + _MOMENT:
+            known.told_until = until
+            self._events.emit(
+                TargetPauseExtended(now=now, target=target, until=until, reason=reason)
+            )
+
     @staticmethod
-    def _measure(known: _Target, now: float) -> None:
+    def _measure(known: TargetRecord, now: float) -> None:
         """Find out what the target bore before it refused, to begin below that after the pause.
 
         What it bore lately; but if it refuses again soon after a pause, then what it bore on the
@@ -381,7 +298,7 @@ class TargetGate:
         known.suspended_because = reason
         known.probe_out = False
         self._not_open[target] = known
-        known.until = float("inf")
+        known.until = known.probe_at = float("inf")
         self._events.emit(TargetSuspended(now=now, target=target, reason=reason))
         return True
 
@@ -390,41 +307,25 @@ class TargetGate:
     def memories(self, now: float) -> Iterator[TargetMemory]:
         """Give what has to be known later of every target that is paused, suspended or in backoff."""
         for name, known in self._targets.items():
-            borne = known.borne
             if known.pauses_in_a_row or known.state is TargetState.SUSPENDED:
-                finite = known.until < float("inf")
-                yield TargetMemory(
-                    target=name,
-                    left=max(0.0, known.until - now) if finite else 0.0,
-                    step=known.pauses_in_a_row,
-                    pause=known.until - known.paused_at if finite else 0.0,
-                    rate=borne.rate,
-                    peak=borne.peak,
-                    observed=borne.observed,
-                    suspended=known.suspended_because,
-                )
+                yield known.memory(name, now)
 
     def recall(self, memory: TargetMemory, now: float) -> None:
         """Take up a target where an earlier crawl has left it.
 
         A suspension, or a pause that is still running, is told of as if it began now. One that is
-        over is not; but as after any pause one request tries the target first.
+        over is not; but as after any pause one request tries the target first. Of several memories
+        of one target the first counts, with the most pauses in a row, and any suspension.
         """
         known = self._known(memory.target, now)
         if memory.suspended is not None:
-            self.suspend(memory.target, now, memory.suspended)
+            self.suspend(memory.target, now, f"{memory.suspended}, in an earlier run of this job")
+            known.suspended_because = memory.suspended
             return
-        known.pauses_in_a_row = memory.step
-        seconds = max(1.0, 1.0 / memory.rate)
-        known.borne = Borne(
-            answers=memory.rate * seconds,
-            seconds=seconds,
-            peak=memory.peak,
-            observed=memory.observed,
-        )
-        known.until = now + min(memory.left, known.policy.pause_max)
-        known.paused_at = known.until - memory.pause
-        known.state = TargetState.PAUSED
+        known.pauses_in_a_row = max(known.pauses_in_a_row, memory.step)
+        if known.state is not TargetState.OPEN:
+            return
+        known.pause_again(memory, now)
         self._not_open[memory.target] = known
         if memory.left <= 0:
             return
@@ -438,7 +339,7 @@ class TargetGate:
             )
         )
 
-    def _known(self, target: str, now: float) -> _Target:
+    def _known(self, target: str, now: float) -> TargetRecord:
         known = self._targets.get(target)
         if known is not None:
             return known
@@ -446,5 +347,5 @@ class TargetGate:
             name, oldest = self._targets.popitem(last=False)
             if not oldest.is_quiet(now):
                 self._targets[name] = oldest  # among the youngest, to be looked at later
-        known = self._targets[target] = _Target(self._rules.policy_of(target), now)
+        known = self._targets[target] = TargetRecord(self._rules.policy_of(target), now)
         return known

@@ -11,6 +11,7 @@ from ..pool.events import (
     ProxyRecovered,
     SessionReassigned,
     TargetPaused,
+    TargetPauseExtended,
     TargetRamping,
     TargetReopened,
     TargetSuspended,
@@ -38,7 +39,8 @@ class EventLog:
         events = balancer.pool.events
         events.subscribe(self._log, *(CooldownStarted, ProxyRecovered, ProxyOut, SessionReassigned))
         events.subscribe(
-            self._log_target, *(TargetPaused, TargetRamping, TargetReopened, TargetSuspended)
+            self._log_target,
+            *(TargetPaused, TargetPauseExtended, TargetRamping, TargetReopened, TargetSuspended),
         )
 
     def _log(self, event: Event) -> None:
@@ -79,6 +81,15 @@ class EventLog:
                 event.step,
                 event.reason,
                 self._figures.targets[event.target].held,
+            )
+        elif isinstance(event, TargetPauseExtended):
+            seconds = event.until - event.now
+            logger.warning(
+                "Target %s stays paused until %s (%.0f s more): %s",
+                event.target,
+                local_time(seconds),
+                seconds,
+                event.reason,
             )
         elif isinstance(event, TargetRamping):
             target = self._figures.targets[event.target]

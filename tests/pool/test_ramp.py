@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,11 +51,11 @@ def test_a_ramp_makes_no_leaps(sustained: float, seconds: float, part: float) ->
     assert there - here <= 0.01 * sustained
 
 
-def test_a_ramp_goes_beyond_what_was_sustained_slowly_and_then_needs_no_limit_any_more() -> None:
+def test_a_ramp_goes_beyond_what_was_sustained_slowly_and_then_fast() -> None:
     ramp = Ramp(10, 1, 60, 0)
     assert ramp.rate(1.9 * 60) < 10 < ramp.rate(2.1 * 60)
-    assert not ramp.is_over(10 * 60)
-    assert ramp.is_over(20 * 60)
+    assert ramp.rate(3 * 60) < 15
+    assert ramp.rate(20 * 60) > 1000
 
 
 @pytest.mark.parametrize(("peak", "first", "last"), [(1, 1, 1), (10, 8, 10), (100, 80, 95)])
@@ -93,7 +95,7 @@ def test_requests_that_go_as_soon_as_they_may_are_spaced_evenly(
         now = ramp.ready_at()
         assert allowed(ramp, 0, now) >= number * (1 - 1e-6)
         assert allowed(ramp, 0, now - MOMENT) <= number * (1 + 1e-6)
-        ramp.take(now)
+        ramp.take(now, 0)
 
 
 @given(sustained_rates, lengths, st.lists(st.floats(0, 3), min_size=1, max_size=50))
@@ -104,12 +106,74 @@ def test_being_late_is_made_up_for_by_half_an_interval_at_most(
     sent: list[float] = []
     for late in lates:
         now = ramp.ready_at() + late / sustained
-        ramp.take(now)
+        ramp.take(now, sys.maxsize)  # so much is under way that no time was idle
         sent.append(now)
     for first, moment in enumerate(sent):
         for later in range(first + 1, len(sent)):
             most = allowed(ramp, moment, sent[later])
             assert later - first <= most + 0.5 + 1e-6 * (1 + most)
+
+
+# Idle time
+
+
+def ramp_with_one_sent(sustained: float = 10, peak: int = 1, seconds: float = 60) -> Ramp:
+    """A ramp that has begun at 0 and sent its first request in time."""
+    ramp = Ramp(sustained, peak, seconds, 0)
+    ramp.take(ramp.ready_at(), 0)
+    return ramp
+
+
+@given(sustained_rates, lengths, st.floats(0, 1e5))
+def test_time_that_is_not_used_makes_a_ramp_grow_by_one_interval_at_most(
+    sustained: float, seconds: float, idle: float
+) -> None:
+    ramp = ramp_with_one_sent(sustained, 1, seconds)
+    ready_at = ramp.ready_at()
+    used_until = ready_at + 1 / ramp.rate(ready_at)
+    grown, ends_at = ramp.rate(used_until), ramp.ends_at
+    now = used_until + idle
+    ramp.take(now, 0)
+    assert ramp.rate(now) == pytest.approx(grown, rel=1e-6)
+    assert ramp.ends_at == pytest.approx(ends_at + idle)
+
+
+def test_after_ever_so_long_an_idle_time_a_ramp_still_limits() -> None:
+    ramp = ramp_with_one_sent(peak=4)
+    for hours in range(1, 10):
+        ramp.take(hours * 3600, 0)
+    assert ramp.rate(9 * 3600) < 8.5
+    assert ramp.max_in_flight(9 * 3600) == 4
+
+
+@given(sustained_rates, lengths, st.floats(0, 0.99))
+def test_a_request_that_is_late_by_less_than_an_interval_is_no_idle_time(
+    sustained: float, seconds: float, part: float
+) -> None:
+    ramp = ramp_with_one_sent(sustained, 1, seconds)
+    ends_at, ready_at = ramp.ends_at, ramp.ready_at()
+    ramp.take(ready_at + part / ramp.rate(ready_at), 0)
+    assert ramp.ends_at == ends_at
+
+
+@pytest.mark.parametrize(("in_flight", "idle"), [(0, True), (3, True), (4, False), (7, False)])
+def test_with_half_of_what_may_be_in_flight_no_time_is_idle(in_flight: int, idle: bool) -> None:
+    ramp = ramp_with_one_sent(peak=9)
+    assert {ramp.max_in_flight(moment) for moment in (0, 1)} == {8}
+    ends_at = ramp.ends_at
+    ramp.take(30, in_flight)
+    assert (ramp.ends_at > ends_at) is idle
+
+
+def test_what_was_not_sent_in_idle_time_is_not_made_up_for() -> None:
+    ramp = ramp_with_one_sent()
+    now = 1000.0
+    ramp.take(now, 0)
+    interval = 1 / ramp.rate(now)
+    assert ramp.ready_at() - now >= 0.49 * interval
+    later = ramp.ready_at()
+    ramp.take(later, 0)
+    assert ramp.ready_at() - later == pytest.approx(interval, rel=0.02)
 
 
 # What was borne

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from math import nextafter
+from itertools import pairwise
+from math import ceil, nextafter
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from scrapy_proxybalance.pool import Rate, TargetGate, TargetPolicy, TargetRules, TargetState
+from scrapy_proxybalance.pool import (
+    Rate,
+    TargetGate,
+    TargetMemory,
+    TargetPolicy,
+    TargetRules,
+    TargetState,
+)
 from scrapy_proxybalance.pool.events import (
     EventBus,
     TargetPaused,
+    TargetPauseExtended,
     TargetProbing,
     TargetRamping,
     TargetReopened,
@@ -22,9 +31,6 @@ from scrapy_proxybalance.pool.events import (
 )
 
 from .helpers import Events
-
-if TYPE_CHECKING:
-    from scrapy_proxybalance.pool.targets import TargetMemory
 
 SHOP = "shop.test"
 
@@ -49,7 +55,7 @@ class Gate:
         return self.gate.refused(SHOP, sent_at=sent_at, now=now, reason="403s")
 
     def answer(self, now: float, sent_at: float | None = None) -> None:
-        self.gate.answered(SHOP, "p0", now if sent_at is None else sent_at, now)
+        self.gate.answered(SHOP, now if sent_at is None else sent_at, now)
 
     def carry(self, now: float) -> None:
         """Send a request that is answered at once."""
@@ -80,6 +86,16 @@ class Gate:
         self.answer(now)
         self.gate.ended(SHOP)
         return now
+
+    def lose_probe(self, now: float, *, arrived: bool = True) -> None:
+        """Have the probe end without an answer."""
+        self.gate.probe_lost(SHOP, now, arrived=arrived)
+        self.gate.ended(SHOP)
+
+    def ramp_up(self, end: float) -> None:
+        """Send what the ramp allows until a moment."""
+        while (now := self.ready_at()) < end:
+            self.carry(now)
 
     @property
     def state(self) -> TargetState:
@@ -112,9 +128,9 @@ def test_a_target_that_refuses_is_paused_probed_ramped_and_open_again() -> None:
     gate.answer(until + 1, sent_at=until)
     gate.gate.ended(SHOP)
     lives.append(gate.state)
-    gate.carry(until + 60.9)
+    gate.ramp_up(until + 61)
     lives.append(gate.state)
-    gate.carry(until + 61)
+    gate.carry(gate.ready_at())
     lives.append(gate.state)
     assert lives == [
         TargetState.OPEN,
@@ -128,7 +144,7 @@ def test_a_target_that_refuses_is_paused_probed_ramped_and_open_again() -> None:
         (TargetPaused, 100),
         (TargetProbing, until),
         (TargetRamping, until + 1),
-        (TargetReopened, until + 61),
+        (TargetReopened, pytest.approx(until + 61, abs=0.2)),
     ]
     (ramping,) = gate.events.of(TargetRamping)
     assert (ramping.target, ramping.until) == (SHOP, until + 61)
@@ -220,6 +236,38 @@ def test_a_later_refusal_of_the_burst_may_lengthen_the_pause_to_what_it_asks_for
     assert gate.steps == [1]
 
 
+def test_a_pause_that_is_lengthened_is_told_of() -> None:
+    gate = Gate(pause=60, pause_max=3600)
+    gate.refuse(10, sent_at=9)
+    gate.gate.refused(SHOP, sent_at=9, now=11, reason="503", wait=500)
+    (extended,) = gate.events.of(TargetPauseExtended)
+    assert (extended.target, extended.now, extended.until) == (SHOP, 11, 511)
+    assert extended.reason == "503"
+    assert gate.steps == [1]
+
+
+def test_that_a_pause_becomes_a_moment_longer_is_not_told_unless_moments_add_up() -> None:
+    gate = Gate(pause=60, pause_max=3600)
+    gate.refuse(10, sent_at=9, wait=100)
+    until = gate.ready_at()
+    told = []
+    for number in range(1, 31):
+        gate.refuse(11, sent_at=9, wait=until + number / 10 - 11)
+        told.append(len(gate.events.of(TargetPauseExtended)))
+    assert gate.ready_at() == pytest.approx(until + 3)
+    assert told[8] == 0
+    assert told[-1] == 2
+
+
+def test_a_pause_that_is_as_long_as_may_be_is_not_told_again() -> None:
+    gate = Gate(pause=60, pause_max=3600)
+    gate.refuse(10, sent_at=9)
+    for now in range(11, 20):
+        gate.refuse(now, sent_at=9, wait=1e6)
+    (extended,) = gate.events.of(TargetPauseExtended)
+    assert extended.until == 3610
+
+
 # One burst is one refusal
 
 
@@ -231,9 +279,9 @@ def test_a_refusal_that_comes_when_the_probe_is_out_does_not_lengthen_the_pause(
     gate.refuse(10, sent_at=9)
     probed_at = gate.probe()
     assert not gate.refuse(probed_at + 1, sent_at=9, wait=wait)
-    gate.gate.ended(SHOP)
-    gate.gate.probe_lost(SHOP)
+    gate.lose_probe(probed_at + 1, arrived=False)
     assert gate.ready_at(probed_at + 1) == probed_at + 1
+    assert gate.events.of(TargetPauseExtended) == []
 
 
 @given(
@@ -320,15 +368,76 @@ def test_a_late_answer_from_before_the_pause_does_not_reopen_the_target() -> Non
     assert not gate.gate.may_send(SHOP, until + 1)
 
 
-def test_a_probe_that_was_lost_makes_room_for_another() -> None:
+def test_a_probe_that_did_not_come_as_far_as_the_target_makes_room_for_another_at_once() -> None:
     gate = Gate()
     gate.refuse(0)
     until = gate.probe()
-    gate.gate.probe_lost(SHOP)
+    for _ in range(10):
+        gate.lose_probe(until + 1, arrived=False)
+        assert gate.state is TargetState.PROBING
+        assert gate.gate.may_send(SHOP, until + 1)
+        assert gate.gate.send(SHOP, until + 1)
+        assert not gate.gate.may_send(SHOP, until + 2)
+
+
+def test_after_a_probe_that_came_to_nothing_the_target_is_left_alone_for_a_moment() -> None:
+    gate = Gate()
+    gate.refuse(0)
+    until = gate.probe()
+    gate.lose_probe(until + 5)
     assert gate.state is TargetState.PROBING
-    assert gate.gate.may_send(SHOP, until + 1)
-    assert gate.gate.send(SHOP, until + 1)
-    assert not gate.gate.may_send(SHOP, until + 2)
+    assert not gate.gate.may_send(SHOP, until + 5.999)
+    assert gate.ready_at(until + 5) == until + 6
+    assert gate.gate.send(SHOP, until + 6)
+    assert gate.kinds == ["Paused", "Probing"]
+
+
+def lost_probes(gate: Gate, count: int) -> list[float]:
+    """Have so many probes come to nothing; return how long each next one had to wait."""
+    waits = []
+    for _ in range(count):
+        now = gate.probe()
+        gate.lose_probe(now)
+        waits.append(round(gate.ready_at(now) - now, 6))
+    return waits
+
+
+def test_each_further_probe_that_comes_to_nothing_is_waited_after_for_twice_as_long() -> None:
+    gate = Gate(pause=20)
+    gate.refuse(0)
+    # No longer than PAUSE.
+    assert lost_probes(gate, 8) == [1, 2, 4, 8, 16, 20, 20, 20]
+
+
+def test_a_pause_of_less_than_a_moment_is_what_a_lost_probe_costs_too() -> None:
+    gate = Gate(pause=0.1)
+    gate.refuse(0)
+    assert lost_probes(gate, 3) == [0.1, 0.1, 0.1]
+
+
+def test_ever_so_many_lost_probes_do_no_harm() -> None:
+    gate = Gate(pause=1, pause_max=1)
+    gate.refuse(0)
+    assert set(lost_probes(gate, 3000)) == {1}
+
+
+def test_a_further_pause_starts_the_count_of_lost_probes_anew() -> None:
+    gate = Gate(pause=60)
+    gate.refuse(0)
+    lost_probes(gate, 4)
+    until = gate.probe()
+    gate.refuse(until, sent_at=until)
+    gate.gate.ended(SHOP)
+    assert lost_probes(gate, 2) == [1, 2]
+
+
+def test_lost_probes_are_no_refusals() -> None:
+    gate = Gate(pause=60, max_pauses=1)
+    gate.refuse(0)
+    lost_probes(gate, 10)
+    gate.reopen()
+    assert gate.state is TargetState.RAMPING
+    assert gate.steps == [1]
 
 
 def test_a_probe_that_is_refused_pauses_the_target_again() -> None:
@@ -355,6 +464,39 @@ def test_each_pause_in_a_row_doubles_up_to_the_longest() -> None:
     for length, doubled in zip(gate.lengths, [60, 120, 240, 480, 960, 1920, 3840], strict=True):
         assert min(1000, doubled) <= length + 1e-6
         assert length <= min(1000, 1.1 * doubled) + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("asked", "lengths"),
+    [
+        ((None, 1, 1, None), (60, 120, 240, 480)),
+        ((600, None, None), (600, 1200, 2400)),
+        ((None, 600, None), (60, 600, 1200)),
+        ((1, 1, 1, 1), (1, 2, 4, 8)),
+        ((3600, 1, 5), (3600, 3600, 3600)),
+        ((10, -5, 0, 15), (10, 60, 120, 240)),
+    ],
+)
+def test_a_further_pause_in_a_row_is_at_least_twice_the_last_whatever_is_asked_for(
+    asked: tuple[float | None, ...], lengths: tuple[float, ...]
+) -> None:
+    gate = Gate(pause=60, pause_max=3600, max_pauses=10)
+    gate.refuse(0, wait=asked[0])
+    for wait in asked[1:]:
+        until = gate.probe()
+        gate.refuse(until, sent_at=until, wait=wait)
+    for length, least in zip(gate.lengths, lengths, strict=True):
+        assert least - 1e-6 <= length <= min(3600, 1.1 * least) + 1e-6
+
+
+def test_a_pause_that_was_lengthened_is_doubled_as_it_was_in_the_end() -> None:
+    gate = Gate(pause=60)
+    gate.refuse(0)
+    gate.refuse(10, sent_at=-1, wait=290)
+    until = gate.probe()
+    assert until == 300
+    gate.refuse(until, sent_at=until)
+    assert 600 <= gate.lengths[1] <= 660
 
 
 def test_a_refusal_soon_after_the_target_reopened_goes_on_doubling() -> None:
@@ -385,6 +527,33 @@ def test_time_without_traffic_does_not_make_the_backoff_forgotten() -> None:
     gate.answer(until, sent_at=until)
     gate.refuse(until + 1000)
     assert gate.steps == [1, 2]
+
+
+def test_to_answer_once_in_a_long_while_does_not_make_the_backoff_forgotten() -> None:
+    gate = Gate(pause=60, max_pauses=3)
+    now = 0.0
+    gate.refuse(now)
+    for _ in range(3):
+        now = gate.reopen() + 4000
+        gate.answer(now)  # counts for PAUSE, no more
+        now += 0.1
+        gate.refuse(now)
+    assert gate.steps == [1, 2, 3]
+    assert gate.state is TargetState.SUSPENDED
+
+
+@pytest.mark.parametrize(("answers", "step"), [(1, 2), (2, 1)])
+def test_a_gap_between_two_answers_counts_as_traffic_for_as_long_as_a_pause(
+    answers: int, step: int
+) -> None:
+    gate = Gate(pause=60)
+    gate.refuse(0)
+    now = gate.reopen()
+    for _ in range(answers):
+        now += 1000
+        gate.answer(now)
+    gate.refuse(now + 1)
+    assert gate.steps == [1, step]
 
 
 def test_after_so_many_pauses_in_a_row_the_target_is_suspended_for_good() -> None:
@@ -508,7 +677,8 @@ def test_answers_that_were_on_their_way_count_towards_what_was_borne() -> None:
 
 def test_a_target_that_bore_nothing_is_taken_to_have_borne_one_request() -> None:
     gate = Gate(pause=60)
-    gate.gate.failed(SHOP, "p0", 0)
+    gate.gate.send(SHOP, 0)
+    gate.gate.ended(SHOP)
     gate.refuse(20)
     gate.reopen()
     (ramping,) = gate.events.of(TargetRamping)
@@ -521,7 +691,7 @@ def test_a_ramp_lasts_no_longer_than_the_target_had_been_crawled(
 ) -> None:
     gate = Gate(ramp=60)
     gate.crawl(0, crawled, rate=1)
-    gate.gate.answered(SHOP, "p0", 0, 0)
+    gate.gate.answered(SHOP, 0, 0)
     gate.refuse(crawled + 1)
     reopened_at = gate.reopen()
     (ramping,) = gate.events.of(TargetRamping)
@@ -573,16 +743,64 @@ def test_a_probe_that_is_refused_does_not_count_as_what_was_borne() -> None:
     assert ramping.rate == pytest.approx(8, rel=0.05)
 
 
-def test_a_target_that_was_hardly_asked_after_its_pause_is_open_at_last() -> None:
+def test_a_target_that_was_hardly_asked_after_its_pause_gets_no_burst_however_late() -> None:
     gate = Gate(pause=60, ramp=60)
-    gate.crawl(0, 5, rate=1)
-    gate.refuse(6)
+    gate.crawl(0, 20, rate=2)
+    gate.refuse(20)
+    now = gate.reopen() + 10_000
+    sent: list[float] = []
+    while (when := gate.ready_at(now)) < now + 10 and len(sent) < 100:
+        assert gate.gate.available(SHOP, when) == 1
+        gate.carry(when)
+        sent.append(when)
+    # At 2 a second, and two a little sooner for being late.
+    assert len(sent) <= 20
+    assert min(later - one for one, later in pairwise(sent)) >= 0.25
+    assert gate.state is TargetState.RAMPING
+
+
+def test_a_ramp_ends_as_much_later_as_the_target_was_idle() -> None:
+    gate = Gate(pause=60, ramp=60)
+    gate.crawl(0, 100, rate=10)
+    gate.refuse(100)
     reopened_at = gate.reopen()
-    gate.carry(reopened_at + 10_000)
+    gate.ramp_up(reopened_at + 30)
+    gate.carry(reopened_at + 1030)
+    gate.ramp_up(reopened_at + 1059)
+    assert gate.state is TargetState.RAMPING
+    gate.ramp_up(reopened_at + 1061)
     assert gate.state is TargetState.OPEN
-    assert gate.gate.available(SHOP, reopened_at + 10_000) > 1
-    gate.refuse(reopened_at + 10_001)
-    assert gate.steps == [1, 1]
+    assert gate.kinds == ["Paused", "Probing", "Ramping", "Reopened"]
+
+
+def test_a_target_that_is_open_again_is_still_limited_and_its_limit_grows() -> None:
+    gate = Gate(pause=60, ramp=60)
+    gate.crawl(0, 100, rate=10)
+    gate.refuse(100)
+    reopened_at = gate.reopen()
+    gate.ramp_up(reopened_at + 61)
+    assert gate.state is TargetState.OPEN
+    counts = []
+    for begin in (70, 120, 240):
+        gate.ramp_up(reopened_at + begin)
+        sent = 0
+        while (now := gate.ready_at()) < reopened_at + begin + 10:
+            gate.carry(now)
+            sent += 1
+        counts.append(sent)
+    assert counts == pytest.approx([95, 103, 240], rel=0.05)
+
+
+def test_a_refusal_after_an_idle_time_measures_no_more_than_the_ramp_allowed() -> None:
+    gate = Gate(pause=60, ramp=60)
+    gate.crawl(0, 100, rate=10)
+    gate.refuse(100)
+    now = gate.reopen() + 10_000
+    gate.carry(now)
+    gate.refuse(now + 0.1)
+    gate.reopen()
+    first, second = gate.events.of(TargetRamping)
+    assert second.rate < first.rate
 
 
 # Budgets
@@ -647,16 +865,14 @@ def test_of_so_many_targets_the_quiet_ones_are_forgotten_and_the_others_kept() -
     gate.gate.send("in-flight.test", 0)
     gate.gate.suspend("suspended.test", 0, "enough")
     gate.gate.forbidden("forbidden.test", sent_at=0, now=0)
-    gate.gate.failed("quiet.test", "p0", 0)
     for number in range(25_000):
-        gate.gate.answered(f"shop-{number}.test", "p0", number, number)
+        gate.gate.answered(f"shop-{number}.test", number, number)
     assert gate.state is TargetState.PAUSED
     assert gate.gate.available("in-flight.test", 25_000) == 0
     assert gate.gate.state("suspended.test") is TargetState.SUSPENDED
     for number in range(2):
         counts = gate.gate.forbidden("forbidden.test", sent_at=25_000, now=25_000)
         assert counts is (number == 1)
-    assert not gate.gate.answers_through_others("shop-0.test", "p1")
     assert len(gate.gate._targets) <= 10_001  # memory cannot be seen from outside
 
 
@@ -664,7 +880,7 @@ def test_a_target_whose_rate_is_used_up_is_not_forgotten() -> None:
     gate = Gate(rate=Rate(1, 1e6))
     gate.carry(0)
     for number in range(25_000):
-        gate.gate.answered(f"shop-{number}.test", "p0", number, number)
+        gate.gate.answered(f"shop-{number}.test", number, number)
     assert gate.gate.available(SHOP, 25_000) == 0
 
 
@@ -755,9 +971,50 @@ def test_a_suspension_is_remembered() -> None:
     assert again.state is TargetState.SUSPENDED
     assert again.gate.available(SHOP, 1e9) == 0
     (suspended,) = again.events.of(TargetSuspended)
-    assert suspended.reason == "429, after 5 pauses in a row"
+    assert suspended.reason == "429, after 5 pauses in a row, in an earlier run of this job"
     third = recalled(again, 5010, 9000)
     assert third.state is TargetState.SUSPENDED
+    (suspended,) = third.events.of(TargetSuspended)
+    assert suspended.reason == "429, after 5 pauses in a row, in an earlier run of this job"
+
+
+def memory(**changes: Any) -> TargetMemory:
+    """What is remembered of a pause of 120 s, the second one, that lasts for 100 s yet."""
+    usual: dict[str, Any] = {
+        "target": SHOP,
+        "left": 100.0,
+        "step": 2,
+        "pause": 120.0,
+        "rate": 10.0,
+        "peak": 4,
+        "observed": 60.0,
+    }
+    return TargetMemory(**{**usual, **changes})
+
+
+def test_of_several_memories_of_one_target_the_first_pause_and_the_most_steps_count() -> None:
+    gate = Gate(pause=60, max_pauses=5)
+    gate.gate.recall(memory(left=300.0, step=1), 1000)
+    gate.gate.recall(memory(left=100.0, step=3), 1000)
+    gate.gate.recall(memory(left=0.0, step=2), 1000)
+    assert gate.state is TargetState.PAUSED
+    assert gate.ready_at(1000) == 1300
+    # It is told of once, and the next refusal is the fourth.
+    assert gate.lengths == [300]
+    until = gate.probe()
+    gate.refuse(until, sent_at=until)
+    assert gate.steps == [1, 4]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_of_several_memories_of_one_target_a_suspension_counts(first: bool) -> None:
+    gate = Gate()
+    memories = [memory(suspended="enough"), memory(left=300.0)]
+    for one in memories if first else reversed(memories):
+        gate.gate.recall(one, 1000)
+    assert gate.state is TargetState.SUSPENDED
+    assert gate.ready_at(1000) == float("inf")
+    assert len(gate.events.of(TargetSuspended)) == 1
 
 
 @given(
@@ -796,7 +1053,7 @@ def test_what_is_remembered_of_what_was_remembered_is_the_same(
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["refused", "forbidden", "answered", "lost"]),
+            st.sampled_from(["refused", "forbidden", "answered", "lost", "unsent"]),
             st.floats(0, 200),
             st.none() | st.floats(-1, 0) | st.floats(1, 500),
         ),
@@ -819,10 +1076,11 @@ def test_a_gate_lets_one_probe_through_at_a_time_and_none_before_its_time(
             assert probe is (gate.state is TargetState.PROBING)
             assert not (probe and any(other for _, other in sent))
             sent.append((now, probe))
-        if what == "lost":
+        if what in ("lost", "unsent"):
             if sent and sent[-1][1]:
                 sent.pop()
-                gate.gate.probe_lost(SHOP)
+                gate.gate.probe_lost(SHOP, now, arrived=what == "lost")
+                assert gate.gate.may_send(SHOP, now) is (what == "unsent")
         elif sent:
             sent_at, _ = sent.pop(0)
             if what == "refused":
@@ -862,9 +1120,15 @@ class Life(RuleBasedStateMachine):
         self.now = 0.0
         self.sent: list[float] = []
         self.flights: list[tuple[float, bool]] = []  # when they were sent, and whether to probe
-        self.paused_at = self.until = float("-inf")
+        self.paused_at = self.until = self.told_until = self.probe_from = float("-inf")
+        self.lost = 0  # probes, since the pause began
+        self.asked: float | None = None  # for how long the last refusal asked
+        self.pause = 0.0  # the last one's length, without the jitter
+        self.probing = False
+        self.peak = self.borne_peak = 0  # in flight at once since the pause began, and before it
         self.ramping: TargetRamping | None = None
-        self.paced: list[float] = []  # sent since the ramp began
+        self.paced: list[float] = []  # sent since the ramp began, on its clock
+        self.idle = self.blur = 0.0  # how far its clock is behind, and how exactly that is known
 
     # What the model knows
 
@@ -878,31 +1142,86 @@ class Life(RuleBasedStateMachine):
         filled = max(0.0, filled - (self.now - at))
         return int((self.rate.burst * interval - filled) / interval + 1e-6)
 
-    def allowed(self, begin: float, end: float) -> float:
-        """How many requests the ramp allows in a time, from how its curve is described."""
+    def rate_at(self, moment: float) -> float:
+        """The ramp's rate at a moment of its own clock, in parts of what was sustained."""
         assert self.ramping is not None
-        first, last = self.ramping.now, self.ramping.until
+        passed = (moment - self.ramping.now) / (self.ramping.until - self.ramping.now)
+        return float(0.95 + (0.15 if passed < 1 else 0.05) * (passed - 1) ** 3)
 
-        def rate(moment: float) -> float:
-            passed = (moment - first) / (last - first)
-            slope = 0.15 if passed < 1 else 0.05
-            return sustained * (0.95 + slope * (passed - 1) ** 3)
-
-        sustained, whole, middle = self.ramping.rate / 0.8, 0.0, min(max(begin, last), end)
+    def allowed(self, begin: float, end: float) -> float:
+        """How many requests the ramp allows in a time of its clock, from how its curve is described."""
+        assert self.ramping is not None
+        whole, middle = 0.0, min(max(begin, self.ramping.until), end)
         for one, other in ((begin, middle), (middle, end)):
             # Simpson's rule, which is exact for such a curve.
-            whole += (other - one) / 6 * (rate(one) + 4 * rate((one + other) / 2) + rate(other))
-        return whole
+            curve = self.rate_at(one) + 4 * self.rate_at((one + other) / 2) + self.rate_at(other)
+            whole += (other - one) / 6 * curve
+        return self.ramping.rate / 0.8 * whole
+
+    def due(self) -> float:
+        """When the next request of the ramp is due, on its clock: evenly, and late by no more than half.
+
+        However few of those that were sent one looks at, there has to be room for all after them.
+        """
+        assert self.ramping is not None
+        first, count = self.ramping.now, len(self.paced)
+        needed = max(
+            [count + 1.0]
+            + [
+                self.allowed(first, moment) + count - number - 0.5
+                for number, moment in enumerate(self.paced)
+            ]
+        )
+        early, late = first, max([first, *self.paced]) + 1.0
+        while self.allowed(first, late) < needed:
+            late += late - first
+        for _ in range(60):
+            middle = (early + late) / 2
+            early, late = (
+                (middle, late) if self.allowed(first, middle) < needed else (early, middle)
+            )
+        return late
+
+    def most_in_flight(self, moment: float) -> int:
+        return max(1, ceil(self.borne_peak * self.rate_at(moment)))
+
+    def pass_idle_time(self) -> None:
+        """Set the ramp's clock back by the time in which less than half was sent of what could be."""
+        assert self.ramping is not None
+        due = self.due()
+        used_until = due + 0.8 / (self.ramping.rate * self.rate_at(due))
+        idle = self.now - self.idle - used_until
+        if idle > 0 and 2 * len(self.flights) < self.most_in_flight(used_until):
+            self.idle += idle
+            self.blur += 0.001  # its moments are no more exact
 
     def take_note(self) -> None:
         for event in self.gate.events.seen:
             if isinstance(event, TargetPaused):
-                self.paused_at, self.until, self.ramping = event.now, event.until, None
-                assert event.until - event.now <= 40 + 1e-6
+                least = self.asked or 8.0
+                if event.step > 1:
+                    least = max(least, 2 * self.pause)
+                self.pause = least = min(40.0, least)
+                assert least - 1e-6 <= event.until - event.now <= min(40.0, 1.1 * least) + 1e-6
+                self.paused_at, self.ramping, self.lost = event.now, None, 0
+                self.until = self.probe_from = self.told_until = event.until
+                if not self.probing:
+                    self.borne_peak = max(1, self.peak)
+                self.peak, self.probing = 0, False
+            elif isinstance(event, TargetProbing):
+                self.probing = True
+            elif isinstance(event, TargetPauseExtended):
+                assert event.until == pytest.approx(self.until)
+                self.told_until = event.until
             elif isinstance(event, TargetRamping):
                 assert event.until - event.now <= self.ramp + 1e-6
-                self.ramping, self.paced = event, []
+                self.ramping, self.paced, self.probing = event, [], False
+                self.idle = self.blur = 0.0
+            elif isinstance(event, TargetReopened):
+                assert self.ramping is not None
+                assert self.now - self.idle >= self.ramping.until - self.blur - 1e-6
         self.gate.events.seen.clear()
+        assert self.until <= self.told_until + 1 + 1e-6, "a longer pause was not told of"
 
     # What happens
 
@@ -928,47 +1247,59 @@ class Life(RuleBasedStateMachine):
             self.check_what_is_sent(is_probe)
             self.sent.append(self.now)
             self.flights.append((self.now, is_probe))
+            self.peak = max(self.peak, len(self.flights))
 
     def check_what_is_sent(self, is_probe: bool) -> None:
         assert self.now >= self.until, "it is paused"
+        assert not is_probe or self.now >= self.probe_from, "too soon after a lost probe"
         assert self.cap is None or len(self.flights) < self.cap
         assert not any(probe for _, probe in self.flights), "a probe is out"
         assert self.rate is None or self.conforming() >= 1, "beyond the rate"
         if self.ramping is None or is_probe:
             return
-        assert self.allowed(self.ramping.now, self.now) >= (1 + len(self.paced)) * (1 - 1e-6)
-        self.paced.append(self.now)
+        self.pass_idle_time()
+        now = self.now - self.idle
+        blurred = now + self.blur
+        assert len(self.flights) < self.most_in_flight(blurred + 1e-6)
+        most = self.allowed(self.ramping.now, blurred)
+        assert most >= (1 + len(self.paced)) * (1 - 1e-6)
+        self.paced.append(now)
         for number, moment in enumerate(reversed(self.paced)):
-            most = self.allowed(moment, self.now)
-            assert number <= (most + 0.5) * (1 + 1e-6), "beyond the ramp's pace"
-        passed = (self.now - self.ramping.now) / (self.ramping.until - self.ramping.now)
-        if 0.95 + 0.05 * (passed - 1) ** 3 >= 100:
-            self.ramping = None  # so much is no limit any more
+            room = self.allowed(moment, blurred) + 0.5
+            assert number <= room * (1 + 1e-6) + 1e-9 * most, "beyond the ramp's pace"
 
     @precondition(lambda self: self.flights)
     @rule(
         data=st.data(),
-        outcome=st.sampled_from(["answered", "answered", "refused", "forbidden", "lost"]),
+        outcome=st.sampled_from(["answered", "answered", "refused", "forbidden", "lost", "unsent"]),
         wait=st.none() | st.sampled_from([-1.0, 0.5, 3.0, 20.0, 500.0]),
     )
     def end(self, data: st.DataObject, outcome: str, wait: float | None) -> None:
         number = data.draw(st.integers(0, len(self.flights) - 1))
         sent_at, is_probe = self.flights.pop(number)
         was_paused = self.gate.state is TargetState.PAUSED
+        self.asked = None
         if outcome == "answered":
             self.gate.answer(self.now, sent_at)
         elif outcome == "refused":
+            if wait is not None and wait > 0:
+                self.asked = max(wait, 1.0)
             began = self.gate.refuse(self.now, sent_at, wait)
             suspended = self.gate.state is TargetState.SUSPENDED
             assert suspended or began is (sent_at >= self.until)
-            if not began and was_paused and wait is not None and wait > 0:
-                asked = min(self.now + max(wait, 1), self.paused_at + 40)
-                self.until = max(self.until, asked)
+            if not began and was_paused and self.asked is not None:
+                asked = min(self.now + self.asked, self.paused_at + 40)
+                if asked > self.until:
+                    self.until = self.probe_from = asked
+                    self.pause = max(self.pause, asked - self.paused_at)
         elif outcome == "forbidden":
             self.gate.forbid(self.now, sent_at)
         elif is_probe:
-            self.gate.gate.probe_lost(SHOP)
-        if is_probe and outcome != "lost":
+            self.gate.gate.probe_lost(SHOP, self.now, arrived=outcome == "lost")
+            if outcome == "lost":
+                self.probe_from = self.now + min(8.0, 2.0**self.lost)
+                self.lost += 1
+        if is_probe and outcome not in ("lost", "unsent"):
             assert self.gate.state is not TargetState.PROBING
         self.gate.gate.ended(SHOP)
         self.take_note()
@@ -988,7 +1319,9 @@ class Life(RuleBasedStateMachine):
         if state is TargetState.SUSPENDED or self.now < self.until:
             assert available == 0
         if state in (TargetState.PAUSED, TargetState.PROBING):
-            assert available <= 1
+            probe_out = any(probe for _, probe in self.flights)
+            due = self.now >= self.probe_from and not probe_out
+            assert available == (1 if due and min([1, *most[1:]]) > 0 else 0)
         elif state is TargetState.OPEN and self.ramping is None and len(most) > 1:
             assert available == max(0, min(most[1:])), "less than the budget has room for"
 
@@ -1005,6 +1338,10 @@ class Life(RuleBasedStateMachine):
             assert gate.available(SHOP, nextafter(when, 0)) == 0
         elif when == float("inf"):
             assert self.gate.state is TargetState.SUSPENDED
+        if self.ramping is not None and self.rate is None and when is not None:
+            due = self.due() + self.idle
+            late = 0.002 + 1e-6 * (due - self.ramping.now)
+            assert abs(when - max(self.now, due)) <= self.blur + late, "not when the ramp has room"
 
 
 TestLife = Life.TestCase
