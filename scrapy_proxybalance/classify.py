@@ -141,22 +141,13 @@ def _of_response(request: Request, response: Response) -> Verdict:
         return _SUCCESS
     if status == 407 or (status == 401 and _is_tinyproxys(response)):
         return Verdict(outcome=Outcome.PROXY_FAULT, failure=PROXY_AUTH)
-    own_words = _PROXY_STATUS_ERROR.search(b",".join(response.headers.getlist("Proxy-Status")))
-    if own_words is not None:
-        error = own_words[1].decode()
-        own_fault = error in _PROXY_STATUS_OWN_FAULT
-        return Verdict(
-            outcome=Outcome.PROXY_FAULT if own_fault else Outcome.AMBIGUOUS,
-            failure=f"proxy_status_{error}",
-        )
     if status == 429 or (status == 503 and response.headers.get("Retry-After")):
         return _refusal(response, str(status))
-    squid = _squids_failure(request, response)
-    if squid is not None:
-        return Verdict(
-            outcome=Outcome.PROXY_FAULT if squid in _SQUID_WILL_NOT else Outcome.GATEWAY_FAULT,
-            failure=squid,
-        )
+    if urlparse_cached(request).scheme == "http":
+        # Through a tunnel no proxy has a say: there such a page is of a proxy in front of the site.
+        says = _proxy_says(response)
+        if says is not None:
+            return says
     if status == 403 and urlparse_cached(request).path != "/robots.txt":
         return _refusal(response, FORBIDDEN)
     if status in (502, 504):
@@ -174,15 +165,23 @@ def _refusal(response: Response, failure: str) -> Verdict:
     )
 
 
-def _squids_failure(request: Request, response: Response) -> str | None:
-    """Name the failure of an error page that comes from Squid.
-
-    Not through a tunnel: there a proxy has no say, and such a page is of a Squid in front of the site.
-    """
-    if urlparse_cached(request).scheme != "http":
-        return None
+def _proxy_says(response: Response) -> Verdict | None:
+    """Return the verdict on an error page that a proxy says it has made itself."""
+    error = _PROXY_STATUS_ERROR.search(b",".join(response.headers.getlist("Proxy-Status")))
+    if error is not None:
+        name = error[1].decode()
+        return Verdict(
+            outcome=(Outcome.PROXY_FAULT if name in _PROXY_STATUS_OWN_FAULT else Outcome.AMBIGUOUS),
+            failure=f"proxy_status_{name}"[:_LONGEST_FAILURE],
+        )
     error = _SQUID_ERROR.match(response.headers.get("X-Squid-Error") or b"")
-    return f"squid_{error[1].decode().lower()}"[:_LONGEST_FAILURE] if error is not None else None
+    if error is not None:
+        name = f"squid_{error[1].decode().lower()}"[:_LONGEST_FAILURE]
+        return Verdict(
+            outcome=Outcome.PROXY_FAULT if name in _SQUID_WILL_NOT else Outcome.GATEWAY_FAULT,
+            failure=name,
+        )
+    return None
 
 
 def _is_tinyproxys(response: Response) -> bool:

@@ -17,10 +17,10 @@ from scrapy.utils.httpobj import urlparse_cached
 
 from . import request_meta, startup
 from .balancer import REASON_FORBIDDEN, REASON_RATE_LIMITED, Balancer, StoppedError
-from .classify import FORBIDDEN, classify
+from .classify import FORBIDDEN, Verdict, classify
 from .idle import IdleWatch
 from .job_memory import JobMemory
-from .pool import NoProxyAvailableError, Outcome
+from .pool import NoProxyAvailableError, Outcome, TargetState
 from .pool.outcome import PROXY_AUTH
 from .reporting import install
 from .settings import Settings, read_one
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .balancer import Flight
-    from .classify import Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -171,8 +170,13 @@ class ProxyBalanceMiddleware:
         if closing:
             raise IgnoreRequest("the spider is closing")
         if for_robots and isinstance(error, TargetHeldError):
-            raise error
-        if now >= deadline and not self._is_scrapys_robots(request):
+            # A target that is at its limit only is waited for.
+            if balancer.pool.targets.state(error.target) in (
+                TargetState.PAUSED,
+                TargetState.SUSPENDED,
+            ):
+                raise error
+        elif now >= deadline and not self._is_scrapys_robots(request):
             raise error
         until = deadline if deadline > now else now + self.settings.acquire_timeout
         if retry_at is not None:
@@ -188,6 +192,11 @@ class ProxyBalanceMiddleware:
         if flight.lease is not None:
             request_meta.forget_credentials(request)
         verdict = self.judge(request, response)
+        if ROBOTS in request.meta and flight.target_probe:
+            # Whether the target bears a crawl again is for a page to say; and one question is enough.
+            request.meta["dont_retry"] = True
+            if verdict.outcome is Outcome.SUCCESS:
+                verdict = attrs.evolve(verdict, outcome=Outcome.IGNORED)
         self.balancer.end(
             flight,
             verdict.outcome,
@@ -195,7 +204,7 @@ class ProxyBalanceMiddleware:
             failure=verdict.failure,
         )
         if verdict.outcome is Outcome.TARGET_SIGNAL:
-            resend = self._refused(request, flight, verdict, _said(response, verdict))
+            resend = self._refused(request, flight, verdict, said(response, verdict))
         elif verdict.outcome in (Outcome.PROXY_FAULT, Outcome.AMBIGUOUS):
             resend = self._failed(request, flight, verdict)
         else:
@@ -224,14 +233,7 @@ class ProxyBalanceMiddleware:
 
     def judge(self, request: Request, result: Response | Exception) -> Verdict:
         """Return whose fault the end of an attempt was; the user's classifier is asked first."""
-        verdict: Verdict | None = None
-        if self.settings.classifier is not None:
-            try:
-                verdict = self.settings.classifier(request, result)
-            except Exception:
-                logger.exception("PROXYBALANCE_CLASSIFIER failed on %s", request)
-        if verdict is None:
-            verdict = classify(request, result)
+        verdict = self._users_verdict(request, result) or classify(request, result)
         if (
             ROBOTS in request.meta
             and verdict.outcome is Outcome.SUCCESS
@@ -240,6 +242,24 @@ class ProxyBalanceMiddleware:
             # Nobody's fault, but no answer either: it must not reopen a target that is probed.
             return attrs.evolve(verdict, outcome=Outcome.IGNORED)
         return verdict
+
+    def _users_verdict(self, request: Request, result: Response | Exception) -> Verdict | None:
+        if self.settings.classifier is None:
+            return None
+        try:
+            verdict = self.settings.classifier(request, result)
+        except Exception:
+            logger.exception("PROXYBALANCE_CLASSIFIER failed on %s", request)
+            return None
+        if verdict is None or isinstance(verdict, Verdict):
+            return verdict
+        logger.error(
+            "PROXYBALANCE_CLASSIFIER returned %r for %s; it has to return a Verdict, or None to have "
+            "the plugin decide",
+            verdict,
+            request,
+        )
+        return None
 
     def _failed(self, request: Request, flight: Flight, verdict: Verdict) -> Request | None:
         """Mark the proxy as tried; where it did not let us in at all, another one is free of charge.
@@ -265,7 +285,7 @@ class ProxyBalanceMiddleware:
                 return None
         policy = self.settings.on_forbidden if forbidden else self.settings.on_rate_limited
         if policy == "drop":
-            self.balancer.dropped_targets.add(target)
+            self.balancer.drop(target)
             new = targets.suspend(target, now, said)
         else:
             new = targets.refused(
@@ -303,10 +323,11 @@ def dropped(target: str) -> IgnoreRequest:
     return IgnoreRequest(f"{target} refuses and is dropped from this crawl")
 
 
-def _said(response: Response, verdict: Verdict) -> str:
-    said = f"response {response.status}"
-    if verdict.failure != str(response.status):
-        said += f" ({verdict.failure})"
+def said(response: Response, verdict: Verdict) -> str:
+    """Return in words what a response said."""
+    words = f"response {response.status}"
+    if verdict.failure not in (None, str(response.status)):
+        words += f" ({verdict.failure})"
     if verdict.header is not None:
-        said += f" with {verdict.header}"
-    return said
+        words += f" with {verdict.header}"
+    return words

@@ -21,7 +21,7 @@ from scrapy.utils.misc import build_from_crawler, load_object
 from twisted.internet.defer import Deferred
 
 from . import request_meta
-from .middleware import ROBOTS, ProxyBalanceMiddleware, TargetHeldError, dropped
+from .middleware import ROBOTS, ProxyBalanceMiddleware, TargetHeldError, dropped, said
 from .pool import NoProxyAvailableError, NoProxyMatchesError, Outcome
 
 if TYPE_CHECKING:
@@ -61,14 +61,14 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
             return None
         balancer = middleware.balancer
         gate = balancer.pool.targets
-        netloc, target = urlparse_cached(request).netloc, balancer.target_of(request)
+        host, target = request_meta.host_of(request), balancer.target_of(request)
         deadline = balancer.clock() + middleware.settings.acquire_timeout
         while True:
             now = balancer.clock()
-            if netloc not in self._rules and gate.may_send(target, now) and not balancer.closing:
+            if host not in self._rules and gate.may_send(target, now) and not balancer.closing:
                 await self._fetch_together(middleware, request)
-            if netloc in self._rules:
-                self.process_request_2(self._rules[netloc], request)
+            if host in self._rules:
+                self.process_request_2(self._rules[host], request)
                 return None
             if target in balancer.dropped_targets:
                 raise dropped(target)
@@ -83,23 +83,22 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
 
     async def _fetch_together(self, middleware: ProxyBalanceMiddleware, request: Request) -> None:
         """Fetch robots.txt, or wait for the end of a fetch that is under way."""
-        netloc = urlparse_cached(request).netloc
-        if netloc in self._waiters:
+        host = request_meta.host_of(request)
+        if host in self._waiters:
             waiter: Deferred[None] = Deferred()
-            self._waiters[netloc].append(waiter)
+            self._waiters[host].append(waiter)
             await maybe_deferred_to_future(waiter)
             return
-        self._waiters[netloc] = []
+        self._waiters[host] = []
         balancer = middleware.balancer
         target = balancer.target_of(request)
-        is_one_host = target == request_meta.host_of(request)
-        if is_one_host:
-            balancer.asking_robots.add(target)
+        if target == host:
+            balancer.asks_robots(target)
         try:
             await self._fetch(middleware, request)
         finally:
-            balancer.asking_robots.discard(target)
-            for waiter in self._waiters.pop(netloc):
+            balancer.has_asked_robots(target)
+            for waiter in self._waiters.pop(host):
                 waiter.callback(None)
 
     async def _fetch(self, middleware: ProxyBalanceMiddleware, request: Request) -> None:
@@ -135,27 +134,29 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
 
     async def _ask(self, middleware: ProxyBalanceMiddleware, request: Request) -> str | None:
         """Ask for robots.txt and keep its rules; return what came instead if it did not."""
-        netloc, stats = urlparse_cached(request).netloc, self.crawler.stats
+        stats = self.crawler.stats
         question = self._question(request)
         response = await self.crawler.engine.download_async(question)
         stats.inc_value("robotstxt/response_count")
         stats.inc_value(f"robotstxt/response_status_count/{response.status}")
         verdict = middleware.judge(question, response)
         if response.status >= 500 or verdict.outcome not in (Outcome.SUCCESS, Outcome.IGNORED):
-            failure = verdict.failure or ""
-            return f"response {response.status} {failure}".rstrip()
+            return said(response, verdict)
         rules = build_from_crawler(self._parser_class, self.crawler, _rules_in(response))
         if hasattr(signals, "robots_parsed"):  # new in Scrapy 2.19
             await self.crawler.signals.send_catch_log_async(
                 signal=signals.robots_parsed, robotparser=rules, request=request
             )
-        self._rules[netloc] = rules
+        self._rules[request_meta.host_of(request)] = rules
         return None
 
     def _question(self, request: Request) -> Request:
         url = urlparse_cached(request)
         # That a host may be crawled has been decided by the request that is asked for.
         meta: dict[str, Any] = {"dont_obey_robotstxt": True, "allow_offsite": True, ROBOTS: True}
+        meta["dont_cache"] = True  # a refusal in Scrapy's cache would be taken for the rules
+        if request_meta.filter_of(request) is not None:
+            meta[request_meta.PROXY_FILTER] = request_meta.filter_of(request)
         if url.scheme == "ftp":
             meta[request_meta.PROXY] = None
         return Request(

@@ -157,6 +157,45 @@ def test_a_connect_refused_by_status_is_told_from_the_cause_of_other_handlers() 
     assert classify(PAGE, wrapped).failure == "proxy_auth"
 
 
+# Who says so
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (429, {"Proxy_Status": "cdn; error=http_request_error"}),
+        (429, {"Proxy_Status": "cdn; error=proxy_internal_error"}),
+        (429, {"X_Squid_Error": "ERR_ACCESS_DENIED 0"}),
+        (503, {"Proxy_Status": "cdn; error=connection_limit_reached", "Retry_After": "9"}),
+        (503, {"X_Squid_Error": "ERR_ACCESS_DENIED 0", "Retry_After": "9"}),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_who_asks_to_come_back_later_is_obeyed_whoever_it_is(
+    scheme: str, status: int, headers: dict[str, str]
+) -> None:
+    request = Request(f"{scheme}://shop.example/page")
+    verdict = classify(request, respond(status, **headers))
+    assert (verdict.outcome, verdict.failure) == (Outcome.TARGET_SIGNAL, str(status))
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [(403, Outcome.TARGET_SIGNAL), (502, Outcome.AMBIGUOUS), (503, Outcome.SUCCESS)],
+)
+def test_what_comes_through_a_tunnel_is_not_of_our_proxy(status: int, outcome: Outcome) -> None:
+    page = Request("https://shop.example/page")
+    verdict = classify(page, respond(status, Proxy_Status="cdn; error=proxy_internal_error"))
+    assert verdict.outcome is outcome
+    assert "proxy_status" not in (verdict.failure or "")
+
+
+def test_the_name_of_a_failure_is_cut_to_what_a_stats_key_bears() -> None:
+    verdict = classify(PAGE, respond(502, Proxy_Status="exit; error=" + "a" * 99))
+    assert verdict.failure == "proxy_status_" + "a" * 27
+    assert len(verdict.failure) == 40
+
+
 # What the response says of the time
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bookshop.servers.forward_proxy import ForwardProxy
 from bookshop.servers.origin import Origin, OriginResponse
@@ -68,4 +68,42 @@ async def test_one_that_raises_is_logged_and_costs_neither_a_page_nor_a_lease(
         assert middleware is not None
         assert middleware.balancer.pool.in_flight == 0
         assert "CLASSIFIER failed" in caplog.text
+        assert proxybalance_stats(crawler)["outcome/success"] == 9
+
+
+def wordy(_: Request, result: Response | Exception) -> Any:
+    """Names the outcome instead of returning a verdict."""
+    return "success" if not isinstance(result, Exception) and result.status == 200 else None
+
+
+@crawl_test
+async def test_one_that_returns_something_else_is_logged_and_the_plugin_decides(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    answers = iter([OriginResponse(429)])
+
+    def target(_: object) -> OriginResponse:
+        return next(answers, OriginResponse(body=b"page"))
+
+    async with Origin(target) as origin, ForwardProxy("p") as proxy:
+        with caplog.at_level(logging.ERROR):
+            crawler = await crawl(
+                [f"http://127.0.0.1:{origin.port}/{number}" for number in range(9)],
+                {
+                    "PROXYBALANCE_PROXIES": [{"url": proxy.url(), "max_in_flight": 2}],
+                    "PROXYBALANCE_CLASSIFIER": wordy,
+                    "PROXYBALANCE_PAUSE": 0.1,
+                    "PROXYBALANCE_RAMP": 0.1,
+                    "CONCURRENT_REQUESTS": 1,
+                    "CLOSESPIDER_TIMEOUT": 20,
+                },
+            )
+        assert crawler.stats.get_value("finish_reason") == "finished"
+        assert len(crawler.spider.responses) == 9
+        # The probe's answer was understood as well.
+        assert len(origin.requests) == 10
+        middleware = crawler.get_downloader_middleware(ProxyBalanceMiddleware)
+        assert middleware is not None
+        assert middleware.balancer.pool.in_flight == 0
+        assert caplog.text.count("PROXYBALANCE_CLASSIFIER returned 'success' for") == 9
         assert proxybalance_stats(crawler)["outcome/success"] == 9

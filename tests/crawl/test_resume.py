@@ -225,6 +225,82 @@ async def test_a_target_that_was_dropped_stays_so_in_a_resumed_crawl(tmp_path: P
 
 
 @resumes_a_crawl
+@pytest.mark.parametrize("suspended", [False, True], ids=["paused", "suspended"])
+@crawl_test
+async def test_a_rule_that_is_new_in_the_resumed_crawl_lets_nothing_through(
+    suspended: bool, tmp_path: Path
+) -> None:
+    pauses, again = Pauses(), Pauses()
+    async with world(a=lambda _: refusal(), b=page) as w:
+        w.targets["www.a.test"] = w.targets["a.test"]
+        for proxy in w.proxies:
+            proxy.resolve = {**(proxy.resolve or {}), "www.a.test": proxy.resolve["a.test"]}  # type: ignore[index]
+        brief = {"PROXYBALANCE_PAUSE": 0.1, "PROXYBALANCE_MAX_PAUSES": 1}
+        settings = w.settings(
+            JOBDIR=str(tmp_path),
+            CONCURRENT_REQUESTS_PER_DOMAIN=1,
+            **(brief if suspended else LONG),
+        )
+        async with crawling(urls("www.a.test", 5), settings, pauses) as first:  # type: ignore[arg-type]
+            await until(lambda: pauses.seen)
+            if suspended:
+                await until(lambda: first.engine.spider is None)
+        asked = len(w.paths("a.test"))
+
+        # Its host goes by another name now, and so does another host of the domain.
+        ruled = {**settings, "PROXYBALANCE_TARGETS": {".a.test": {"rate": "50/s"}}}
+        requested = urls("a.test", 5) + urls("b.test", 20)
+        async with crawling(requested, ruled, again) as second:  # type: ignore[arg-type]
+            await until(lambda: len(w.paths("b.test")) == 20)
+            if suspended:
+                await until(lambda: second.engine.spider is None)
+            else:
+                await until(lambda: balancer_of(second).held(".a.test") == 10)
+        assert len(w.paths("a.test")) == asked
+        if suspended:
+            assert finish_reason(second) == "proxybalance_suspended: .a.test"
+        else:
+            [pause] = again.seen
+            assert pause.target == ".a.test"
+
+
+@resumes_a_crawl
+@crawl_test
+async def test_a_resumed_crawl_tries_a_site_with_robots_txt_and_one_page(tmp_path: Path) -> None:
+    pauses, again = Pauses(), Pauses()
+    forbids = False
+
+    def target(request: OriginRequest) -> OriginResponse:
+        if request.path == "/robots.txt":
+            return OriginResponse(body=b"User-agent: *\nAllow: /\n")
+        return refusal(403 if forbids else 429)
+
+    async with world(a=target, b=page) as w:
+        settings = w.settings(
+            JOBDIR=str(tmp_path),
+            ROBOTSTXT_OBEY=True,
+            PROXYBALANCE_FORBIDDEN_THRESHOLD=3,
+            PROXYBALANCE_RAMP=0.1,
+        )
+        brief = {**settings, "PROXYBALANCE_PAUSE": 0.1, "PROXYBALANCE_PAUSE_MAX": 0.1}
+        async with crawling(urls("a.test", 20), brief, pauses):  # type: ignore[arg-type]
+            await until(lambda: pauses.seen)
+        w.targets["a.test"].requests.clear()
+        forbids = True
+
+        requested = urls("b.test", 20)
+        resumed = {**settings, **LONG}
+        async with crawling(requested, resumed, again) as second:  # type: ignore[arg-type]
+            await until(lambda: any(pause.step > 1 for pause in again.seen))
+            await until(lambda: len(w.paths("b.test")) == 21)
+            await until(lambda: not second.engine.downloader.active)
+        robots, *pages = w.paths("a.test")
+        assert robots == "/robots.txt"
+        assert len(pages) == 1
+        assert "target/a.test/reopened" not in proxybalance_stats(second)
+
+
+@resumes_a_crawl
 @crawl_test
 async def test_a_garbled_file_stops_no_crawl(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_text('{"version": 1, "targets": [{"target"', "utf-8")

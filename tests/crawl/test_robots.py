@@ -304,8 +304,8 @@ async def test_a_failed_fetch_is_one_pause_and_only_one_request_asks_when_it_end
     async with world(a=site) as proxies:
         async with crawling(urls("a.test"), settings(proxies, PROXYBALANCE_PAUSE=0.2)) as run:
             await until(lambda: pauses(run) == 2)
-        # Each time it was asked for twice, RETRY_TIMES being 1, for eight requests that waited.
-        assert len(site.robots_times) == 4
+        # Twice at first, RETRY_TIMES being 1, for eight requests that waited; and once as the probe.
+        assert len(site.robots_times) == 3
         assert site.robots_times[2] - site.robots_times[1] >= 0.2
         assert run.stats.get_value("robotstxt/request_count") == 2
         assert run.stats.get_value("robotstxt/response_count") == 2
@@ -323,7 +323,8 @@ async def test_a_robots_txt_that_cannot_be_had_for_good_suspends_the_target_and_
         crawler = await crawl(urls("a.test"), short)
         assert crawler.stats.get_value("finish_reason") == "proxybalance_suspended: a.test"
         assert site.pages == []
-        assert len(site.robots_times) == 8
+        # Twice at first, RETRY_TIMES being 1, and once after each pause.
+        assert len(site.robots_times) == 2 + 3
         assert crawler.spider.responses == crawler.spider.failures == []
 
 
@@ -511,6 +512,163 @@ async def test_close_spider_closes_and_what_waits_does_not_fail(tmp_path: Path) 
         assert len(site.robots_times) == 1
         assert site.pages == []
         assert crawler.spider.failures == []
+
+
+@crawl_test
+async def test_after_a_pause_the_rules_are_asked_for_and_then_one_page_alone_tries() -> None:
+    robots = iter([OriginResponse(429)])
+    page_may_come = asyncio.Event()
+    seen: list[str] = []
+
+    async def target(request: OriginRequest) -> OriginResponse:
+        seen.append(request.path)
+        if request.path == ROBOTS:
+            return next(robots, RULES)
+        await page_may_come.wait()
+        return OriginResponse(body=request.path.encode())
+
+    site, other = Site(), Site()
+    site.origin._handler = target
+    async with world(a=site, b=other) as proxies:
+        async with crawling(urls("a.test"), settings(proxies)) as run:
+            await until(lambda: len(seen) == 3)
+            # The engine goes on all the while; what it could send to a.test, it would.
+            for number in range(20):
+                await run.engine.download_async(Request(f"http://b.test/{number}"))
+            assert seen[:2] == [ROBOTS, ROBOTS]
+            assert len(seen) == 3
+            assert proxybalance_stats(run).get("target/a.test/reopened", 0) == 0
+            page_may_come.set()
+            await until(lambda: run.engine.spider is None)
+        assert_obeyed(run, site)
+        assert len(site.robots_times) == 2
+
+
+@crawl_test
+async def test_what_a_502_says_stands_in_the_reason_once() -> None:
+    site = Site(OriginResponse(502))
+    reasons: list[str] = []
+
+    class Listening(PausesSpider):
+        def count_pause(self, event: TargetPaused) -> None:
+            super().count_pause(event)
+            reasons.append(event.reason)
+
+    async with world(a=site) as proxies:
+        async with crawling(urls("a.test"), settings(proxies), Listening) as run:
+            await until(lambda: pauses(run) == 1)
+        assert reasons[0] == "robots.txt cannot be had (response 502)"
+
+
+# At a target's limit
+
+
+@pytest.mark.parametrize("budget", [{"rate": "4/s"}, {"in_flight": 1}], ids=str)
+@crawl_test
+async def test_a_redirect_waits_for_the_targets_budget_and_costs_no_pause(
+    budget: dict[str, Any],
+) -> None:
+    site = Site(OriginResponse(301, [("Location", "/rules.txt")]))
+    serve = site.origin._handler
+
+    async def target(request: OriginRequest) -> OriginResponse:
+        if request.path == "/rules.txt":
+            return RULES
+        answer = serve(request)
+        return answer if isinstance(answer, OriginResponse) else await answer
+
+    site.origin._handler = target
+    async with world(a=site) as proxies:
+        budgeted = settings(proxies, PROXYBALANCE_TARGETS={"a.test": budget})
+        crawler = await crawl(urls("a.test"), budgeted)
+        assert len(site.robots_times) == 1
+        assert site.pages == sorted([*ALLOWED, "/rules.txt"])
+        assert fetched(crawler) == sorted(ALLOWED)
+        assert "target/a.test/pauses" not in proxybalance_stats(crawler)
+        assert crawler.stats.get_value("finish_reason") == "finished"
+
+
+@crawl_test
+async def test_a_redirect_to_another_target_at_its_rate_pauses_neither() -> None:
+    site, other = Site(), Site(OriginResponse(301, [("Location", "http://a.test/robots.txt")]))
+    async with world(a=site, b=other) as proxies:
+        requests = [*urls("a.test"), *urls("b.test")]
+        budgeted = settings(proxies, PROXYBALANCE_TARGETS={"a.test": {"rate": "8/s"}})
+        crawler = await crawl(requests, budgeted)
+        assert len(other.robots_times) == 1
+        assert len(site.robots_times) == 2
+        assert site.pages == other.pages == sorted(ALLOWED)
+        assert not any(key.endswith("/pauses") for key in proxybalance_stats(crawler))
+        assert crawler.stats.get_value("finish_reason") == "finished"
+
+
+@crawl_test
+async def test_a_redirect_to_a_target_that_pauses_is_not_waited_for_and_pauses_the_asker() -> None:
+    site, other = Site(), Site(OriginResponse(301, [("Location", "http://a.test/robots.txt")]))
+    site.origin._handler = lambda _: OriginResponse(429)
+    async with world(a=site, b=other) as proxies:
+        requests = [Request("http://a.test/first", meta={"dont_obey_robotstxt": True})]
+        patient = settings(proxies, PROXYBALANCE_PAUSE=600)
+        async with crawling(requests, patient) as run:
+            await until(lambda: pauses(run) == 1)
+            for url in urls("b.test"):
+                run.engine.crawl(Request(url))
+            await until(lambda: pauses(run) == 2)
+        assert other.pages == []
+        assert len(other.robots_times) == 1
+        assert site.robots_times == []
+
+
+# What else it asks with
+
+
+@pytest.mark.parametrize("refusal", [429, 503], ids=str)
+@crawl_test
+async def test_scrapys_cache_does_not_answer_for_it(refusal: int, tmp_path: Path) -> None:
+    answers = iter([OriginResponse(refusal, [("Retry-After", "1")])])
+    site = Site()
+
+    async def refuse_once() -> OriginResponse:
+        return next(answers, OriginResponse(body=b"User-agent: *\nDisallow: /\n"))
+
+    site.robots = refuse_once
+    async with world(a=site) as proxies:
+        cached = settings(
+            proxies,
+            HTTPCACHE_ENABLED=True,
+            HTTPCACHE_DIR=str(tmp_path),
+            # The user's own, which would keep it.
+            HTTPCACHE_IGNORE_HTTP_CODES=[],
+        )
+        crawler = await crawl(urls("a.test"), cached)
+        assert site.pages == []
+        assert len(site.robots_times) == 2
+        assert crawler.stats.get_value("robotstxt/forbidden") == 10
+        assert crawler.spider.responses == []
+        assert crawler.stats.get_value("finish_reason") == "finished"
+
+
+@crawl_test
+async def test_it_goes_through_the_proxies_that_the_request_may_use() -> None:
+    site = Site()
+    async with world(a=site) as proxies:
+        one, two = proxies
+        requests = [Request(url, meta={"proxy_filter": {"name": "two"}}) for url in urls("a.test")]
+        crawler = await crawl(requests, settings(proxies))
+        assert_obeyed(crawler, site)
+        assert one.requests == []
+        assert len(two.requests) == 1 + len(ALLOWED)
+
+
+@crawl_test
+async def test_however_a_host_is_written_its_rules_are_asked_for_once() -> None:
+    site = Site()
+    async with world(a=site) as proxies:
+        spellings = ["http://a.test/0", "http://a.test:80/1", "http://A.TEST/2"]
+        one_by_one = settings(proxies, CONCURRENT_REQUESTS=1)
+        await crawl([*spellings, "http://a.test:80/private/0"], one_by_one)
+        assert len(site.robots_times) == 1
+        assert site.pages == ["/0", "/1", "/2"]
 
 
 # Stopping in the middle

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ from scrapy import signals as scrapy_signals
 
 from scrapy_proxybalance import ProxyBalanceMiddleware, signals
 from scrapy_proxybalance.idle import IdleWatch, _some
+from scrapy_proxybalance.job_memory import FILE_NAME
 
 from .crawling import UrlsSpider, crawl, crawl_test, proxybalance_stats
 from .test_target_gate import (
@@ -134,6 +136,55 @@ async def test_a_suspension_is_one_error_with_what_becomes_of_the_requests(
     assert level == "ERROR"
     assert "response 429" in text
     assert f"; {fate}. Review your permission" in text
+
+
+@crawl_test
+async def test_a_pause_that_is_lengthened_is_in_the_log_and_in_the_file_before_the_crawl_closes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    both = asyncio.Event()
+    first_received = asyncio.Event()
+    arrived = 0
+
+    async def target(_: OriginRequest) -> OriginResponse:
+        nonlocal arrived
+        arrived += 1
+        place = arrived
+        if place == 2:
+            both.set()
+        await both.wait()
+        if place == 1:
+            return refusal(retry_after="100")
+        await first_received.wait()
+        return refusal(retry_after="600")
+
+    def prepare(crawler: Crawler) -> None:
+        crawler.signals.connect(
+            lambda **_: first_received.set(), signal=signals.target_paused, weak=False
+        )
+
+    def remembered() -> float:
+        if not (tmp_path / FILE_NAME).exists():
+            return 0
+        [one] = json.loads((tmp_path / FILE_NAME).read_text("utf-8"))["targets"]
+        return float(one["until"] - time.time())
+
+    async with world(a=target) as w:
+        settings = w.settings(JOBDIR=str(tmp_path), CONCURRENT_REQUESTS=2)
+        with caplog.at_level(logging.DEBUG):
+            async with crawling(urls("a.test", 2), settings, prepare) as run:  # type: ignore[arg-type]
+                await until(lambda: remembered() > 500)
+                assert run.engine.spider is not None
+        assert arrived == 2
+    (paused, extended, *others) = lines(caplog, TARGET_LOGGER, "Target a.test")
+    assert paused[0] == extended[0] == "WARNING"
+    assert "no. 1 in a row): response 429 with Retry-After: 100" in paused[1]
+    assert re.fullmatch(
+        rf"Target a\.test stays paused until {_MOMENT} \(600 s more\): response 429 with "
+        r"Retry-After: 600",
+        extended[1],
+    )
+    assert {level for level, _ in others} <= {"DEBUG"}
 
 
 # The stats

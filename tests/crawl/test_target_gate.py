@@ -7,6 +7,7 @@ import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -427,6 +428,85 @@ async def test_a_503_without_retry_after_is_the_sites_own_business_and_retried_a
         assert not any(key.startswith("target/") for key in proxybalance_stats(crawler))
 
 
+@crawl_test
+async def test_with_scrapys_cache_a_burst_of_429s_costs_no_page(tmp_path: Path) -> None:
+    received = Received()
+    async with world(a=Together(8, received, all_refused=True)) as w:
+        settings = w.settings(
+            HTTPCACHE_ENABLED=True,
+            HTTPCACHE_DIR=str(tmp_path),
+            PROXYBALANCE_PAUSE=0.1,
+            PROXYBALANCE_MAX_PAUSES=1,
+            RETRY_TIMES=0,
+        )
+        crawler = await crawl(urls("a.test", 20), settings, prepare=received)
+        assert sorted(response.url for response in crawler.spider.responses) == sorted(
+            urls("a.test", 20)
+        )
+        assert crawler.spider.failures == []
+        assert len(w.targets["a.test"].requests) == 28
+        assert proxybalance_stats(crawler)["target/a.test/pauses"] == 1
+        assert finish_reason(crawler) == "finished"
+
+
+# What comes to nothing
+
+
+@crawl_test
+async def test_probes_that_come_to_nothing_are_spaced_and_nothing_goes_out_beside_them() -> None:
+    answers = Script(refusal(), *[refusal(502)] * 5)
+    peak = 0
+
+    async def target(request: OriginRequest) -> OriginResponse:
+        nonlocal peak
+        if len(w.targets["a.test"].requests) > 1:
+            peak = max(peak, w.targets["a.test"].in_flight)
+        return answers(request)
+
+    async with world(a=target, b=page) as w:
+        origin = w.targets["a.test"]
+        settings = w.settings(PROXYBALANCE_PAUSE=0.4, RETRY_TIMES=9, CONCURRENT_REQUESTS=1)
+        crawler = await crawl(urls("a.test", 4) + urls("b.test", 100), settings)
+        tried = [request.time for request in origin.requests[1:7]]
+        assert all(later - one >= 0.4 for one, later in pairwise(tried))
+        assert peak == 1
+        assert len(origin.requests) == 6 + 4
+        assert len(crawler.spider.responses) == 104
+        stats = proxybalance_stats(crawler)
+        assert stats["target/a.test/pauses"] == 1
+        assert finish_reason(crawler) == "finished"
+
+
+@crawl_test
+async def test_a_target_that_was_idle_while_it_ramped_sees_no_burst_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gone_on = asyncio.Event()
+
+    class Idling(UrlsSpider):
+        async def start(self) -> AsyncIterator[Request]:
+            async for request in super().start():
+                yield request
+            await gone_on.wait()
+            for url in urls("a.test", 10)[4:]:
+                yield Request(url, callback=self.keep)
+
+    async with world(a=Script(None, None, None, refusal())) as w:
+        origin = w.targets["a.test"]
+        settings = w.settings(CONCURRENT_REQUESTS=1, PROXYBALANCE_PAUSE=0.2)
+        async with crawling(urls("a.test", 4), settings, spider=Idling) as run:
+            await until(lambda: len(run.spider.responses) == 4)
+            balancer = balancer_of(run)
+            now = balancer.clock
+            # As if the crawl had had nothing for it for so long.
+            monkeypatch.setattr(balancer, "clock", lambda: now() + 1000)
+            gone_on.set()
+            await until(lambda: len(run.spider.responses) == 10)
+        arrived = [request.time for request in origin.requests[-6:]]
+        # It is not known to bear more than three a second.
+        assert arrived[-1] - arrived[0] >= 1
+
+
 # 403
 
 
@@ -576,6 +656,27 @@ async def test_a_target_that_refuses_for_ever_ends_the_crawl_with_a_reason() -> 
         stats = proxybalance_stats(crawler)
         assert stats["target/a.test/pauses"] == 3
         assert stats["target/a.test/suspended"] is True
+
+
+@crawl_test
+async def test_a_suspended_target_that_has_all_its_requests_behind_it_is_no_reason_to_name() -> (
+    None
+):
+    async with world(a=lambda _: refusal(403), b=page) as w:
+        settings = w.settings(
+            CONCURRENT_REQUESTS_PER_DOMAIN=1,
+            PROXYBALANCE_FORBIDDEN_THRESHOLD=1,
+            PROXYBALANCE_PAUSE=0.02,
+            PROXYBALANCE_MAX_PAUSES=1,
+        )
+        # The second one is the probe, whose 403 goes to the spider.
+        crawler = await crawl(urls("a.test", 2) + urls("b.test", 10), settings)
+        assert w.paths("a.test") == paths(2)
+        assert len(crawler.spider.failures) == 2
+        assert proxybalance_stats(crawler)["target/a.test/suspended"] is True
+        assert finish_reason(crawler) == "finished"
+        crawler = await crawl(urls("a.test", 3), settings)
+        assert finish_reason(crawler) == "proxybalance_suspended: a.test"
 
 
 # What is not an ordinary request
