@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 from scrapy.pqueues import DownloaderAwarePriorityQueue, DownloaderInterface
 
 from . import request_meta
+from .held_count import HeldCount
 from .middleware import ProxyBalanceMiddleware
-from .pool import Hold
-from .pool.events import TargetSuspended
+from .pool import Hold, ProxyFilter, TargetState
+from .pool.events import TargetPaused, TargetSuspended
 from .ready import ReadyQueues
 from .set_aside import SetAside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Hashable, Iterable
 
     from scrapy import Request
     from scrapy.crawler import Crawler
@@ -31,8 +32,10 @@ logger = logging.getLogger(__name__)
 
 # Parts a download slot from a host where the two differ.
 _SEPARATOR = "|"
-# Of the targets that wait for one of the proxies that they may use, so many are looked at per pop.
+# Of the targets that wait for one of the proxies that they may use, so many are looked at per pop;
+# and the next ones after so many seconds, until all have been looked at.
 _WAITING_PER_POP = 16
+_NEXT_LOOK = 0.01
 
 
 def _queue_key(slot: str, host: str) -> str:
@@ -46,6 +49,20 @@ def _slot_and_host(key: str) -> tuple[str, str]:
     return slot or host, host
 
 
+def _wish(balancer: Balancer, request: Request) -> Hashable:
+    """Return what is equal for requests that ask for the same proxies; ``None`` for any."""
+    session = request_meta.session_of(request, balancer.settings.session_meta_key)
+    matching = request_meta.filter_of(request)
+    if (session is None and matching is None) or request_meta.proxy_is_users(request):
+        return None
+    if session is not None:
+        return "session", session
+    try:
+        return "filter", ProxyFilter(matching).key
+    except Exception:
+        return None
+
+
 class _Limits:
     """What holds slots and targets at this moment, from all that is known."""
 
@@ -53,6 +70,17 @@ class _Limits:
         self._balancer = balancer
         #: Targets that were found to have no proxy of their rule's free, the longest waiting first.
         self.waiting_for_proxy: dict[str, None] = {}
+        #: How many of them have not been looked at since something changed.
+        self.unseen = 0
+
+    def some_that_wait(self) -> list[str]:
+        """Take some of the targets that wait for a proxy, to look whether there is one now."""
+        waiting = self.waiting_for_proxy
+        some = list(islice(waiting, _WAITING_PER_POP))
+        for target in some:
+            del waiting[target]
+        self.unseen -= len(some)
+        return some
 
     def active(self, slot: str) -> int:
         """Return how many requests of a download slot are under way."""
@@ -130,7 +158,10 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
         middleware = crawler.get_downloader_middleware(ProxyBalanceMiddleware)
         self._balancer = middleware.balancer if middleware is not None else None
         self._aside = SetAside()
-        self._held_at_close: dict[str, int] | None = None
+        self._count = HeldCount()
+        # Queues that are not served while no more can be set aside, the longest waiting first.
+        self._left_out: dict[str, None] = {}
+        self._free = 0
         if self._balancer is None:
             return
         balancer = self._balancer
@@ -139,18 +170,22 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
         self._downloader_interface = self._chosen = _Chosen(crawler, balancer, self._ready)
         for key in self.pqueues:
             self._enter(balancer, key)
+            _, target = self._ready.slot_and_target(key)
+            self._count.add(target, len(self.pqueues[key]))
         balancer.add_queue(self)
-        balancer.book.listeners.append(self._ready.changed)
-        balancer.pool.events.subscribe(self._target_suspended, TargetSuspended)
+        balancer.book.listeners.append(self._came_or_went)
+        balancer.pool.events.subscribe(self._target_stopped, TargetPaused, TargetSuspended)
 
     def push(self, request: Request) -> None:
         """Take a request in; one that a middleware has copied under way loses the proxy it had."""
-        if self._balancer is None:
+        balancer = self._balancer
+        if balancer is None:
             super().push(request)
             return
+        balancer.is_back(request)
         request_meta.forget_choice(request)
-        super().push(request)
-        self._enter(self._balancer, self._downloader_interface.get_slot_key(request))
+        self._put(balancer, request)
+        self._count.add(balancer.target_of(request))
 
     def pop(self) -> Request | None:
         """Return the next request that can be sent at once, or ``None``."""
@@ -159,25 +194,26 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
             return super().pop()
         if balancer.has_swallowed:
             balancer.sweep()
-        admissible = self._pop_admissible(balancer)
-        if admissible is not None:
-            request, slot, target = admissible
-            waits_for_lease = request_meta.is_remote(request)
-            balancer.book.admit(request, slot, target, waits_for_lease=waits_for_lease)
-            return request
-        if len(self):
-            self._wake_in_time(balancer)
-        return None
+        now = balancer.clock()
+        admissible = self._pop_admissible(balancer, now)
+        if admissible is None:
+            if self._count.sendable:
+                balancer.hungry = True
+                self._wake_in_time(balancer, now)
+            return None
+        request, slot, target, wish = admissible
+        self._count.remove(target)
+        waits_for_lease = request_meta.is_remote(request)
+        balancer.book.admit(request, slot, target, waits_for_lease=waits_for_lease, wish=wish)
+        return request
 
     def close(self) -> dict[str, list[int]]:
         """Put back what was set aside, and close."""
         for request in self._aside.clear():
             try:
-                self.push(request)
+                super().push(request)
             except Exception:  # the others, and Scrapy's own state, are to be written all the same
                 logger.exception("%s could not be put back into its queue", request)
-        if self._balancer is not None:
-            self._held_at_close = {target: self.held(target) for target in self._ready.targets()}
         return super().close()
 
     def __len__(self) -> int:
@@ -185,23 +221,48 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
 
         So a crawl that has nothing else left comes to an end, and what is held stays on disk.
         """
-        waiting = super().__len__() + len(self._aside)
-        if self._balancer is None or not waiting:
-            return waiting
-        return waiting - sum(map(self.held, self._balancer.suspended_targets()))
+        return super().__len__() if self._balancer is None else self._count.sendable
 
     def held(self, target: str) -> int:
         """Return how many requests to a target are in the queue, or were when it was closed."""
-        if self._balancer is None:
-            return 0
-        if self._held_at_close is not None:
-            return self._held_at_close.get(target, 0)
-        target_of = self._balancer.target_of
-        queued = sum(len(self.pqueues[key]) for key in self._ready.of_target(target))
-        return queued + sum(target_of(request) == target for request in self._aside)
+        return self._count.of(target)
+
+    def target_changed(self, target: str) -> None:
+        """Take note that what holds a target may not hold it any more."""
+        balancer = self._balancer
+        if balancer is None:
+            return
+        suspended = balancer.pool.targets.state(target) is TargetState.SUSPENDED
+        self._count.give_up(target, suspended and target not in balancer.dropped_targets)
+        self._ready.target_changed(target)
+        self._stir()
+
+    def _came_or_went(self, slot: str, target: str) -> None:
+        self._ready.changed(slot, target)
+        self._stir()
+
+    def _target_stopped(self, event: TargetPaused | TargetSuspended) -> None:
+        """Have what was set aside for a target wait in its queue: it takes up others' room here."""
+        balancer = self._balancer
+        if balancer is None:
+            return
+        for request in self._aside.give_back(event.target):
+            try:
+                self._put(balancer, request)
+            except Exception:  # a full disk, for instance
+                logger.exception("%s could not be put back into its queue", request)
+                hold = Hold(reason="its queue cannot be written", waits_for=None, retry_at=None)
+                self._aside.add(request, hold, balancer.slots.key_of(request), event.target)
+        self.target_changed(event.target)
+
+    def _put(self, balancer: Balancer, request: Request) -> None:
+        super().push(request)
+        self._enter(balancer, self._downloader_interface.get_slot_key(request))
 
     def _enter(self, balancer: Balancer, key: str) -> None:
         """Take note of a queue's first request, or of the priority of its next one."""
+        if key in self._left_out:
+            return
         priority = self.pqueues[key].curprio or 0
         if key in self._ready:
             self._ready.set_priority(key, priority)
@@ -209,44 +270,76 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
             slot, host = _slot_and_host(key)
             self._ready.put(key, slot, balancer.pool.rules.target_of(host), priority)
 
-    def _target_suspended(self, event: TargetSuspended) -> None:
-        self._ready.target_changed(event.target)
+    def _stir(self) -> None:
+        """Take note that something has changed that requests may have waited for."""
+        if self._aside:
+            self._aside.stir()
+        if self._limits.waiting_for_proxy:
+            self._limits.unseen = len(self._limits.waiting_for_proxy)
 
-    def _pop_admissible(self, balancer: Balancer) -> tuple[Request, str, str] | None:
-        """Return the next request that can be sent at once, with its slot and its target."""
-        now = balancer.clock()
-        if balancer.pool.available(now) <= balancer.book.unleased:
+    def _pop_admissible(
+        self, balancer: Balancer, now: float
+    ) -> tuple[Request, str, str, Hashable] | None:
+        """Return the next request that can be sent at once, with its slot, its target and its wish."""
+        free = balancer.pool.available(now)
+        if free != self._free:
+            self._free = free
+            self._stir()
+        if free <= balancer.book.unleased:
             return None
-        waiting = self._limits.waiting_for_proxy
-        for target in list(islice(waiting, _WAITING_PER_POP)) if waiting else ():
-            del waiting[target]
-            self._ready.target_changed(target)
+        if self._limits.waiting_for_proxy:
+            for target in self._limits.some_that_wait():
+                self._ready.target_changed(target)
         if self._aside:
             request = self._aside.take(lambda request: self._held_aside(balancer, request, now))
             if request is not None:
-                return request, balancer.slots.key_of(request), balancer.target_of(request)
-        while not self._aside.is_full:
+                slot, target = balancer.slots.key_of(request), balancer.target_of(request)
+                return request, slot, target, _wish(balancer, request)
+        if self._left_out:
+            self._let_in(balancer)
+        while True:
             ready = self._pop_ready(balancer)
             if ready is None:
                 return None
-            hold = self._hold(balancer, ready[0], now)
+            request, slot, target = ready
+            wish = _wish(balancer, request)
+            hold = self._hold(balancer, request, target, wish, now)
             if hold is None:
-                return ready
-            self._aside.add(ready[0], hold)
-        return None
+                return request, slot, target, wish
+            self._set_aside(request, slot, target, hold)
 
     def _pop_ready(self, balancer: Balancer) -> tuple[Request, str, str] | None:
-        request = super().pop()
-        key = self._chosen.key
-        if key is None:
-            return None
-        slot, target = self._ready.slot_and_target(key)
-        self._ready.served(key)
-        if key in self.pqueues:
-            self._enter(balancer, key)
-        else:
+        while True:
+            request = super().pop()
+            key = self._chosen.key
+            if key is None:
+                return None
+            slot, target = self._ready.slot_and_target(key)
+            self._ready.served(key)
+            if key in self.pqueues:
+                self._enter(balancer, key)
+            else:
+                self._ready.remove(key)
+            if request is not None:  # a queue may be empty that was resumed
+                return request, slot, target
+
+    def _set_aside(self, request: Request, slot: str, target: str, hold: Hold) -> None:
+        """Keep a request until its proxy is free; or leave its queue out while there is no room."""
+        if self._aside.room > 0:
+            self._aside.add(request, hold, slot, target)
+            return
+        super().push(request)
+        key = self._downloader_interface.get_slot_key(request)
+        self._left_out[key] = None
+        if key in self._ready:
             self._ready.remove(key)
-        return None if request is None else (request, slot, target)
+
+    def _let_in(self, balancer: Balancer) -> None:
+        """Serve as many of the queues that were left out as there is room for what they may give."""
+        for key in list(islice(self._left_out, self._aside.room)):
+            del self._left_out[key]
+            if key in self.pqueues:
+                self._enter(balancer, key)
 
     def _held_aside(self, balancer: Balancer, request: Request, now: float) -> Hold | None:
         """Return why a request that was set aside is still held."""
@@ -258,32 +351,38 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
         if self._limits.target_room(target, now) <= 0:
             retry_at = self._limits.target_ready_at(target, now)
             return Hold(reason=f"{target} is held", waits_for=target, retry_at=retry_at)
-        return self._hold(balancer, request, now)
+        return self._hold(balancer, request, target, _wish(balancer, request), now)
 
     @staticmethod
-    def _hold(balancer: Balancer, request: Request, now: float) -> Hold | None:
+    def _hold(
+        balancer: Balancer, request: Request, target: str, wish: Hashable, now: float
+    ) -> Hold | None:
         """Return why a request's session or filter has no proxy now.
 
         Whatever the user's filter raises is the middleware's to raise: its request is to fail, not
         the queue.
         """
-        session = request_meta.session_of(request, balancer.settings.session_meta_key)
-        matching = request_meta.filter_of(request)
-        if (session is None and matching is None) or request_meta.proxy_is_users(request):
+        if wish is None or target in balancer.dropped_targets:
             return None
-        target = balancer.target_of(request)
         try:
-            return balancer.pool.hold(now, target=target, session=session, matching=matching)
+            return balancer.pool.hold(
+                now,
+                target=target,
+                session=request_meta.session_of(request, balancer.settings.session_meta_key),
+                matching=request_meta.filter_of(request),
+                besides=balancer.book.wishing(wish),
+            )
         except Exception:
             return None
 
-    def _wake_in_time(self, balancer: Balancer) -> None:
+    def _wake_in_time(self, balancer: Balancer, now: float) -> None:
         """Have the engine ask again when time alone next sets something free."""
-        now = balancer.clock()
-        moments = [self._ready.next_timer(), self._aside.retry_at]
+        moments = [self._ready.next_timer(), self._aside.next_timer(now)]
         exhausted = balancer.pool.available(now) <= balancer.book.unleased
         if exhausted or self._aside or self._limits.waiting_for_proxy:
             moments.append(balancer.pool.next_change())
-        times = [moment for moment in moments if moment is not None and moment < float("inf")]
+        if not exhausted and (self._aside.unseen > 0 or self._limits.unseen > 0):
+            moments.append(now + _NEXT_LOOK)
+        times = [moment for moment in moments if moment is not None and now < moment < float("inf")]
         if times:
-            balancer.wake_engine_at(max(now, min(times)))
+            balancer.wake_engine_at(min(times))

@@ -6,14 +6,17 @@ Pure counting: it decides nothing and knows neither the pool nor Scrapy's engine
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Callable, Container, Hashable
 
     from scrapy import Request
+
+
+_Name = TypeVar("_Name", bound="Hashable")
 
 
 @attrs.define
@@ -22,6 +25,7 @@ class _Entry:
     target: str
     admitted: bool
     waits_for_lease: bool
+    wish: Hashable = None
     departed: bool = False
 
 
@@ -41,16 +45,36 @@ class AdmissionBook:
         self._in_slot: Counter[str] = Counter()
         self._departed_in_slot: Counter[str] = Counter()
         self._on_the_way: Counter[str] = Counter()
+        self._wishing: Counter[Hashable] = Counter()
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def admit(self, request: Request, slot: str, target: str, *, waits_for_lease: bool) -> None:
-        """Enter a request that leaves the queue."""
-        self._enter(request, _Entry(slot, target, admitted=True, waits_for_lease=waits_for_lease))
+    def __contains__(self, request: Request) -> bool:
+        return request in self._entries
+
+    def admit(
+        self,
+        request: Request,
+        slot: str,
+        target: str,
+        *,
+        waits_for_lease: bool,
+        wish: Hashable = None,
+    ) -> None:
+        """Enter a request that leaves the queue.
+
+        :param wish: equal for requests that ask for the same proxies: a session, a filter.
+        """
+        if request in self._entries:
+            self.strike(request)
+        entry = _Entry(slot, target, admitted=True, waits_for_lease=waits_for_lease, wish=wish)
+        self._enter(request, entry)
         self.unleased += waits_for_lease
         if waits_for_lease:
             self._on_the_way[target] += 1
+            if wish is not None:
+                self._wishing[wish] += 1
         self._tell(slot, target)
 
     def depart(self, request: Request, slot: str, target: str) -> None:
@@ -99,6 +123,10 @@ class AdmissionBook:
         """Return how many admitted requests to a target have not departed yet."""
         return self._on_the_way[target]
 
+    def wishing(self, wish: Hashable) -> int:
+        """Return how many admitted requests that ask for the same proxies have not departed yet."""
+        return self._wishing[wish]
+
     def _enter(self, request: Request, entry: _Entry) -> None:
         self._entries[request] = entry
         self._in_slot[entry.slot] += 1
@@ -109,13 +137,15 @@ class AdmissionBook:
             entry.waits_for_lease = False
             self.unleased -= 1
             _count_down(self._on_the_way, entry.target)
+            if entry.wish is not None:
+                _count_down(self._wishing, entry.wish)
 
     def _tell(self, slot: str, target: str) -> None:
         for listener in self.listeners:
             listener(slot, target)
 
 
-def _count_down(counter: Counter[str], key: str) -> None:
+def _count_down(counter: Counter[_Name], key: _Name) -> None:
     counter[key] -= 1
     if not counter[key]:
         del counter[key]

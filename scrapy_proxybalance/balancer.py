@@ -58,6 +58,9 @@ class HoldingQueue(Protocol):
     def held(self, target: str) -> int:
         """Return how many requests to a target it holds."""
 
+    def target_changed(self, target: str) -> None:
+        """Take note that what holds a target may not hold it any more."""
+
 
 @attrs.define(kw_only=True)
 class Flight:
@@ -87,6 +90,8 @@ class Balancer:
         self.book = AdmissionBook()
         self.slots = DownloadSlots(crawler, self.book)
         self.dropped_targets: set[str] = set()
+        #: Whether a queue has found nothing that could be sent, and waits to be asked again.
+        self.hungry = False
         #: Targets whose robots.txt is being fetched: until it is there, nobody else need ask.
         self.asking_robots: set[str] = set()
         self._queues: list[HoldingQueue] = []
@@ -106,6 +111,8 @@ class Balancer:
     def depart(self, request: Request, target: str, lease: Lease | None) -> None:
         """Take note that a request is on its way."""
         now = self.clock()
+        if request in self._flights:
+            self._give_up([request])
         self.book.depart(request, self.slots.key_of(request), target)
         self._flights[request] = Flight(
             target=target,
@@ -113,6 +120,7 @@ class Balancer:
             sent_at=now,
             target_probe=self.pool.targets.send(target, now),
         )
+        self._feed()
 
     def land(self, request: Request) -> Flight | None:
         """Take note that a request is back, by whatever way; whoever gets the flight ends it."""
@@ -132,9 +140,10 @@ class Balancer:
         if flight.lease is not None:
             self.pool.release(flight.lease, outcome, self.clock(), latency=latency, failure=failure)
         elif outcome is Outcome.SUCCESS:
-            targets.answered(flight.target, "", flight.sent_at, self.clock())
+            targets.answered(flight.target, flight.sent_at, self.clock())
         if flight.target_probe and outcome not in (Outcome.SUCCESS, Outcome.TARGET_SIGNAL):
-            targets.probe_lost(flight.target)
+            arrived = outcome in (Outcome.AMBIGUOUS, Outcome.GATEWAY_FAULT)
+            targets.probe_lost(flight.target, self.clock(), arrived=arrived)
         targets.ended(flight.target)
         self._rouse()
 
@@ -157,6 +166,14 @@ class Balancer:
             flight = self.land(request)
             if flight is not None:
                 self.end(flight, Outcome.IGNORED)
+
+    def is_back(self, request: Request) -> None:
+        """Take note that a request itself, not a copy, comes to the scheduler again.
+
+        Middlewares nearer to the downloader do so: then nobody else tells us that it has ended.
+        """
+        if request in self.book and request not in self.crawler.engine.downloader.active:
+            self._give_up([request])
 
     @property
     def has_swallowed(self) -> bool:
@@ -189,6 +206,31 @@ class Balancer:
     def held(self, target: str) -> int:
         """Return how many requests the scheduler holds for a target."""
         return sum(queue.held(target) for queue in self._queues)
+
+    def drop(self, target: str) -> None:
+        """Have the requests to a target fail from now on."""
+        self.dropped_targets.add(target)
+        self._target_changed(target)
+
+    def asks_robots(self, target: str) -> None:
+        """Take note that the robots.txt of a target is being fetched."""
+        self.asking_robots.add(target)
+
+    def has_asked_robots(self, target: str) -> None:
+        """Take note that it is not, any more."""
+        self.asking_robots.discard(target)
+        self._target_changed(target)
+
+    def _target_changed(self, target: str) -> None:
+        for queue in self._queues:
+            queue.target_changed(target)
+        self._feed()
+
+    def _feed(self) -> None:
+        """Have the engine ask the queues again, if they have found nothing to give."""
+        if self.hungry:
+            self.hungry = False
+            wake(self.crawler.engine)
 
     def suspended_targets(self) -> list[str]:
         """Return the targets whose requests are held for the rest of the crawl, and not dropped."""
@@ -250,6 +292,8 @@ class Balancer:
 
     def _spider_idle(self) -> None:
         suspended = self.suspended_targets()
+        if self.book.in_use:
+            suspended = [target for target in suspended if self.held(target)]
         if suspended:
             raise CloseSpider(REASON_SUSPENDED.format(target=", ".join(sorted(suspended))))
 

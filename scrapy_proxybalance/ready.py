@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Protocol, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 
 # When a slot is found full, so many of its queues let other slots have their target's room.
@@ -87,12 +87,18 @@ class Ring:
             del names[bisect_left(names, name)]
 
 
-class _Slot:
-    __slots__ = ("last", "ready")
+class _Turn:
+    """Queues that are of one slot, or wait for one target: by priority, and equal ones in turn."""
+
+    __slots__ = ("keys", "last")
 
     def __init__(self) -> None:
-        self.ready = Ring()  # the keys of this slot that no target holds, by priority
+        self.keys = Ring()
         self.last: str | None = None
+
+    def next(self) -> str:
+        """Return the one whose turn it is; there has to be one."""
+        return cast("str", self.keys.next(self.last))
 
 
 class _Queue:
@@ -118,11 +124,10 @@ class ReadyQueues:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._queues: dict[str, _Queue] = {}
-        self._slots: dict[str, _Slot] = {}
+        self._slots: dict[str, _Turn] = {}  # those that no target holds
         self._ring = Ring()  # slots with a ready queue; one that was found full is not in it
         self._last: str | None = None
-        self._of_target: dict[str, dict[str, None]] = {}
-        self._parked: dict[str, dict[str, None]] = {}
+        self._parked: dict[str, _Turn] = {}  # by target
         self._changed_targets: set[str] = set()
         self._timers: list[tuple[float, bool, str]] = []
         self._timer_of: dict[tuple[bool, str], float] = {}
@@ -130,7 +135,6 @@ class ReadyQueues:
     def put(self, key: str, slot: str, target: str, priority: int) -> None:
         """Enter a queue with the priority of what it gives next: the lower, the more urgent."""
         queue = self._queues[key] = _Queue(slot, target, priority)
-        self._of_target.setdefault(target, {})[key] = None
         self._make_ready(key, queue)
 
     def set_priority(self, key: str, priority: int) -> None:
@@ -138,8 +142,8 @@ class ReadyQueues:
         queue = self._queues[key]
         if queue.priority != priority:
             queue.priority = priority
-            if not queue.parked:
-                self._slots[queue.slot].ready.put(key, priority)
+            turn = self._parked[queue.target] if queue.parked else self._slots[queue.slot]
+            turn.keys.put(key, priority)
 
     def slot_and_target(self, key: str) -> tuple[str, str]:
         """Return what was entered with a queue."""
@@ -153,27 +157,15 @@ class ReadyQueues:
             self._unpark(key, queue)
         else:
             self._leave_slot(key, queue)
-        keys = self._of_target[queue.target]
-        del keys[key]
-        if not keys:
-            del self._of_target[queue.target]
         self.target_changed(queue.target)  # the room that it came back for is another's
 
     def __contains__(self, key: str) -> bool:
         return key in self._queues
 
-    def targets(self) -> Iterable[str]:
-        """Give every target that there are requests to."""
-        return self._of_target.keys()
-
-    def of_target(self, target: str) -> Iterable[str]:
-        """Give the queues that hold requests to a target."""
-        return self._of_target.get(target, ())
-
     def changed(self, slot: str, target: str) -> None:
         """Take note that a request of a slot to a target has come or gone."""
         known = self._slots.get(slot)
-        if known is not None and known.ready:
+        if known is not None and known.keys:
             self._ring.put(slot, self._limits.active(slot))
         self.target_changed(target)
 
@@ -196,8 +188,7 @@ class ReadyQueues:
                 self._set_timer(True, slot, ready_at, now)
                 self._give_way(slot, now)
                 continue
-            known = self._slots[slot]
-            key = cast("str", known.ready.next(known.last))  # only slots with some are in the ring
+            key = self._slots[slot].next()  # only slots with some are in the ring
             queue = self._queues[key]
             if limits.target_room(queue.target, now) > 0:
                 return key
@@ -231,11 +222,12 @@ class ReadyQueues:
             self._release(self._changed_targets.pop(), now)
 
     def _release(self, target: str, now: float) -> None:
-        """Make as many queues ready as the target has room for: the longest parked first."""
+        """Make as many queues ready as the target has room for."""
         parked = self._parked.get(target)
         if parked is None:
             return
-        for key in list(islice(parked, max(0, self._limits.target_room(target, now)))):
+        for _ in range(min(len(parked.keys), self._limits.target_room(target, now))):
+            key = parked.last = parked.next()
             queue = self._queues[key]
             self._unpark(key, queue)
             self._make_ready(key, queue)
@@ -246,7 +238,7 @@ class ReadyQueues:
         """Let other slots have the room of the targets for which this one came back."""
         if not self._parked:
             return
-        for key in list(islice(self._slots[slot].ready, _GIVING_WAY)):
+        for key in list(islice(self._slots[slot].keys, _GIVING_WAY)):
             target = self._queues[key].target
             if target in self._parked:
                 self._release(target, now)
@@ -254,28 +246,31 @@ class ReadyQueues:
     def _make_ready(self, key: str, queue: _Queue) -> None:
         slot = self._slots.get(queue.slot)
         if slot is None:
-            slot = self._slots[queue.slot] = _Slot()
-        slot.ready.put(key, queue.priority)
+            slot = self._slots[queue.slot] = _Turn()
+        slot.keys.put(key, queue.priority)
         self._ring.put(queue.slot, self._limits.active(queue.slot))
 
     def _park(self, key: str, queue: _Queue, now: float) -> None:
         self._leave_slot(key, queue)
         queue.parked = True
-        self._parked.setdefault(queue.target, {})[key] = None
+        parked = self._parked.get(queue.target)
+        if parked is None:
+            parked = self._parked[queue.target] = _Turn()
+        parked.keys.put(key, queue.priority)
         ready_at = self._limits.target_ready_at(queue.target, now)
         self._set_timer(False, queue.target, ready_at, now)
 
     def _unpark(self, key: str, queue: _Queue) -> None:
         queue.parked = False
         parked = self._parked[queue.target]
-        del parked[key]
-        if not parked:
+        parked.keys.discard(key)
+        if not parked.keys:
             del self._parked[queue.target]
 
     def _leave_slot(self, key: str, queue: _Queue) -> None:
         slot = self._slots[queue.slot]
-        slot.ready.discard(key)
-        if not slot.ready:
+        slot.keys.discard(key)
+        if not slot.keys:
             self._ring.discard(queue.slot)
             del self._slots[queue.slot]
 

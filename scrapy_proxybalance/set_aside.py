@@ -1,7 +1,7 @@
 """Requests that were taken from their queue and found to wait for a proxy of their own choice.
 
-They are kept in memory, in groups that wait for the same thing (a session's proxy, a filter), so
-that one look at a group's first request answers for all of it.
+They are kept in memory, in groups that wait for the same thing (a session's proxy, a filter) in one
+download slot for one target, so that one look at a group's first request answers for all of it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections import OrderedDict, deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator
+    from collections.abc import Callable, Hashable
 
     from scrapy import Request
 
@@ -22,59 +22,82 @@ _AT_MOST = 1000
 _GROUPS_PER_LOOK = 64
 
 
+class _Group:
+    __slots__ = ("requests", "retry_at", "target")
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self.requests: deque[Request] = deque()
+        self.retry_at: float | None = None  # when time alone frees something for it, in seconds
+
+
 class SetAside:
-    """The requests that were set aside, in the order in which they came, by group."""
+    """The requests that were set aside, in the order in which they came, by group.
+
+    ``unseen``: groups that have not been looked at since something changed.
+    """
 
     def __init__(self) -> None:
-        self._groups: OrderedDict[Hashable, deque[Request]] = OrderedDict()
+        self._groups: OrderedDict[Hashable, _Group] = OrderedDict()
         self._count = 0
-        #: When time alone frees something for one of those looked at last, in seconds.
-        self.retry_at: float | None = None
+        self.unseen = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def __iter__(self) -> Iterator[Request]:
-        for group in self._groups.values():
-            yield from group
-
     @property
-    def is_full(self) -> bool:
-        """Whether no more can be taken in."""
-        return self._count >= _AT_MOST
+    def room(self) -> int:
+        """How many more can be taken in."""
+        return _AT_MOST - self._count
 
-    def add(self, request: Request, hold: Hold) -> None:
+    def add(self, request: Request, hold: Hold, slot: str, target: str) -> None:
         """Set a request aside."""
-        self._groups.setdefault(hold.waits_for, deque()).append(request)
+        key = (hold.waits_for, slot, target)
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = _Group(target)
+        group.requests.append(request)
+        group.retry_at = hold.retry_at
         self._count += 1
-        self._note(hold.retry_at)
+
+    def stir(self) -> None:
+        """Take note that something has changed: every group is worth a look."""
+        self.unseen = len(self._groups)
 
     def take(self, held: Callable[[Request], Hold | None]) -> Request | None:
         """Take the first request that is not held any more; every group gets its turn.
 
         :param held: returns why a request is held, or ``None``.
         """
-        self.retry_at = None
         for _ in range(min(len(self._groups), _GROUPS_PER_LOOK)):
-            waits_for, group = next(iter(self._groups.items()))
-            self._groups.move_to_end(waits_for)
-            hold = held(group[0])
+            key, group = next(iter(self._groups.items()))
+            self._groups.move_to_end(key)
+            self.unseen -= 1
+            hold = held(group.requests[0])
             if hold is None:
                 self._count -= 1
-                request = group.popleft()
-                if not group:
-                    del self._groups[waits_for]
+                request = group.requests.popleft()
+                if not group.requests:
+                    del self._groups[key]
                 return request
-            self._note(hold.retry_at)
+            group.retry_at = hold.retry_at
         return None
+
+    def next_timer(self, now: float) -> float | None:
+        """Return when time alone next frees something, in seconds, after ``now``; or ``None``."""
+        moments = (group.retry_at for group in self._groups.values())
+        return min((when for when in moments if when is not None and when > now), default=None)
+
+    def give_back(self, target: str) -> list[Request]:
+        """Give up what waits for a target; return it."""
+        keys = [key for key, group in self._groups.items() if group.target == target]
+        requests = [one for key in keys for one in self._groups.pop(key).requests]
+        self._count -= len(requests)
+        return requests
 
     def clear(self) -> list[Request]:
         """Give all of them up; return them."""
-        requests = list(self)
+        requests = [one for group in self._groups.values() for one in group.requests]
         self._groups.clear()
         self._count = 0
         return requests
-
-    def _note(self, retry_at: float | None) -> None:
-        if retry_at is not None and (self.retry_at is None or retry_at < self.retry_at):
-            self.retry_at = retry_at

@@ -60,6 +60,49 @@ def test_equal_requests_are_two() -> None:
     assert len(book) == 1
 
 
+def test_wishes_are_counted_until_their_requests_are_sent_or_gone() -> None:
+    book = AdmissionBook()
+    one, other, third, any_proxy = (request() for _ in range(4))
+    for admitted, wish in [(one, "s"), (other, "s"), (third, "t"), (any_proxy, None)]:
+        book.admit(admitted, "a", "x", waits_for_lease=True, wish=wish)
+    assert (book.wishing("s"), book.wishing("t"), book.wishing("nobody's")) == (2, 1, 0)
+    book.depart(one, "a", "x")
+    assert (book.wishing("s"), book.wishing("t")) == (1, 1)
+    book.strike(one)  # it had its lease
+    book.strike(other)  # it had none
+    assert (book.wishing("s"), book.wishing("t")) == (0, 1)
+    book.sweep(())
+    assert book.wishing("t") == 0
+
+
+def test_a_request_that_needs_no_lease_wishes_nothing() -> None:
+    book = AdmissionBook()
+    book.admit(request(), "a", "x", waits_for_lease=False, wish="s")
+    assert book.wishing("s") == 0
+
+
+def test_a_request_that_is_admitted_again_is_counted_once_and_as_it_was_admitted_last() -> None:
+    book = AdmissionBook()
+    one = request()
+    book.admit(one, "a", "x", waits_for_lease=True, wish="s")
+    book.admit(one, "b", "y", waits_for_lease=True, wish="t")
+    assert len(book) == book.unleased == 1
+    assert [book.in_slot(slot) for slot in SLOTS] == [0, 1]
+    assert [book.on_the_way_to(name) for name in TARGETS] == [0, 1]
+    assert [book.wishing(wish) for wish in ("s", "t")] == [0, 1]
+
+
+def test_a_request_that_is_admitted_again_after_it_was_sent_has_not_been_sent() -> None:
+    book = AdmissionBook()
+    one = request()
+    book.admit(one, "a", "x", waits_for_lease=True)
+    book.depart(one, "a", "x")
+    book.admit(one, "a", "x", waits_for_lease=True)
+    assert (book.in_slot("a"), book.departed_in_slot("a"), book.unleased) == (1, 0, 1)
+    book.strike(one)
+    assert (book.in_slot("a"), book.departed_in_slot("a"), book.unleased) == (0, 0, 0)
+
+
 class AgainstLists(RuleBasedStateMachine):
     """Each request under way: its slot, its target, whether it was admitted, whether it was sent."""
 

@@ -259,7 +259,7 @@ def test_every_signal_is_documented_with_its_arguments() -> None:
     targets, name = seen.pool.targets, "shop.example"
     targets.refused(name, sent_at=1.0, now=1.0, reason="response 429")
     targets.send(name, 1e6)
-    targets.answered(name, "", 1e6, 1e6)
+    targets.answered(name, 1e6, 1e6)
     targets.suspend(name, 1e6, "response 403")
     documented = {
         codes(signal)[0]: sorted(codes(arguments))

@@ -214,14 +214,48 @@ def test_queues_to_a_target_at_its_limit_all_get_their_turn() -> None:
     assert max(served.values()) - min(served.values()) <= 2
 
 
-def test_a_queue_knows_its_target() -> None:
-    ready = queues(World(), "a|x", "b|x", "b|y")
-    assert list(ready.of_target("x")) == ["a|x", "b|x"]
-    assert "a|x" in ready
+def test_of_queues_held_for_a_target_the_most_urgent_comes_back_first_and_equal_ones_in_turn() -> (
+    None
+):
+    world = World()
+    world.target_until["x"] = 10
+    world.target_size["x"] = 1
+    ready = ReadyQueues(world)
+    for slot, priority in [("a", -1), ("b", 0), ("c", 0), ("d", 5), ("e", 0)]:
+        ready.put(f"{slot}|x", slot, "x", priority)
+    assert ready.next(0) is None
+
+    def serve_one() -> str:
+        key = start(ready, world, 10)
+        assert key is not None
+        assert start(ready, world, 10) is None
+        end(ready, world, key[0], "x")
+        return key[0]
+
+    assert [serve_one() for _ in range(2)] == ["a", "a"]
     ready.remove("a|x")
+    assert [serve_one() for _ in range(6)] == ["b", "c", "e"] * 2
+    for slot in "bce":
+        ready.remove(f"{slot}|x")
+    assert serve_one() == "d"
+
+
+def test_a_queue_that_becomes_urgent_while_it_is_held_comes_back_first() -> None:
+    world = World()
+    world.target_until["x"] = 10
+    world.target_size["x"] = 1
+    ready = queues(world, "a|x", "b|x", "c|x")
+    assert ready.next(0) is None
+    ready.set_priority("b|x", -1)
+    assert [start(ready, world, 10) for _ in range(2)] == ["b|x", None]
+
+
+def test_a_queue_knows_its_slot_and_its_target() -> None:
+    ready = queues(World(), "a|x", "b|x", "b|y")
+    assert ready.slot_and_target("b|x") == ("b", "x")
+    assert "b|x" in ready
     ready.remove("b|x")
-    assert list(ready.of_target("x")) == []
-    assert "a|x" not in ready
+    assert "b|x" not in ready
 
 
 # Against the model

@@ -21,13 +21,17 @@ def hold(waits_for: str, retry_at: float | None = None) -> Hold:
     return Hold(reason="its proxy is busy", waits_for=waits_for, retry_at=retry_at)
 
 
+def put(made: SetAside, name: str, why: Hold, *, slot: str = "s", target: str = "t") -> None:
+    made.add(request(name), why, slot, target)
+
+
 def aside(**groups: int) -> SetAside:
     """So many requests in each group, set aside in turn: one of each, then a second of each."""
     made = SetAside()
     for number in range(max(groups.values())):
         for name, count in groups.items():
             if number < count:
-                made.add(request(f"{name}{number}"), hold(name))
+                put(made, f"{name}{number}", hold(name))
     return made
 
 
@@ -55,7 +59,8 @@ def take_all(made: SetAside, held: Callable[[Request], Hold | None]) -> list[str
 def test_nothing_is_taken_from_nothing() -> None:
     assert SetAside().take(only("a")) is None
     assert len(SetAside()) == 0
-    assert not SetAside().is_full
+    assert SetAside().room == 1000
+    assert SetAside().next_timer(0) is None
 
 
 def test_requests_of_a_group_are_taken_in_the_order_in_which_they_came() -> None:
@@ -68,8 +73,8 @@ def test_requests_of_a_group_are_taken_in_the_order_in_which_they_came() -> None
 def test_a_group_that_is_held_does_not_hold_others() -> None:
     made = aside(a=2, b=2)
     assert take_all(made, only("b")) == ["b0", "b1"]
-    assert names(list(made)) == ["a0", "a1"]
     assert len(made) == 2
+    assert names(made.clear()) == ["a0", "a1"]
 
 
 def test_every_group_gets_its_turn() -> None:
@@ -95,7 +100,7 @@ def test_one_look_at_a_group_answers_for_all_of_it() -> None:
 def test_of_many_groups_each_is_looked_at_within_some_takes() -> None:
     made = SetAside()
     for number in range(900):
-        made.add(request(str(number)), hold(str(number)))
+        put(made, str(number), hold(str(number)))
 
     def held(one: Request) -> Hold | None:
         return None if one.url.endswith("/899") else hold("anything")
@@ -106,29 +111,66 @@ def test_of_many_groups_each_is_looked_at_within_some_takes() -> None:
 
 def test_it_is_full_at_a_thousand_and_not_when_one_has_gone() -> None:
     made = aside(a=999)
-    assert not made.is_full
-    made.add(request("a999"), hold("a"))
-    assert made.is_full
+    assert made.room == 1
+    put(made, "a999", hold("a"))
+    assert made.room == 0
     made.take(only("a"))
-    assert not made.is_full
+    assert made.room == 1
 
 
 def test_clearing_gives_all_of_them_up() -> None:
     made = aside(a=2, b=1)
     assert sorted(names(made.clear())) == ["a0", "a1", "b0"]
     assert len(made) == 0
-    assert list(made) == []
+    assert made.clear() == []
     assert made.take(only("a", "b")) is None
 
 
 def test_it_is_worth_looking_again_when_the_first_of_them_may_go() -> None:
     made = SetAside()
-    assert made.retry_at is None
     for name, retry_at in [("a", None), ("b", 7.0), ("c", 5.0)]:
-        made.add(request(name), hold(name, retry_at))
-    assert made.retry_at == 5
+        put(made, name, hold(name, retry_at))
+    assert made.next_timer(0) == 5
+    assert made.next_timer(5) == 7
     moments = {"a": 20.0, "b": None, "c": 30.0}
     assert made.take(lambda one: hold("", moments[one.url[-1]])) is None
-    assert made.retry_at == 20
+    assert made.next_timer(5) == 20
     made.take(lambda _: None)
-    assert made.retry_at is None
+    assert made.next_timer(5) == 30
+
+
+def test_what_waits_for_the_same_thing_elsewhere_is_looked_at_by_itself() -> None:
+    made = SetAside()
+    put(made, "a0", hold("p0"), target="held.test")
+    put(made, "b0", hold("p0"), slot="full")
+    put(made, "c0", hold("p0"))
+    assert take_all(made, only("c")) == ["c0"]
+
+
+def test_what_waits_for_a_target_is_given_back_and_nothing_else() -> None:
+    made = SetAside()
+    for number in range(3):
+        put(made, f"a{number}", hold("p0"), target="paused.test")
+        put(made, f"b{number}", hold(f"p{number}"), target="paused.test")
+        put(made, f"c{number}", hold("p0"))
+    given = names(made.give_back("paused.test"))
+    assert sorted(given) == ["a0", "a1", "a2", "b0", "b1", "b2"]
+    assert made.room == 997
+    assert take_all(made, only("a", "b", "c")) == ["c0", "c1", "c2"]
+
+
+def test_after_a_change_it_says_until_all_groups_have_been_looked_at() -> None:
+    made = SetAside()
+    for number in range(100):
+        put(made, str(number), hold(str(number)))
+    assert made.unseen <= 0
+    made.stir()
+    assert made.unseen == 100
+    made.take(hold_all)
+    assert made.unseen > 0
+    made.take(hold_all)
+    assert made.unseen <= 0
+
+
+def hold_all(one: Request) -> Hold:
+    return hold(one.url)

@@ -121,6 +121,12 @@ class Chooser:
             pinned = self._session_member(session, target, rule, now, besides)
             if pinned is not None:
                 return pinned if isinstance(pinned, Hold) else None
+            if besides:
+                return Hold(
+                    reason=f"session {session!r} is about to get its proxy",
+                    waits_for=("session", session),
+                    retry_at=None,
+                )
         eligible = self._eligible(now, target, rule, matching)
         once = rule.spacing is not None  # each proxy will do for one request, however free it is
         if self._has_free(eligible, besides, once=once):

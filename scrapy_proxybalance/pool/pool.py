@@ -207,8 +207,8 @@ class Pool:
     ) -> Hold | None:
         """Return why :meth:`acquire` would find no proxy now, or ``None`` if it would find one.
 
-        :param besides: leases that other requests like this one (the same target and filter), which
-            have been let go already, will take first.
+        :param besides: leases that other requests like this one (the same session; or else the same
+            target and filter), which have been let go already, will take first.
         :raises NoProxyMatchesError: as :meth:`acquire` does.
         :raises SessionLostError: as :meth:`acquire` does.
         """

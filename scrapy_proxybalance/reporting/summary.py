@@ -64,8 +64,8 @@ def summary_lines(pool: Pool, figures: Figures, now: float) -> Iterator[str]:
     for name, target in sorted(figures.refusing()):
         suspended = ", suspended" if target.suspended else ""
         yield (
-            f"target {name}: {target.requests} requests, {target.signals} refusals, "
-            f"{target.pauses} pauses ({target.seconds_paused:.0f} s), {target.held} requests held "
+            f"target {name}: requests {target.requests}, refusals {target.signals}, "
+            f"pauses {target.pauses} ({target.seconds_paused:.0f} s), held {target.held} "
             f"({target.held_max} at most){suspended}"
         )
 

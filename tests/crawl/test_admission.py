@@ -78,6 +78,12 @@ def balancer_of(crawler: Crawler) -> Balancer:
     return middleware.balancer
 
 
+def pin(crawler: Crawler, session: str = "s") -> None:
+    """Give a session its proxy: of a new one no more than one request is let out."""
+    pool, now = balancer_of(crawler).pool, balancer_of(crawler).clock()
+    pool.release(pool.acquire(now, session=session), Outcome.SUCCESS, now)
+
+
 def make_queue(
     crawler: Crawler,
     kind: type[DownloaderAwarePriorityQueue],
@@ -267,10 +273,30 @@ def test_close_puts_back_what_was_set_aside_and_a_resumed_queue_has_it_all(tmp_p
     with opened() as crawler:
         queue = make_queue(crawler, ProxyBalanceQueue, tmp_path, state)
         assert len(queue) == 8
+        pin(crawler)
         resumed = pop_all(crawler, queue)
         assert urls(resumed) == urls(pushed)
         assert all(request.meta["session"] == "s" for request in resumed)
         queue.close()
+
+
+def test_a_resumed_queue_of_which_a_hosts_part_is_empty_serves_the_others_at_once(
+    tmp_path: Path,
+) -> None:
+    pushed = [Request(f"http://{host}/{number}") for host in HOSTS[1:] for number in range(2)]
+    with opened() as crawler:
+        queue = make_queue(crawler, ProxyBalanceQueue, tmp_path)
+        for request in pushed:
+            queue.push(request)
+        state = queue.close()
+
+    with opened() as crawler:
+        # As after a crash: the state knows of requests that never came to the disk.
+        state = {"a.test": [0, 1], **state}
+        queue = make_queue(crawler, ProxyBalanceQueue, tmp_path, state)
+        assert len(queue) == 4
+        assert urls(pop_all(crawler, queue)) == urls(pushed)
+        assert queue.close() == {}
 
 
 def test_what_was_set_aside_goes_when_its_proxy_is_free() -> None:
@@ -308,6 +334,7 @@ def test_len_does_not_count_what_waits_for_a_suspended_target(tmp_path: Path) ->
 
     # It is still there for the next crawl.
     with opened() as crawler:
+        pin(crawler)
         queue = make_queue(crawler, ProxyBalanceQueue, tmp_path, state)
         assert urls(pop_all(crawler, queue)) == urls([*aside, *queued, shared])
         queue.close()
@@ -319,7 +346,7 @@ def test_what_waits_for_a_dropped_target_is_counted_and_comes_out_to_be_told() -
         queue = make_queue(crawler, ProxyBalanceQueue)
         for request in session_requests(4):
             queue.push(request)
-        balancer.dropped_targets.add("a.test")
+        balancer.drop("a.test")
         balancer.pool.targets.suspend("a.test", balancer.clock(), "told so")
         assert len(queue) == 4
         assert len(pop_all(crawler, queue)) == 4
@@ -345,6 +372,7 @@ def test_a_slot_gives_no_more_than_its_concurrency() -> None:
     with opened(
         CONCURRENT_REQUESTS_PER_DOMAIN=3, DOWNLOAD_SLOTS={"b.test": {"concurrency": 1}}
     ) as crawler:
+        pin(crawler)
         queue = make_queue(crawler, ProxyBalanceQueue)
         for host in HOSTS:
             for request in session_requests(5, host):

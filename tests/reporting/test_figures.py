@@ -61,7 +61,7 @@ def test_the_summary_names_the_targets_that_refused() -> None:
     pool.release(lease, Outcome.TARGET_SIGNAL, 1.0, failure="429")
     pool.targets.refused("shop.example", sent_at=0.0, now=1.0, reason="response 429")
     assert list(summary_lines(pool, figures, 1.0))[-1] == (
-        "target shop.example: 1 requests, 1 refusals, 1 pauses (0 s), 0 requests held (0 at most)"
+        "target shop.example: requests 1, refusals 1, pauses 1 (0 s), held 0 (0 at most)"
     )
 
 
@@ -82,7 +82,7 @@ def refuse(pool: Pool, now: float) -> None:
 
 def answer_probe(pool: Pool, now: float) -> None:
     pool.targets.send(TARGET, now)
-    pool.targets.answered(TARGET, "p1", now, now)
+    pool.targets.answered(TARGET, now, now)
     pool.targets.ended(TARGET)
 
 
