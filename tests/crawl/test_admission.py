@@ -1,14 +1,11 @@
-"""``ProxyBalanceQueue`` by itself: Scrapy's order where nothing is held, and nothing lost where it is.
+"""``ProxyBalanceQueue`` by itself: nothing is lost where it is held. Its order is tested elsewhere.
 
 The queues are real, in memory and on disk, and so are the engine and the downloader they look at.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
@@ -34,6 +31,7 @@ from .crawling import BASE_SETTINGS, UrlsSpider, crawl, crawl_test
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from scrapy.crawler import Crawler
 
@@ -104,14 +102,10 @@ def make_queue(
 class Twins:
     """Scrapy's queue and ours, fed the same, with a downloader that is busy with what they gave."""
 
-    def __init__(self, crawler: Crawler, directory: Path | None) -> None:
+    def __init__(self, crawler: Crawler) -> None:
         self.crawler = crawler
-        self.places = [directory / name if directory else None for name in ("theirs", "ours")]
         self.kinds = (DownloaderAwarePriorityQueue, ProxyBalanceQueue)
-        self.queues = [
-            make_queue(crawler, kind, place)
-            for kind, place in zip(self.kinds, self.places, strict=True)
-        ]
+        self.queues = [make_queue(crawler, kind) for kind in self.kinds]
         self.pushed = 0
         self.under_way: list[Request] = []
 
@@ -147,15 +141,10 @@ class Twins:
             downloader.active.remove(request)
 
     def reopen(self) -> None:
-        """Close both and open them again, as a resumed crawl does; in memory that loses all."""
-        states = [queue.close() for queue in self.queues]
-        assert states[0] == states[1]
-        if self.places[0] is None:
-            states = [{}, {}]
-        self.queues = [
-            make_queue(self.crawler, kind, place, state)
-            for kind, place, state in zip(self.kinds, self.places, states, strict=True)
-        ]
+        """Close both and open them again; in memory that loses all."""
+        theirs, ours = (queue.close() for queue in self.queues)
+        assert theirs == ours
+        self.queues = [make_queue(self.crawler, kind) for kind in self.kinds]
 
     def close(self) -> None:
         while self.pop() is not None:
@@ -164,34 +153,14 @@ class Twins:
             queue.close()
 
 
-def compare(steps: list[Step], directory: Path | None, **changes: Any) -> None:
-    with opened(**changes) as crawler:
-        twins = Twins(crawler, directory)
-        for step in steps:
-            twins.take(step)
-        twins.close()
-
-
-@given(steps=STEPS)
-@settings(max_examples=100, deadline=None)
-def test_with_nothing_held_the_order_in_memory_is_scrapys(steps: list[Step]) -> None:
-    compare(steps, None)
-
-
-@given(steps=STEPS)
-@settings(max_examples=50, deadline=None)
-def test_with_nothing_held_the_order_on_disk_is_scrapys(steps: list[Step]) -> None:
-    directory = Path(tempfile.mkdtemp())
-    try:
-        compare(steps, directory)
-    finally:
-        shutil.rmtree(directory)
-
-
 @given(steps=STEPS)
 @settings(max_examples=50, deadline=None)
 def test_without_the_middleware_it_is_scrapys_queue(steps: list[Step]) -> None:
-    compare(steps, None, ADDONS={})
+    with opened(ADDONS={}) as crawler:
+        twins = Twins(crawler)
+        for step in steps:
+            twins.take(step)
+        twins.close()
 
 
 @crawl_test
