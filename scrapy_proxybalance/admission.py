@@ -53,7 +53,9 @@ def _wish(balancer: Balancer, request: Request) -> Hashable:
     """Return what is equal for requests that ask for the same proxies; ``None`` for any."""
     session = request_meta.session_of(request, balancer.settings.session_meta_key)
     matching = request_meta.filter_of(request)
-    if (session is None and matching is None) or request_meta.proxy_is_users(request):
+    if session is None and matching is None:
+        return None
+    if request_meta.proxy_is_users(request):
         return None
     if session is not None:
         return "session", session
@@ -99,7 +101,7 @@ class _Limits:
             return max(1, room)  # its requests come out to be dropped
         if target in balancer.asking_robots:
             return 0
-        if room > 0 and balancer.pool.rules.policy_of(target).narrows_proxies:
+        if room > 0 and self._narrows_proxies(target):
             return 0 if self._hold(target, now) else 1
         return room
 
@@ -108,12 +110,17 @@ class _Limits:
         ready_at = self._balancer.pool.targets.ready_at(target, now)
         if ready_at is not None and ready_at <= now:
             hold = None
-            if self._balancer.pool.rules.policy_of(target).narrows_proxies:
+            if self._narrows_proxies(target):
                 hold = self._hold(target, now)
             if hold is not None:
                 self.waiting_for_proxy[target] = None
                 return hold.retry_at
         return ready_at
+
+    def _narrows_proxies(self, target: str) -> bool:
+        """Return whether not every free proxy may be used for a target."""
+        rules = self._balancer.pool.rules
+        return rules.narrow_proxies and rules.policy_of(target).narrows_proxies
 
     def _hold(self, target: str, now: float) -> Hold | None:
         besides = self._balancer.book.on_the_way_to(target)
@@ -168,10 +175,10 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
         self._limits = _Limits(balancer)
         self._ready = ReadyQueues(self._limits)
         self._downloader_interface = self._chosen = _Chosen(crawler, balancer, self._ready)
-        for key in self.pqueues:
+        for key, queue in self.pqueues.items():
             self._enter(balancer, key)
-            _, target = self._ready.slot_and_target(key)
-            self._count.add(target, len(self.pqueues[key]))
+            _, host = _slot_and_host(key)
+            self._count.add(balancer.pool.rules.target_of(host), len(queue))
         balancer.add_queue(self)
         balancer.book.listeners.append(self._came_or_went)
         balancer.pool.events.subscribe(self._target_stopped, TargetPaused, TargetSuspended)
@@ -314,8 +321,7 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
             key = self._chosen.key
             if key is None:
                 return None
-            slot, target = self._ready.slot_and_target(key)
-            self._ready.served(key)
+            slot, target = self._ready.served(key)
             if key in self.pqueues:
                 self._enter(balancer, key)
             else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import cached_property
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scrapy import Request
+    from scrapy.core.downloader import Downloader
     from scrapy.crawler import Crawler
     from scrapy.utils.asyncio import AsyncioLoopingCall, CallLaterResult
     from twisted.internet.task import LoopingCall
@@ -106,6 +108,10 @@ class Balancer:
         crawler.signals.connect(self._spider_idle, signal=signals.spider_idle)
         crawler.signals.connect(self._spider_closed, signal=signals.spider_closed)
 
+    @cached_property
+    def _downloader(self) -> Downloader:
+        return self.crawler.engine.downloader  # there is none before the crawl begins
+
     # Requests on their way
 
     def depart(self, request: Request, target: str, lease: Lease | None) -> None:
@@ -155,7 +161,7 @@ class Balancer:
 
         :return: whether there was anything.
         """
-        active = self.crawler.engine.downloader.active
+        active = self._downloader.active
         swallowed = [request for request in self._flights if request not in active]
         self._give_up(swallowed)
         return self.book.sweep(active) or bool(swallowed)
@@ -172,13 +178,13 @@ class Balancer:
 
         Middlewares nearer to the downloader do so: then nobody else tells us that it has ended.
         """
-        if request in self.book and request not in self.crawler.engine.downloader.active:
+        if request in self.book and request not in self._downloader.active:
             self._give_up([request])
 
     @property
     def has_swallowed(self) -> bool:
         """Whether something was swallowed for certain: more is out than the downloader has."""
-        under_way = len(self.crawler.engine.downloader.active)
+        under_way = len(self._downloader.active)
         return len(self._flights) > under_way or len(self.book) > under_way
 
     def recall(self, target: str) -> None:
@@ -186,7 +192,7 @@ class Balancer:
         self._recall(lambda request: self.target_of(request) == target)
 
     def _recall(self, is_meant: Callable[[Request], bool]) -> None:
-        downloader = self.crawler.engine.downloader
+        downloader = self._downloader
         for slot_key in list(downloader.slots):
             for request, deferred in list(take_unsent(downloader, slot_key)):
                 if is_meant(request):

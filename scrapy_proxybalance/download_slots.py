@@ -6,10 +6,12 @@ counts only once its task has started; here it counts from the moment it is let 
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scrapy import Request
+    from scrapy.core.downloader import Downloader
     from scrapy.crawler import Crawler
 
     from .admission_book import AdmissionBook
@@ -29,9 +31,13 @@ class DownloadSlots:
         self._delay = crawler.settings.getfloat("DOWNLOAD_DELAY")
         self._own: dict[str, dict[str, Any]] = crawler.settings.getdict("DOWNLOAD_SLOTS")
 
+    @cached_property
+    def _downloader(self) -> Downloader:
+        return self._crawler.engine.downloader  # there is none before the crawl begins
+
     def key_of(self, request: Request) -> str:
         """Return the key of a request's slot."""
-        key: str = self._crawler.engine.downloader.get_slot_key(request)
+        key: str = self._downloader.get_slot_key(request)
         return key
 
     def ready_at(self, key: str, now: float) -> float | None:
@@ -54,7 +60,7 @@ class DownloadSlots:
 
     def _limits(self, key: str) -> tuple[int, float, int]:
         """Return a slot's concurrency, its delay and how many requests it is transferring."""
-        slot = self._crawler.engine.downloader.slots.get(key)
+        slot = self._downloader.slots.get(key)
         if slot is not None:
             return slot.concurrency, slot.delay, len(slot.transferring)
         own = self._own.get(key, {})

@@ -145,11 +145,6 @@ class ReadyQueues:
             turn = self._parked[queue.target] if queue.parked else self._slots[queue.slot]
             turn.keys.put(key, priority)
 
-    def slot_and_target(self, key: str) -> tuple[str, str]:
-        """Return what was entered with a queue."""
-        queue = self._queues[key]
-        return queue.slot, queue.target
-
     def remove(self, key: str) -> None:
         """Strike a queue out that is empty."""
         queue = self._queues.pop(key)
@@ -194,11 +189,15 @@ class ReadyQueues:
                 return key
             self._park(key, queue, now)
 
-    def served(self, key: str) -> None:
-        """Take note that a queue was served, so that the next one in turn follows."""
+    def served(self, key: str) -> tuple[str, str]:
+        """Take note that a queue was served, so that the next one in turn follows.
+
+        :return: its slot and its target.
+        """
         queue = self._queues[key]
         self._last = queue.slot
         self._slots[queue.slot].last = key
+        return queue.slot, queue.target
 
     def next_timer(self) -> float | None:
         """Return when time alone brings a queue back, in seconds, or ``None``."""

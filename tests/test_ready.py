@@ -250,9 +250,10 @@ def test_a_queue_that_becomes_urgent_while_it_is_held_comes_back_first() -> None
     assert [start(ready, world, 10) for _ in range(2)] == ["b|x", None]
 
 
-def test_a_queue_knows_its_slot_and_its_target() -> None:
+def test_a_queue_that_is_served_says_its_slot_and_its_target() -> None:
     ready = queues(World(), "a|x", "b|x", "b|y")
-    assert ready.slot_and_target("b|x") == ("b", "x")
+    assert ready.next(0) == "a|x"
+    assert ready.served("a|x") == ("a", "x")
     assert "b|x" in ready
     ready.remove("b|x")
     assert "b|x" not in ready

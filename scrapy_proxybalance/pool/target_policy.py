@@ -105,6 +105,10 @@ class TargetRules:
                 self._patterns.append((_compile(name), policy))
             else:
                 self._exact[name] = policy
+        #: Whether any of the rules says that not every free proxy may be used.
+        self.narrow_proxies = any(
+            policy.narrows_proxies for policy in (default, *(by_name or {}).values())
+        )
 
     def find(self, host: str) -> tuple[str, TargetPolicy]:
         """Return :meth:`target_of` and :meth:`policy_of` a host."""
