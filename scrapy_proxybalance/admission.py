@@ -70,6 +70,8 @@ class _Limits:
 
     def __init__(self, balancer: Balancer) -> None:
         self._balancer = balancer
+        self.active = balancer.book.in_slot
+        self.slot_ready_at = balancer.slots.ready_at
         #: Targets that were found to have no proxy of their rule's free, the longest waiting first.
         self.waiting_for_proxy: dict[str, None] = {}
         #: How many of them have not been looked at since something changed.
@@ -83,14 +85,6 @@ class _Limits:
             del waiting[target]
         self.unseen -= len(some)
         return some
-
-    def active(self, slot: str) -> int:
-        """Return how many requests of a download slot are under way."""
-        return self._balancer.book.in_slot(slot)
-
-    def slot_ready_at(self, slot: str, now: float) -> float | None:
-        """Return from when a request that is let into a slot will be sent soon."""
-        return self._balancer.slots.ready_at(slot, now)
 
     def target_room(self, target: str, now: float) -> int:
         """Return how many requests may be let out to a target now."""
@@ -199,10 +193,10 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
         balancer = self._balancer
         if balancer is None:
             return super().pop()
-        if balancer.has_swallowed:
-            balancer.sweep()
         now = balancer.clock()
         admissible = self._pop_admissible(balancer, now)
+        if admissible is None and balancer.has_swallowed and balancer.sweep():
+            admissible = self._pop_admissible(balancer, now)
         if admissible is None:
             if self._count.sendable:
                 balancer.hungry = True
@@ -246,7 +240,8 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
 
     def _came_or_went(self, slot: str, target: str) -> None:
         self._ready.changed(slot, target)
-        self._stir()
+        if self._aside.count or self._limits.waiting_for_proxy:
+            self._stir()
 
     def _target_stopped(self, event: TargetPaused | TargetSuspended) -> None:
         """Have what was set aside for a target wait in its queue: it takes up others' room here."""
@@ -279,10 +274,8 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
 
     def _stir(self) -> None:
         """Take note that something has changed that requests may have waited for."""
-        if self._aside:
-            self._aside.stir()
-        if self._limits.waiting_for_proxy:
-            self._limits.unseen = len(self._limits.waiting_for_proxy)
+        self._aside.stir()
+        self._limits.unseen = len(self._limits.waiting_for_proxy)
 
     def _pop_admissible(
         self, balancer: Balancer, now: float
@@ -297,7 +290,7 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
         if self._limits.waiting_for_proxy:
             for target in self._limits.some_that_wait():
                 self._ready.target_changed(target)
-        if self._aside:
+        if self._aside.count:
             request = self._aside.take(lambda request: self._held_aside(balancer, request, now))
             if request is not None:
                 slot, target = balancer.slots.key_of(request), balancer.target_of(request)
@@ -385,7 +378,7 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
         """Have the engine ask again when time alone next sets something free."""
         moments = [self._ready.next_timer(), self._aside.next_timer(now)]
         exhausted = balancer.pool.available(now) <= balancer.book.unleased
-        if exhausted or self._aside or self._limits.waiting_for_proxy:
+        if exhausted or self._aside.count or self._limits.waiting_for_proxy:
             moments.append(balancer.pool.next_change())
         if not exhausted and (self._aside.unseen > 0 or self._limits.unseen > 0):
             moments.append(now + _NEXT_LOOK)

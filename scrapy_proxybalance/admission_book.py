@@ -68,7 +68,7 @@ class AdmissionBook:
         """
         if request in self._entries:
             self.strike(request)
-        entry = _Entry(slot, target, admitted=True, waits_for_lease=waits_for_lease, wish=wish)
+        entry = _Entry(slot, target, True, waits_for_lease, wish)
         self._enter(request, entry)
         self.unleased += waits_for_lease
         if waits_for_lease:

@@ -171,7 +171,8 @@ class ReadyQueues:
 
     def next(self, now: float) -> str | None:
         """Return the queue to serve next, or ``None`` if all are held."""
-        self._bring_back(now)
+        if self._changed_targets or (self._timers and self._timers[0][0] <= now):
+            self._bring_back(now)
         limits = self._limits
         while True:
             slot = self._ring.next(self._last)

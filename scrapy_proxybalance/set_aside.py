@@ -34,21 +34,18 @@ class _Group:
 class SetAside:
     """The requests that were set aside, in the order in which they came, by group.
 
-    ``unseen``: groups that have not been looked at since something changed.
+    ``count``: how many. ``unseen``: groups that have not been looked at since something changed.
     """
 
     def __init__(self) -> None:
         self._groups: OrderedDict[Hashable, _Group] = OrderedDict()
-        self._count = 0
+        self.count = 0
         self.unseen = 0
-
-    def __len__(self) -> int:
-        return self._count
 
     @property
     def room(self) -> int:
         """How many more can be taken in."""
-        return _AT_MOST - self._count
+        return _AT_MOST - self.count
 
     def add(self, request: Request, hold: Hold, slot: str, target: str) -> None:
         """Set a request aside."""
@@ -58,7 +55,7 @@ class SetAside:
             group = self._groups[key] = _Group(target)
         group.requests.append(request)
         group.retry_at = hold.retry_at
-        self._count += 1
+        self.count += 1
 
     def stir(self) -> None:
         """Take note that something has changed: every group is worth a look."""
@@ -75,7 +72,7 @@ class SetAside:
             self.unseen -= 1
             hold = held(group.requests[0])
             if hold is None:
-                self._count -= 1
+                self.count -= 1
                 request = group.requests.popleft()
                 if not group.requests:
                     del self._groups[key]
@@ -92,12 +89,12 @@ class SetAside:
         """Give up what waits for a target; return it."""
         keys = [key for key, group in self._groups.items() if group.target == target]
         requests = [one for key in keys for one in self._groups.pop(key).requests]
-        self._count -= len(requests)
+        self.count -= len(requests)
         return requests
 
     def clear(self) -> list[Request]:
         """Give all of them up; return them."""
         requests = [one for group in self._groups.values() for one in group.requests]
         self._groups.clear()
-        self._count = 0
+        self.count = 0
         return requests
