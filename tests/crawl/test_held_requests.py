@@ -155,7 +155,7 @@ def queue_of(run: Crawler) -> ProxyBalanceQueue:
 
 async def until_set_aside(run: Crawler, count: int) -> None:
     """Wait until so many requests have left their queues and are kept aside."""
-    await until(lambda: len(queue_of(run)._aside) == count)
+    await until(lambda: queue_of(run)._aside.count == count)
 
 
 async def until_fetched(run: Crawler, target: str, count: int) -> None:

@@ -423,7 +423,7 @@ async def test_closing_in_the_middle_loses_nothing_that_was_set_aside(tmp_path: 
         [first] = crawlers
         queue = first.engine._slot.scheduler.dqs
         assert isinstance(queue, ProxyBalanceQueue)
-        await until(lambda: len(queue._aside) == 39)
+        await until(lambda: queue._aside.count == 39)
         assert sum(len(one) for one in queue.pqueues.values()) == 0
         assert len(queue) == 39
         closing = asyncio.ensure_future(first.engine.close_spider_async(reason="seen enough"))
