@@ -27,6 +27,7 @@ BASE_SETTINGS: dict[str, Any] = {
     "TWISTED_REACTOR": "twisted.internet.asyncioreactor.AsyncioSelectorReactor",
     "DOWNLOAD_TIMEOUT": 10,
     "RETRY_TIMES": 5,
+    "PROXYBALANCE_RAMP": 0.1,  # a test about something else need not sit it out
     "LOG_ENABLED": False,
 }
 

@@ -57,6 +57,7 @@ async def crawl() -> dict[str, Any]:
                 {"url": two.url("user"), "name": "two"},
             ],
             "PROXYBALANCE_PAUSE": PAUSE,
+            "PROXYBALANCE_RAMP": 0.1,
             "RETRY_TIMES": 0,
             "CONCURRENT_REQUESTS": 1,
             "CLOSESPIDER_TIMEOUT": 30,

@@ -493,7 +493,8 @@ async def test_a_target_that_was_idle_while_it_ramped_sees_no_burst_afterwards(
 
     async with world(a=Script(None, None, None, refusal())) as w:
         origin = w.targets["a.test"]
-        settings = w.settings(CONCURRENT_REQUESTS=1, PROXYBALANCE_PAUSE=0.2)
+        ramp = {"PROXYBALANCE_PAUSE": 0.2, "PROXYBALANCE_RAMP": 60}
+        settings = w.settings(CONCURRENT_REQUESTS=1, **ramp)
         async with crawling(urls("a.test", 4), settings, spider=Idling) as run:
             await until(lambda: len(run.spider.responses) == 4)
             balancer = balancer_of(run)
