@@ -20,6 +20,7 @@ from scrapy_proxybalance import ProxyBalanceMiddleware, RobotsTxtMiddleware, Ver
 from scrapy_proxybalance.pool.events import TargetPaused
 
 from .crawling import UrlsSpider, crawl, crawl_test, proxybalance_stats
+from .test_target_gate import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -119,14 +120,6 @@ def settings(proxies: Iterable[ForwardProxy], **changes: Any) -> dict[str, Any]:
         "CLOSESPIDER_TIMEOUT": _HANGING,
         **changes,
     }
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for a condition to hold; fail if that takes impossibly long."""
-    give_up = time.monotonic() + _HANGING
-    while not condition():
-        assert time.monotonic() < give_up, "waited in vain"
-        await asyncio.sleep(0.002)
 
 
 @asynccontextmanager
