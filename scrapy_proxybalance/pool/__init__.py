@@ -22,7 +22,7 @@ from .policy import PoolPolicy
 from .pool import Pool
 from .proxy import Proxy
 from .score import Score
-from .selection import STRATEGIES, Strategy
+from .strategies import STRATEGIES, Strategy
 from .target_policy import TargetPolicy, TargetRules
 from .target_record import TargetMemory, TargetState
 from .targets import TargetGate

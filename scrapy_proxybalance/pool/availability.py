@@ -1,7 +1,7 @@
 """Who can take a request now, how many, and when that changes next.
 
-Works out each member's free leases and score anew whenever something happened to it or its time has
-come, and keeps the strategy in step. Grants nothing and learns nothing.
+Works out each member's free leases anew whenever something happened to it or its time has come, and
+keeps the strategy in step. Grants nothing and learns nothing.
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from .health import HealthState
-from .score import score_value
 
 if TYPE_CHECKING:
-    from .learning import Teacher
     from .ledger import Ledger
     from .members import Member, Members
-    from .selection import Strategy
+    from .strategies import Strategy
 
 
 class Availability:
@@ -24,16 +22,12 @@ class Availability:
 
     :param members: whose.
     :param ledger: knows what they hold.
-    :param teacher: knows the usual latency, which scores are relative to.
     :param strategy: is told of every change.
     """
 
-    def __init__(
-        self, members: Members, ledger: Ledger, teacher: Teacher, strategy: Strategy
-    ) -> None:
+    def __init__(self, members: Members, ledger: Ledger, strategy: Strategy) -> None:
         self._members = members
         self._ledger = ledger
-        self._teacher = teacher
         self._strategy = strategy
         self._timers: list[tuple[float, int]] = []
         #: How many leases could be granted, on how many members, and how many members are in good
@@ -60,7 +54,7 @@ class Availability:
         return timers[0][0] if timers else None
 
     def refresh(self, member: Member, now: float) -> None:
-        """Work out anew how many leases a member can take, and with which score."""
+        """Work out anew how many leases a member can take."""
         name, health = member.proxy.name, member.health
         free = 0
         if not member.draining and health.state is not HealthState.OUT:
@@ -83,9 +77,14 @@ class Availability:
         if member.serving is not member.in_good_standing:
             member.serving = not member.serving
             self.serving += 1 if member.serving else -1
-        weight, in_flight = member.proxy.weight, self._ledger.in_flight(name)
-        score = score_value(weight, health, in_flight, self._teacher.usual_latency) if free else 0.0
-        self._strategy.set(member.index, score=score, weight=weight, in_flight=in_flight)
+        member.in_flight = self._ledger.in_flight(name)
+        self._strategy.set(
+            member.index,
+            usable=free > 0,
+            on_trial=health.state is not HealthState.HEALTHY,
+            weight=member.proxy.weight,
+            in_flight=member.in_flight,
+        )
 
     def _wake(self, member: Member, when: float) -> None:
         if member.timer != when:

@@ -14,6 +14,7 @@ from .errors import NoProxyMatchesError, SessionLostError
 from .filters import ProxyFilter
 from .health import HealthState
 from .lease import Hold
+from .strategies import Pick
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Mapping
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
     from .ledger import Ledger
     from .members import Member, Members
     from .proxy import Proxy
-    from .selection import Strategy
     from .sessions import Sessions
     from .spacing import Spacing
+    from .strategies import Strategy
     from .target_policy import TargetPolicy
 
 # A new session goes to a proxy with no more sessions than this times its even share (the bound of
@@ -99,11 +100,12 @@ class Chooser:
             if pinned is not None:
                 return pinned
         eligible = self._eligible(now, target, rule, matching)
-        index = self._pick(eligible, avoid)
+        pick = Pick(now, self._rng, target, session, eligible.among)
+        index = self._pick(pick, eligible, avoid)
         if index is None:
             return self._nothing_free(eligible, target)
         if session is not None:
-            index = self._spread(index, eligible, avoid)
+            index = self._spread(index, pick, eligible, avoid)
         return self._members.at(index)
 
     def hold(
@@ -200,15 +202,15 @@ class Chooser:
 
     # Which of them is used
 
-    def _pick(self, eligible: _Eligible, avoid: Collection[str]) -> int | None:
+    def _pick(self, pick: Pick, eligible: _Eligible, avoid: Collection[str]) -> int | None:
         among, resting = eligible.among, eligible.resting
         if not avoid and not resting:
-            return self._strategy.pick(self._rng, among)
+            return self._strategy.pick(pick)
         if len(resting) >= len(self._members):
             return None
         last = None
         for _ in range(_PICKS):
-            index = self._strategy.pick(self._rng, among)
+            index = self._strategy.pick(pick)
             if index is None:
                 return None
             name = self._members.at(index).proxy.name
@@ -220,12 +222,14 @@ class Chooser:
         members = self._members if among is None else map(self._members.at, among)
         rested = [member for member in members if member.proxy.name not in resting]
         others = [member.index for member in rested if member.proxy.name not in avoid]
-        index = self._strategy.pick(self._rng, others)
+        index = self._strategy.pick(attrs.evolve(pick, among=others))
         if index is None and avoid:
-            index = self._strategy.pick(self._rng, [member.index for member in rested])
+            index = self._strategy.pick(
+                attrs.evolve(pick, among=[member.index for member in rested])
+            )
         return index
 
-    def _spread(self, index: int, eligible: _Eligible, avoid: Collection[str]) -> int:
+    def _spread(self, index: int, pick: Pick, eligible: _Eligible, avoid: Collection[str]) -> int:
         """Return a proxy for a new session: ``index``, unless it has more than its share of them."""
         fair = _SESSION_SPREAD * (len(self._sessions) + 1) / len(self._members) + 1
         if self._sessions.on_proxy(self._members.at(index).proxy.name) < fair:
@@ -239,7 +243,7 @@ class Chooser:
             and member.proxy.name not in resting
             and self._sessions.on_proxy(member.proxy.name) < fair
         ]
-        other = self._strategy.pick(self._rng, others)
+        other = self._strategy.pick(attrs.evolve(pick, among=others))
         return index if other is None else other
 
     # Where a session is

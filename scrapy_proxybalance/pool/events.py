@@ -40,14 +40,15 @@ class LeaseEnded(Event):
     """A lease has found its one end.
 
     ``failure``: the class of failure in a word, ``None`` for none. ``latency``: seconds to the
-    response's headers, ``None`` if none came. ``charged``: whether the proxy's health paid for it.
+    response's headers, ``None`` if none came. ``charged``: the part of a failure that the
+    proxy's health paid for, 0 to 1.
     """
 
     lease: Lease
     outcome: Outcome
     failure: str | None
     latency: float | None
-    charged: bool
+    charged: float
 
 
 @attrs.define(kw_only=True)

@@ -1,4 +1,4 @@
-"""How well one proxy has been doing: its rolling window, its latency, and its cooldown.
+"""How well one proxy has been doing: its record, its faults in a row, and its cooldown.
 
 A state machine that is told outcomes and times. It knows nothing of other proxies, of leases in
 flight or of selection; what an ambiguous outcome counts as has been decided before it comes here.
@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 import attrs
 
 from .errors import ConfigurationError
+from .record import Record
 
 if TYPE_CHECKING:
     from random import Random
 
-# A proxy that nobody has tried is taken to succeed 8 times in 10, with the weight of 5 outcomes.
-_PRIOR_SUCCESSES = 4.0
-_PRIOR_OUTCOMES = 5.0
-_LATENCY_SMOOTHING = 0.2
 _FIRST_RECOVERY = 0.125
+_ROUNDING = 1e-9
+# Of a proxy that is on its way back, so much of a fault is enough.
+_MOSTLY = 0.5
 
 
 class HealthState(Enum):
@@ -73,49 +73,35 @@ class Health:
     """
 
     __slots__ = (
-        "_outcomes",
-        "_window_bits",
         "cooldown_until",
         "cooldowns",
         "faults_in_a_row",
         "generation",
-        "latency",
+        "last_fault_at",
+        "record",
         "recovery",
         "state",
     )
 
     def __init__(self) -> None:
-        self._window_bits = 0
-        self._outcomes = 0
-        self.latency: float | None = None
-        self.faults_in_a_row = 0
+        self.record = Record()
+        self.faults_in_a_row = 0.0
+        self.last_fault_at = 0.0
         self.cooldowns = 0
         self.cooldown_until = 0.0
         self.recovery = 1.0
         self.generation = 0
         self.state = HealthState.HEALTHY
 
-    @property
-    def outcomes(self) -> int:
-        """How many outcomes the window holds."""
-        return self._outcomes
+    def succeeded(self, slowness: float, generation: int, now: float, policy: HealthPolicy) -> bool:
+        """Record a success; return whether it was the probe's and brought the proxy back.
 
-    def success_rate(self) -> float:
-        """Return the share of successes in the window, drawn towards the prior while it is short."""
-        successes = self._window_bits.bit_count()
-        return (successes + _PRIOR_SUCCESSES) / (self._outcomes + _PRIOR_OUTCOMES)
-
-    def succeeded(self, latency: float | None, generation: int, policy: HealthPolicy) -> bool:
-        """Record a success; return whether it was the probe's and brought the proxy back."""
-        self._remember(1, policy.window)
-        if latency is not None:
-            known = self.latency
-            self.latency = (
-                latency if known is None else known + _LATENCY_SMOOTHING * (latency - known)
-            )
+        :param slowness: how long it took, relative to what is usual for its target.
+        """
+        self.record.succeeded(slowness, now, policy.window)
         if generation != self.generation:
             return False
-        self.faults_in_a_row = 0
+        self.faults_in_a_row = 0.0
         if self.state is HealthState.PROBING:
             self.state = HealthState.RECOVERING
             self.recovery = _FIRST_RECOVERY
@@ -128,23 +114,33 @@ class Health:
                 self.state = HealthState.HEALTHY
         return False
 
-    def failed(self, generation: int, now: float, policy: HealthPolicy, rng: Random) -> bool:
-        """Record a fault of the proxy's own; return whether a cooldown began."""
-        self._remember(0, policy.window)
+    def failed(
+        self,
+        share: float,
+        lost: float,
+        generation: int,
+        now: float,
+        policy: HealthPolicy,
+        rng: Random,
+    ) -> bool:
+        """Record a failure; return whether a cooldown began.
+
+        :param share: the proxy's part of the blame, 0 to 1.
+        :param lost: the time that it took, relative to what is usual for its target.
+        """
+        self.record.failed(share, lost, now, policy.window)
         if generation != self.generation or self.state in (HealthState.COOLING, HealthState.OUT):
             return False
-        self.faults_in_a_row += 1
-        if self.state is HealthState.HEALTHY and self.faults_in_a_row < policy.failure_threshold:
+        self.faults_in_a_row += share
+        self.last_fault_at = now
+        well = self.state is HealthState.HEALTHY
+        if self.faults_in_a_row < (policy.failure_threshold - _ROUNDING if well else _MOSTLY):
             return False
         self.cooldowns += 1
         self.generation += 1
         self.state = HealthState.COOLING
         self.cooldown_until = now + policy.cooldown_seconds(self.cooldowns, rng)
         return True
-
-    def blemished(self, policy: HealthPolicy) -> None:
-        """Record a failure that lowers the success rate and nothing else."""
-        self._remember(0, policy.window)
 
     def put_out(self) -> None:
         """Take the proxy out until it is replaced."""
@@ -154,8 +150,3 @@ class Health:
     def begin_probe(self) -> None:
         """The cooldown is over: the next lease is the probe."""
         self.state = HealthState.PROBING
-
-    def _remember(self, success: int, window: int) -> None:
-        self._window_bits = ((self._window_bits << 1) | success) & ((1 << window) - 1)
-        if self._outcomes < window:
-            self._outcomes += 1

@@ -1,16 +1,18 @@
-"""What an outcome teaches: who pays for it, the proxy, the target or nobody, and how.
+"""What an outcome teaches: who pays for it, the proxy, the gateway, the target or nobody, and how much.
 
-Changes healths, and tells the target gate and the evidence; chooses nothing and counts no leases.
+Changes healths and groups, and tells the target gate; chooses nothing and counts no leases.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .blame import Blame
 from .events import CooldownStarted, ProxyOut, ProxyRecovered
-from .evidence import Evidence
 from .health import HealthState
 from .outcome import PROXY_AUTH, Outcome
+from .score import expected
+from .usual import UsualTimes
 
 if TYPE_CHECKING:
     from random import Random
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
     from .lease import Lease
     from .targets import TargetGate
 
-_LATENCY_SMOOTHING = 0.05
+# A single answer counts as no faster and no slower than this many times the usual.
+_FASTEST, _SLOWEST = 0.05, 20.0
 
 
 class Teacher:
@@ -39,8 +42,8 @@ class Teacher:
         self._targets = targets
         self._rng = rng
         self._events = events
-        self._evidence = Evidence()
-        self.usual_latency: float | None = None  # of the whole pool, in seconds
+        self._blame = Blame()
+        self.usual = UsualTimes()
 
     def learn(
         self,
@@ -48,47 +51,73 @@ class Teacher:
         outcome: Outcome,
         now: float,
         *,
-        latency: float | None,
+        duration: float | None,
         failure: str | None,
         gateway_shared: bool,
-    ) -> bool:
-        """Learn from an ended lease; return whether the proxy pays for it.
+    ) -> float:
+        """Learn from an ended lease; return the part of a failure that the proxy pays for, 0 to 1.
 
-        :param latency: seconds to the response's headers.
+        :param duration: seconds that it took; ``None`` if that is not known.
         :param failure: the class of failure, in a word.
         :param gateway_shared: whether other proxies have the same host and port.
         """
         if outcome is Outcome.IGNORED:
-            return False
+            return 0.0
         if outcome is Outcome.SUCCESS:
             self._targets.answered(lease.target, lease.granted_at, now)
-            self._evidence.answered(lease.target, lease.proxy.name)
-            self._carried(lease, latency, now)
-            return False
+            self._carried(lease, duration, now, gateway_shared=gateway_shared)
+            return 0.0
         if outcome is Outcome.TARGET_SIGNAL:
             # The proxy has done its work; but a refusal comes faster than a page.
-            self._carried(lease, None, now)
-            return False
+            self._carried(lease, None, now, gateway_shared=gateway_shared)
+            return 0.0
         if failure == PROXY_AUTH:
             return self._refused_credentials(lease, now)
-        if outcome is Outcome.AMBIGUOUS:
-            blameless = self._evidence.fails_through_others(lease.target, lease.proxy.name)
-            self._evidence.failed(lease.target, lease.proxy.name)
-            if blameless:
-                return False
-        health = lease.member.health
-        if outcome is Outcome.GATEWAY_FAULT and not gateway_shared:
-            # What a lone proxy answers to CONNECT is as often its word on the target.
-            others_get_through = self._evidence.answers_through_others(
-                lease.target, lease.proxy.name
-            )
-            self._evidence.failed(lease.target, lease.proxy.name)
-            if not others_get_through:
-                return False
-        elif outcome is Outcome.GATEWAY_FAULT and health.state is not HealthState.PROBING:
-            health.blemished(self._policy)
-            return False
-        if health.failed(lease.generation, now, self._policy, self._rng):
+        return self._failed(lease, outcome, duration, now, gateway_shared=gateway_shared)
+
+    def _suspects(self, lease: Lease, *, gateway_shared: bool) -> tuple[str, ...]:
+        if gateway_shared:
+            return (lease.target, f"gateway {lease.proxy.gateway}")
+        return (lease.target,)
+
+    def _carried(
+        self, lease: Lease, duration: float | None, now: float, *, gateway_shared: bool
+    ) -> None:
+        member, usual = lease.member, self.usual
+        health, group = member.health, member.group
+        self._blame.succeeded(self._suspects(lease, gateway_shared=gateway_shared), now)
+        own = expected(health.record, group.expectation, now)[1]
+        slowness = own
+        if duration is not None:
+            known = usual.of(lease.target)
+            if known is not None:
+                slowness = min(_SLOWEST, max(_FASTEST, duration / known))
+            usual.add(lease.target, duration / own)
+        group.succeeded(slowness, health.record, now)
+        if health.succeeded(slowness, lease.generation, now, self._policy):
+            self._events.emit(ProxyRecovered(now=now, proxy=member.proxy))
+
+    def _failed(
+        self,
+        lease: Lease,
+        outcome: Outcome,
+        duration: float | None,
+        now: float,
+        *,
+        gateway_shared: bool,
+    ) -> float:
+        health, group = lease.member.health, lease.member.group
+        share = 1.0
+        if outcome is not Outcome.PROXY_FAULT or gateway_shared:
+            suspects = self._suspects(lease, gateway_shared=gateway_shared)
+            if outcome is Outcome.PROXY_FAULT:
+                suspects = suspects[1:]  # it was not so much as asked for the target
+            rate = 1.0 - expected(health.record, group.expectation, now)[0]
+            share = self._blame.failed(suspects, rate, now)
+        usual = self.usual.of(lease.target)
+        lost = min(_SLOWEST, duration / usual) if duration is not None and usual else 1.0
+        group.failed(share, lost, health.record, now)
+        if health.failed(share, lost, lease.generation, now, self._policy, self._rng):
             self._events.emit(
                 CooldownStarted(
                     now=now,
@@ -97,24 +126,15 @@ class Teacher:
                     step=health.cooldowns,
                 )
             )
-        return True
+        return share
 
-    def _carried(self, lease: Lease, latency: float | None, now: float) -> None:
-        if latency is not None:
-            usual = self.usual_latency
-            self.usual_latency = (
-                latency if usual is None else usual + _LATENCY_SMOOTHING * (latency - usual)
-            )
-        if lease.member.health.succeeded(latency, lease.generation, self._policy):
-            self._events.emit(ProxyRecovered(now=now, proxy=lease.member.proxy))
-
-    def _refused_credentials(self, lease: Lease, now: float) -> bool:
+    def _refused_credentials(self, lease: Lease, now: float) -> float:
         member = lease.member
         if member.proxy.identity != lease.proxy.identity:
-            return False  # the credentials have been changed since
+            return 0.0  # the credentials have been changed since
         if member.health.state is not HealthState.OUT:
             member.health.put_out()
             self._events.emit(
                 ProxyOut(now=now, proxy=member.proxy, reason="its credentials were refused")
             )
-        return True
+        return 1.0

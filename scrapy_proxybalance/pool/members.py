@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import attrs
 
 from .errors import ConfigurationError, NoProxyMatchesError
+from .groups import Groups
 from .health import Health, HealthState
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
     from .filters import ProxyFilter
+    from .groups import Group
     from .proxy import Proxy
 
 _FILTERS_REMEMBERED = 1000
@@ -24,15 +26,31 @@ _FILTERS_REMEMBERED = 1000
 class Member:
     """One proxy and what the pool keeps of it.
 
-    ``free``: leases that could be granted now; ``timer``: when it is to be looked at again;
-    ``serving``: whether it is counted as being in good standing.
+    ``free``: leases that could be granted now; ``in_flight``: leases that are out, of ``cap``;
+    ``timer``: when it is to be looked at again; ``serving``: whether it is counted as being in good
+    standing; ``group``: tells what to expect while little is known of it.
     """
 
-    __slots__ = ("draining", "free", "health", "index", "probe_out", "proxy", "serving", "timer")
+    __slots__ = (
+        "cap",
+        "draining",
+        "free",
+        "group",
+        "health",
+        "in_flight",
+        "index",
+        "probe_out",
+        "proxy",
+        "serving",
+        "timer",
+    )
 
-    def __init__(self, proxy: Proxy, index: int) -> None:
+    def __init__(self, proxy: Proxy, index: int, group: Group) -> None:
         self.proxy = proxy
         self.index = index
+        self.group = group
+        self.cap = 1
+        self.in_flight = 0
         self.health = Health()
         self.draining = False
         self.probe_out = False
@@ -56,7 +74,12 @@ class Member:
 
 @attrs.frozen(kw_only=True)
 class ProxySnapshot:
-    """One proxy at one moment. ``cooldown_left`` in seconds; ``latency`` smoothed, in seconds."""
+    """One proxy at one moment.
+
+    ``success_rate``: expected of the next attempt, 0 to 1; ``outcomes``: that this rests on, those of
+    long ago counting less; ``duration``: expected of the next success, in seconds, ``None`` if no
+    success is known; ``cooldown_left`` in seconds.
+    """
 
     proxy: Proxy
     state: HealthState
@@ -65,8 +88,8 @@ class ProxySnapshot:
     max_in_flight: int
     score: float
     success_rate: float
-    outcomes: int
-    latency: float | None
+    outcomes: float
+    duration: float | None
     cooldowns: int
     cooldown_left: float
     sessions: int
@@ -76,6 +99,7 @@ class Members:
     """The pool's members: added, replaced, removed, found by name, by index and by filter."""
 
     def __init__(self) -> None:
+        self.groups = Groups()
         self._by_name: dict[str, Member] = {}
         self._by_index: list[Member] = []
         self._unused: list[int] = []
@@ -112,7 +136,7 @@ class Members:
             )
         self._enrol(proxy)
         index = self._unused.pop() if self._unused else len(self._by_index)
-        member = Member(proxy, index)
+        member = Member(proxy, index, self.group_of(proxy))
         if index == len(self._by_index):
             self._by_index.append(member)
         else:
@@ -135,6 +159,7 @@ class Members:
         self._discharge(member.proxy)
         self._enrol(proxy)
         member.proxy = proxy
+        member.group = self.group_of(proxy)
         member.draining = False
         if renewed or member.health.state is HealthState.OUT:
             generation = member.health.generation
@@ -153,6 +178,10 @@ class Members:
     def sharing_gateway(self, proxy: Proxy) -> int:
         """Return how many members have the host and port of ``proxy``."""
         return self._gateways.get(proxy.gateway, 0)
+
+    def group_of(self, proxy: Proxy) -> Group:
+        """Return the group of a member as things stand."""
+        return self.groups.of(proxy, shares_gateway=self.sharing_gateway(proxy) > 1)
 
     def matching(self, wanted: ProxyFilter) -> list[int]:
         """Return the indices of the members that a filter accepts.

@@ -26,10 +26,10 @@ from .lease import Hold, Lease
 from .ledger import LocalLedger
 from .members import Members, ProxySnapshot
 from .outcome import Outcome
-from .score import explain_score
-from .selection import make_strategy
+from .score import explain_score, score_value
 from .sessions import Sessions
 from .spacing import Spacing
+from .strategies import make_strategy
 from .target_policy import TargetRules
 from .targets import TargetGate
 
@@ -72,11 +72,10 @@ class Pool:
         self.sessions = Sessions(policy.session_ttl, policy.session_limit, self.events)
         self._teacher = Teacher(policy.health, self.targets, rng, self.events)
         self._ledger: Ledger = ledger if ledger is not None else LocalLedger()
-        self._strategy = make_strategy(policy.strategy)
+        self._rng = rng
         self._members = Members()
-        self._availability = Availability(
-            self._members, self._ledger, self._teacher, self._strategy
-        )
+        self._strategy = make_strategy(policy.strategy, _View(self._members))
+        self._availability = Availability(self._members, self._ledger, self._strategy)
         self._spacing = Spacing()
         self._chooser = Chooser(
             members=self._members,
@@ -107,7 +106,7 @@ class Pool:
         :raises ConfigurationError: if its name, or its endpoint with its credentials, is there.
         """
         member = self._members.add(proxy)
-        self._register(proxy)
+        self._register(member)
         self._availability.refresh(member, now)
         self.events.emit(ProxyAdded(now=now, proxy=proxy))
 
@@ -130,11 +129,13 @@ class Pool:
         :raises ConfigurationError: if its endpoint with its credentials is there under another name.
         """
         member = self._members.replace(proxy)
-        self._register(proxy)
+        self._register(member)
         self._availability.refresh(member, now)
 
-    def _register(self, proxy: Proxy) -> None:
-        self._ledger.register(proxy.name, self._cap(proxy), proxy.rate or self.policy.rate)
+    def _register(self, member: Member) -> None:
+        proxy = member.proxy
+        member.cap = self._cap(proxy)
+        self._ledger.register(proxy.name, member.cap, proxy.rate or self.policy.rate)
 
     def _remove_if_drained(self, member: Member, now: float) -> None:
         if member.draining and not self._ledger.in_flight(member.proxy.name):
@@ -234,12 +235,15 @@ class Pool:
         now: float,
         *,
         latency: float | None = None,
+        duration: float | None = None,
         failure: str | None = None,
     ) -> bool:
         """End a lease and learn from it. Only the first call on a lease counts.
 
         :param outcome: whose fault it was.
         :param latency: seconds to the response's headers.
+        :param duration: seconds until the response was complete, or the attempt had failed; the
+            latency, or else the time since the lease was granted, if left out.
         :param failure: the class of failure, in a word.
         :return: whether this call ended it.
         """
@@ -253,19 +257,24 @@ class Pool:
             member.probe_out = False
         if lease.session is not None:
             self.sessions.released(lease.session)
+        if duration is None:
+            duration = latency if latency is not None else now - lease.granted_at
         charged = self._teacher.learn(
             lease,
             outcome,
             now,
-            latency=latency,
+            duration=duration,
             failure=failure,
-            gateway_shared=(
-                outcome is Outcome.GATEWAY_FAULT and self._members.sharing_gateway(member.proxy) > 1
-            ),
+            gateway_shared=self._members.sharing_gateway(member.proxy) > 1,
         )
-        if outcome is not Outcome.IGNORED:
-            self._strategy.learned()
         self._availability.refresh(member, now)
+        if outcome is not Outcome.IGNORED:
+            self._strategy.ended(
+                member.index,
+                now=now,
+                duration=duration if outcome is Outcome.SUCCESS else None,
+                rng=self._rng,
+            )
         self._remove_if_drained(member, now)
         if self.events.wants(LeaseEnded):
             self.events.emit(
@@ -308,42 +317,70 @@ class Pool:
             member.draining or member.health.state is HealthState.OUT for member in self._members
         )
 
-    def explain(self, name: str) -> Score:
-        """Return a proxy's score with its factors.
+    def explain(self, name: str, now: float) -> Score:
+        """Return a proxy's score with what it is made of.
 
         :raises KeyError: if there is no such proxy.
         """
         member = self._members[name]
-        in_flight = self._ledger.in_flight(name)
         return explain_score(
-            member.proxy.weight, member.health, in_flight, self._teacher.usual_latency
+            member.proxy.weight,
+            member.health,
+            member.group.expectation,
+            member.in_flight,
+            member.cap,
+            now,
         )
 
     def snapshot(self, now: float) -> list[ProxySnapshot]:
         """Return every proxy as it is at this moment, in the order in which they joined."""
         self._availability.advance(now)
-        return [
-            ProxySnapshot(
-                proxy=member.proxy,
-                state=member.health.state,
-                draining=member.draining,
-                in_flight=self._ledger.in_flight(member.proxy.name),
-                max_in_flight=self._cap(member.proxy),
-                score=self.explain(member.proxy.name).value,
-                success_rate=member.health.success_rate(),
-                outcomes=member.health.outcomes,
-                latency=member.health.latency,
-                cooldowns=member.health.cooldowns,
-                cooldown_left=(
-                    max(0.0, member.health.cooldown_until - now)
-                    if member.health.state is HealthState.COOLING
-                    else 0.0
-                ),
-                sessions=self.sessions.on_proxy(member.proxy.name),
-            )
-            for member in self._members
-        ]
+        return [self._seen(member, now) for member in self._members]
+
+    def _seen(self, member: Member, now: float) -> ProxySnapshot:
+        name, health = member.proxy.name, member.health
+        score, usual = self.explain(name, now), self._teacher.usual.of_all
+        record, worth = health.record, health.record.worth(now)
+        return ProxySnapshot(
+            proxy=member.proxy,
+            state=health.state,
+            draining=member.draining,
+            in_flight=member.in_flight,
+            max_in_flight=member.cap,
+            score=score.value,
+            success_rate=score.success,
+            outcomes=worth * (record.successes + record.failures),
+            duration=score.slowness * usual if usual and record.successes else None,
+            cooldowns=health.cooldowns,
+            cooldown_left=(
+                max(0.0, health.cooldown_until - now)
+                if health.state is HealthState.COOLING
+                else 0.0
+            ),
+            sessions=self.sessions.on_proxy(name),
+        )
 
     def _cap(self, proxy: Proxy) -> int:
         own = proxy.max_in_flight
         return own if own is not None else self.policy.max_in_flight
+
+
+class _View:
+    """What the strategies may ask about the members."""
+
+    def __init__(self, members: Members) -> None:
+        self._members = members
+
+    def score(self, index: int, now: float) -> float:
+        member = self._members.at(index)
+        return score_value(
+            member.proxy.weight,
+            member.health,
+            member.group.expectation,
+            member.in_flight,
+            member.cap,
+            now,
+        )
+
+    def name(self, index: int) -> str:
+        return self._members.at(index).proxy.name

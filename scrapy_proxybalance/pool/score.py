@@ -1,11 +1,13 @@
-"""The score: how good a proxy is right now, as a product of five factors that can be shown.
+"""The score: how good a proxy is right now, from what a success through it is expected to cost.
 
-``weight x success x latency x load x cooldown x penalty``; each factor is 1 for a proxy that nothing
-is known of and that carries nothing.
+``score = weight x recovery / (cost x load)``, with
+``cost = time of a success + (1 - p) / p x time lost by a failure``, where ``p`` is the probability of
+success. Never latency without success: what fails fast costs a whole attempt that has to be made again.
 """
 
 from __future__ import annotations
 
+from math import exp
 from typing import TYPE_CHECKING
 
 import attrs
@@ -14,90 +16,131 @@ from .health import HealthState
 
 if TYPE_CHECKING:
     from .health import Health
+    from .record import Record
 
-# However fast or slow a proxy is, its latency moves its share by no more than this.
-LATENCY_FACTOR_MIN = 0.1
-LATENCY_FACTOR_MAX = 4.0
-# A fault halves the share at once; so many in a row are the most that count.
-_PENALTY_DEPTH = 4
-# What success_rate() gives for a proxy that was never tried.
-_PRIOR_SUCCESS_RATE = 0.8
+# What is known of one proxy is drawn towards what is known of its group with the weight of so many
+# attempts; and that towards this.
+_PRIOR_ATTEMPTS = 10.0
+_PRIOR_SUCCESSES = 3.0
+_PRIOR_FAILURES = 10.0
+_PRIOR_SUCCESS = 0.8
+_PRIOR_SLOWNESS = 1.0
+_PRIOR_LOST = 2.0
+# Besides the time it takes, a failure costs the attempt that has to be made again elsewhere: so many
+# times the usual time.
+_ANOTHER_ATTEMPT = 4.0
+# One fault may be chance, several since the last success make the next success much less likely: by this
+# factor to the power of their square. That fades with a time constant, in seconds, or else nobody would
+# ever find out.
+_FAULTS_IN_A_ROW = 0.84
+_FAULTS_FADE_IN = 60.0
+_FAULTS_AT_MOST = 4.0
+# At its cap a proxy is taken to be this much slower than idle.
+_LOAD_AT_CAP = 1.0
+
+
+@attrs.define
+class Expectation:
+    """What to expect of an attempt; times are relative to what is usual for the target.
+
+    :param success: the probability that it succeeds.
+    :param slowness: the time that a success takes.
+    :param lost: the time that a failure takes.
+    """
+
+    success: float = _PRIOR_SUCCESS
+    slowness: float = _PRIOR_SLOWNESS
+    lost: float = _PRIOR_LOST
+
+
+def expected(record: Record, prior: Expectation, now: float) -> tuple[float, float, float]:
+    """Return what to expect by a record, as the three values of :class:`Expectation`.
+
+    :param prior: what to expect where nothing is known.
+    """
+    worth = record.worth(now)
+    successes, failures = record.successes * worth, record.failures * worth
+    return (
+        (successes + _PRIOR_ATTEMPTS * prior.success) / (successes + failures + _PRIOR_ATTEMPTS),
+        (record.slowness * worth + _PRIOR_SUCCESSES * prior.slowness)
+        / (successes + _PRIOR_SUCCESSES),
+        (record.lost * worth + _PRIOR_FAILURES * prior.lost) / (failures + _PRIOR_FAILURES),
+    )
 
 
 @attrs.frozen(kw_only=True)
 class Score:
-    """A score and what it is made of.
+    """A score and what it is made of. Times are relative to what is usual for the target.
 
     :param weight: as configured.
-    :param success: success rate in the window, drawn towards a prior, relative to that prior.
-    :param latency: the pool's usual latency over the proxy's, between 0.1 and 4.
-    :param load: ``1 / (1 + in flight)²``.
-    :param cooldown: 0 while it sits out, then doubling from 1/8 to 1 with each success.
-    :param penalty: halved by each fault since the last success.
+    :param success: the probability that the next attempt succeeds.
+    :param slowness: how long a success takes.
+    :param lost: how long a failure takes.
+    :param cost: the expected time per success.
+    :param load: 1 for an idle proxy, 2 for one at its cap.
+    :param recovery: 0 while it sits out, then doubling from 1/8 to 1 with each success.
+    :param forgiven: failures of late that were laid at the door of a target or a gateway.
     """
 
     weight: float
     success: float
-    latency: float
+    slowness: float
+    lost: float
+    cost: float
     load: float
-    cooldown: float
-    penalty: float
+    recovery: float
+    forgiven: float
 
     @property
     def value(self) -> float:
-        """The product."""
-        return self.weight * self.success * self.latency * self.load * self.cooldown * self.penalty
-
-
-def score_value(
-    weight: float, health: Health, in_flight: int, usual_latency: float | None
-) -> float:
-    """Return the score of a proxy that is in service (the hot path: no factor is kept)."""
-    value = (
-        weight * health.success_rate() / _PRIOR_SUCCESS_RATE * health.recovery * _load(in_flight)
-    )
-    latency = health.latency
-    if latency is not None and usual_latency is not None:
-        value *= _latency_factor(latency, usual_latency)
-    if health.faults_in_a_row:
-        value *= _penalty_factor(health.faults_in_a_row)
-    return value
+        """The score."""
+        return self.weight * self.recovery / (self.cost * self.load)
 
 
 def explain_score(
-    weight: float, health: Health, in_flight: int, usual_latency: float | None
+    weight: float, health: Health, prior: Expectation, in_flight: int, cap: int, now: float
 ) -> Score:
-    """Return the score with its factors.
+    """Return a proxy's score with what it is made of.
 
     :param weight: as configured.
     :param health: the proxy's recent past.
+    :param prior: what to expect of a proxy of its group that nothing is known of.
     :param in_flight: requests that it carries now.
-    :param usual_latency: the pool's, in seconds; ``None`` while unknown.
+    :param cap: requests that it may carry.
+    :param now: seconds on the pool's clock.
     """
-    known = health.latency is not None and usual_latency is not None
+    success, slowness, lost = expected(health.record, prior, now)
+    success *= _suspicion(health, now)
     return Score(
         weight=weight,
-        success=health.success_rate() / _PRIOR_SUCCESS_RATE,
-        latency=_latency_factor(health.latency or 0.0, usual_latency or 0.0) if known else 1.0,
-        load=_load(in_flight),
-        cooldown=(
+        success=success,
+        slowness=slowness,
+        lost=lost,
+        cost=_cost(success, slowness, lost),
+        load=1.0 + _LOAD_AT_CAP * in_flight / cap,
+        recovery=(
             0.0 if health.state in (HealthState.COOLING, HealthState.OUT) else health.recovery
         ),
-        penalty=_penalty_factor(health.faults_in_a_row),
+        forgiven=health.record.forgiven * health.record.worth(now),
     )
 
 
-def _load(in_flight: int) -> float:
-    # Squared, so that idle proxies come first: a second connection to a busy one costs more than
-    # what its better score is worth.
-    return 1 / ((1 + in_flight) * (1 + in_flight))
+def score_value(
+    weight: float, health: Health, prior: Expectation, in_flight: int, cap: int, now: float
+) -> float:
+    """Return the value of :func:`explain_score` for a proxy in service (the hot path)."""
+    success, slowness, lost = expected(health.record, prior, now)
+    if health.faults_in_a_row:
+        success *= _suspicion(health, now)
+    cost = _cost(success, slowness, lost)
+    return weight * health.recovery / (cost * (1.0 + _LOAD_AT_CAP * in_flight / cap))
 
 
-def _latency_factor(latency: float, usual_latency: float) -> float:
-    if latency * LATENCY_FACTOR_MAX <= usual_latency:
-        return LATENCY_FACTOR_MAX
-    return max(LATENCY_FACTOR_MIN, usual_latency / latency)
+def _cost(success: float, slowness: float, lost: float) -> float:
+    return slowness + (lost + _ANOTHER_ATTEMPT) * (1.0 - success) / success
 
 
-def _penalty_factor(faults_in_a_row: int) -> float:
-    return float(0.5 ** min(faults_in_a_row, _PENALTY_DEPTH))
+def _suspicion(health: Health, now: float) -> float:
+    faults = min(health.faults_in_a_row, _FAULTS_AT_MOST)
+    faded = exp((health.last_fault_at - now) / _FAULTS_FADE_IN)
+    return _FAULTS_IN_A_ROW ** (faults * faults * faded)

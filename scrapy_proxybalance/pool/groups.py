@@ -1,0 +1,87 @@
+"""What is known of a group of proxies: what to expect of one that nothing is known of.
+
+Of a gateway that several share; or else of a provider and country; and above them of the whole pool.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .record import Record
+from .score import Expectation, expected
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from .proxy import Proxy
+
+# The outcomes that a group's record remembers, about.
+_WINDOW = 400
+
+_UNKNOWN = Expectation()
+
+
+class Group:
+    """A group's record. A proxy's attempts count for less, the more of its own are known.
+
+    So the record tells of a member taken at random, and not of those that are picked the most.
+
+    :param above: the group that this one is a part of.
+    """
+
+    __slots__ = ("_above", "expectation", "record")
+
+    def __init__(self, above: Group | None = None) -> None:
+        self._above = above
+        self.record = Record()
+        #: What to expect of a member that nothing is known of, as of the last outcome.
+        self.expectation: Expectation = above.expectation if above is not None else _UNKNOWN
+
+    def succeeded(self, slowness: float, own: Record, now: float) -> None:
+        """Take note of a member's success.
+
+        :param own: the member's own record.
+        """
+        self.record.succeeded(slowness, now, _WINDOW, _weight(own))
+        self._expect(now)
+        if self._above is not None:
+            self._above.succeeded(slowness, own, now)
+
+    def failed(self, share: float, lost: float, own: Record, now: float) -> None:
+        """Take note of a member's failure; see :meth:`Record.failed`."""
+        self.record.failed(share, lost, now, _WINDOW, _weight(own))
+        self._expect(now)
+        if self._above is not None:
+            self._above.failed(share, lost, own, now)
+
+    def _expect(self, now: float) -> None:
+        above = self._above.expectation if self._above is not None else _UNKNOWN
+        self.expectation = Expectation(*expected(self.record, above, now))
+
+
+def _weight(own: Record) -> float:
+    return 1.0 / (1.0 + own.successes + own.failures)
+
+
+class Groups:
+    """The groups of a pool."""
+
+    def __init__(self) -> None:
+        self.whole = Group()
+        self._groups: dict[Hashable, Group] = {}
+
+    def of(self, proxy: Proxy, *, shares_gateway: bool) -> Group:
+        """Return the group of a proxy.
+
+        :param shares_gateway: whether other proxies have the same host and port.
+        """
+        if shares_gateway:
+            key: Hashable = proxy.gateway
+        elif proxy.provider is not None or proxy.country is not None:
+            key = (proxy.provider, proxy.country)
+        else:
+            return self.whole
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = Group(self.whole)
+        return group

@@ -1,0 +1,70 @@
+"""What is known of how one proxy, or a group of them, has been doing: sums that fade.
+
+Told of attempts, weighed as somebody else has judged them; judges nothing and knows no state.
+"""
+
+from __future__ import annotations
+
+from math import exp
+
+# What is known fades with this time constant, in seconds, besides being pushed out by newer outcomes:
+# a proxy's luck turns within minutes.
+_FADES_IN = 200.0
+
+
+class Record:
+    """Faded sums over attempts.
+
+    ``successes`` and ``failures`` are counts; ``slowness`` is the sum over the successes of how long
+    each took relative to what is usual for its target; ``lost`` the sum over the failures of the time
+    that each took, likewise; ``forgiven`` counts what went wrong and was laid at others' doors.
+    """
+
+    __slots__ = ("_at", "failures", "forgiven", "lost", "slowness", "successes")
+
+    def __init__(self) -> None:
+        self._at = 0.0
+        self.successes = 0.0
+        self.failures = 0.0
+        self.slowness = 0.0
+        self.lost = 0.0
+        self.forgiven = 0.0
+
+    def succeeded(self, slowness: float, now: float, window: int, weight: float = 1.0) -> None:
+        """Count a success.
+
+        :param slowness: how long it took, relative to what is usual for its target.
+        :param window: outcomes that are remembered, about.
+        :param weight: for how much it counts.
+        """
+        self._fade(now, window)
+        self.successes += weight
+        self.slowness += weight * slowness
+
+    def failed(
+        self, share: float, lost: float, now: float, window: int, weight: float = 1.0
+    ) -> None:
+        """Count a failure.
+
+        :param share: the part of it that is to be laid at this door, 0 to 1.
+        :param lost: the time that it took, relative to what is usual for its target.
+        :param window: outcomes that are remembered, about.
+        :param weight: for how much it counts.
+        """
+        self._fade(now, window)
+        self.failures += weight * share
+        self.lost += weight * share * lost
+        self.forgiven += weight * (1.0 - share)
+
+    def worth(self, now: float) -> float:
+        """Return what the sums are worth by now, as a factor."""
+        return exp((self._at - now) / _FADES_IN)
+
+    def _fade(self, now: float, window: int) -> None:
+        kept = (1.0 - 1.0 / window) * exp((self._at - now) / _FADES_IN)
+        self._at = now
+        self.successes *= kept
+        self.failures *= kept
+        self.slowness *= kept
+        self.lost *= kept
+        self.forgiven *= kept

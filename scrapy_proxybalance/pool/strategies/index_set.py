@@ -1,0 +1,48 @@
+"""A set of indices that one can be drawn from at random, in O(1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from random import Random
+
+
+class IndexSet:
+    """Indices in no particular order."""
+
+    __slots__ = ("_indices", "_places")
+
+    def __init__(self) -> None:
+        self._indices: list[int] = []
+        self._places: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __contains__(self, index: int) -> bool:
+        return index in self._places
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._indices)
+
+    def add(self, index: int) -> None:
+        """Put an index in, if it is not."""
+        if index not in self._places:
+            self._places[index] = len(self._indices)
+            self._indices.append(index)
+
+    def discard(self, index: int) -> None:
+        """Take an index out, if it is in."""
+        place = self._places.pop(index, None)
+        if place is None:
+            return
+        last = self._indices.pop()
+        if last != index:
+            self._indices[place] = last
+            self._places[last] = place
+
+    def draw(self, rng: Random) -> int:
+        """Return one at random; there has to be one."""
+        return self._indices[int(rng.random() * len(self._indices))]
