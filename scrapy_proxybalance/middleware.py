@@ -18,10 +18,11 @@ from scrapy.utils.httpobj import urlparse_cached
 from . import request_meta, startup
 from .balancer import REASON_FORBIDDEN, REASON_RATE_LIMITED, Balancer, StoppedError
 from .classify import FORBIDDEN, Verdict, classify
+from .download_time import DownloadTime
 from .idle import IdleWatch
 from .job_memory import JobMemory
 from .pool import NoProxyAvailableError, Outcome, TargetState
-from .pool.outcome import PROXY_AUTH
+from .pool.outcome import PROXY_AUTH, TIMEOUT
 from .reporting import install
 from .settings import Settings, read_one
 
@@ -74,6 +75,7 @@ class ProxyBalanceMiddleware:
         self._retries_403 = "403" in map(str, crawler.settings.getlist("RETRY_HTTP_CODES"))
         self.balancer = Balancer(crawler, self.settings)
         # Scrapy's signals hold their receivers weakly.
+        self._download_time = DownloadTime(self.balancer)
         self._observers: list[object] = [
             startup.Announcement(self.balancer),
             JobMemory(self.balancer),
@@ -201,6 +203,7 @@ class ProxyBalanceMiddleware:
             flight,
             verdict.outcome,
             latency=request.meta.get("download_latency"),
+            duration=self._download_time.of(request, flight),
             failure=verdict.failure,
         )
         if verdict.outcome is Outcome.TARGET_SIGNAL:
@@ -224,7 +227,8 @@ class ProxyBalanceMiddleware:
             self.balancer.end(flight, Outcome.IGNORED)
             return request_meta.resend(request)
         verdict = self.judge(request, exception)
-        self.balancer.end(flight, verdict.outcome, failure=verdict.failure)
+        duration = self._download_time.of(request, flight, timed_out=verdict.failure == TIMEOUT)
+        self.balancer.end(flight, verdict.outcome, duration=duration, failure=verdict.failure)
         if verdict.outcome is Outcome.TARGET_SIGNAL:
             return self._refused(request, flight, verdict, verdict.failure or "refused")
         if verdict.outcome is Outcome.IGNORED:

@@ -49,12 +49,14 @@ class Teacher:
         now: float,
         *,
         latency: float | None,
+        duration: float | None,  # noqa: ARG002
         failure: str | None,
         gateway_shared: bool,
     ) -> bool:
         """Learn from an ended lease; return whether the proxy pays for it.
 
         :param latency: seconds to the response's headers.
+        :param duration: seconds to the end of the body, or to the failure; nothing is made of it yet.
         :param failure: the class of failure, in a word.
         :param gateway_shared: whether other proxies have the same host and port.
         """

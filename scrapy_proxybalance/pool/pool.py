@@ -234,12 +234,15 @@ class Pool:
         now: float,
         *,
         latency: float | None = None,
+        duration: float | None = None,
         failure: str | None = None,
     ) -> bool:
         """End a lease and learn from it. Only the first call on a lease counts.
 
         :param outcome: whose fault it was.
         :param latency: seconds to the response's headers.
+        :param duration: seconds from the request to the end, that is to the last byte of the body, or
+            to the failure; ``None`` if nobody knows.
         :param failure: the class of failure, in a word.
         :return: whether this call ended it.
         """
@@ -258,6 +261,7 @@ class Pool:
             outcome,
             now,
             latency=latency,
+            duration=duration,
             failure=failure,
             gateway_shared=(
                 outcome is Outcome.GATEWAY_FAULT and self._members.sharing_gateway(member.proxy) > 1
