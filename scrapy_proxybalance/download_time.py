@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from scrapy import signals
 
+from . import request_meta
+
 if TYPE_CHECKING:
     from scrapy import Request
 
@@ -44,7 +46,7 @@ class DownloadTime:
             latency = request.meta.get("download_latency", 0.0)
             seconds = latency + self._balancer.clock() - flight.headers_at
         elif timed_out:
-            seconds = request.meta.get("download_timeout")
+            seconds = request_meta.timeout_of(request)
         elif self._balancer.slots.has_delay(self._balancer.slots.key_of(request)):
             return None
         # What stands in meta may be left over from an attempt before, or be nonsense.

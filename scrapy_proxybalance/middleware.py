@@ -16,6 +16,7 @@ from scrapy.exceptions import IgnoreRequest, NotConfigured
 from scrapy.utils.httpobj import urlparse_cached
 
 from . import request_meta, startup
+from .adaptive_timeout import AdaptiveTimeout
 from .balancer import REASON_FORBIDDEN, REASON_RATE_LIMITED, Balancer, StoppedError
 from .classify import FORBIDDEN, Verdict, classify
 from .download_time import DownloadTime
@@ -76,6 +77,7 @@ class ProxyBalanceMiddleware:
         self.balancer = Balancer(crawler, self.settings)
         # Scrapy's signals hold their receivers weakly.
         self._download_time = DownloadTime(self.balancer)
+        self._adaptive_timeout = AdaptiveTimeout(self.balancer)
         self._observers: list[object] = [
             startup.Announcement(self.balancer),
             JobMemory(self.balancer),
@@ -97,6 +99,7 @@ class ProxyBalanceMiddleware:
         """
         if not request_meta.is_remote(request):
             return None
+        request_meta.restore_timeout(request)
         balancer = self.balancer
         target = balancer.target_of(request)
         if target in balancer.dropped_targets:
@@ -132,6 +135,7 @@ class ProxyBalanceMiddleware:
                 balancer.depart(request, target, lease)
                 if lease is not None:
                     request_meta.assign(request, lease.proxy)
+                    self._adaptive_timeout.limit(request)
                 return None
             except NoProxyAvailableError as error:
                 if balancer.has_swallowed and balancer.sweep():
@@ -188,6 +192,7 @@ class ProxyBalanceMiddleware:
 
     def process_response(self, request: Request, response: Response) -> Request | Response:
         """End the lease, and leave a target alone that refuses."""
+        request_meta.restore_timeout(request)
         flight = self.balancer.land(request)
         if flight is None:
             return response
@@ -220,7 +225,8 @@ class ProxyBalanceMiddleware:
         """End the lease; a request that was stopped unsent goes back to the scheduler."""
         flight = self.balancer.land(request)
         if flight is None:
-            return None
+            cut_off = self._adaptive_timeout.cut_off(request, exception)
+            return request_meta.resend(request) if cut_off else None
         if flight.lease is not None:
             request_meta.forget_credentials(request)
         if isinstance(exception, StoppedError):
@@ -228,9 +234,13 @@ class ProxyBalanceMiddleware:
             return request_meta.resend(request)
         verdict = self.judge(request, exception)
         duration = self._download_time.of(request, flight, timed_out=verdict.failure == TIMEOUT)
+        cut_off = self._adaptive_timeout.cut_off(request, exception)
         self.balancer.end(flight, verdict.outcome, duration=duration, failure=verdict.failure)
         if verdict.outcome is Outcome.TARGET_SIGNAL:
             return self._refused(request, flight, verdict, verdict.failure or "refused")
+        if cut_off:
+            self._failed(request, flight, verdict)
+            return request_meta.resend(request)
         if verdict.outcome is Outcome.IGNORED:
             return None
         return self._failed(request, flight, verdict)

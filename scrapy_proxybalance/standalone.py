@@ -101,6 +101,10 @@ class ProxyPool:
                 break
         return ended
 
+    def timeout(self, lease: Lease, *, own: float, cuts: int = 0, last: bool = False) -> float:
+        """Return how many seconds to wait for a leased request; see :meth:`Pool.timeout`."""
+        return self.core.timeout(lease, self._clock(), own=own, cuts=cuts, last=last)
+
     @contextmanager
     def lease(self, **request: Any) -> Iterator[Lease]:
         """Lease a proxy for the length of a ``with`` block.

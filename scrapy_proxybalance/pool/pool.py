@@ -25,13 +25,14 @@ from .learning import Teacher
 from .lease import Hold, Lease
 from .ledger import LocalLedger
 from .members import Members, ProxySnapshot
-from .outcome import Outcome
+from .outcome import TIMEOUT, Outcome
 from .score import explain_score
 from .selection import make_strategy
 from .sessions import Sessions
 from .spacing import Spacing
 from .target_policy import TargetRules
 from .targets import TargetGate
+from .timeouts import Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -43,6 +44,10 @@ if TYPE_CHECKING:
     from .policy import PoolPolicy
     from .proxy import Proxy
     from .score import Score
+
+
+# A timeout allows for no slower proxy, compared with the pool.
+_SLOWEST = 4.0
 
 
 class Pool:
@@ -78,6 +83,7 @@ class Pool:
             self._members, self._ledger, self._teacher, self._strategy
         )
         self._spacing = Spacing()
+        self._timeouts = Timeouts(policy.timeout_min)
         self._chooser = Chooser(
             members=self._members,
             availability=self._availability,
@@ -256,6 +262,10 @@ class Pool:
             member.probe_out = False
         if lease.session is not None:
             self.sessions.released(lease.session)
+        if outcome is Outcome.SUCCESS and duration is not None:
+            self._timeouts.succeeded(lease.target, duration, now, self._slowness(member))
+        elif failure == TIMEOUT:
+            self._timeouts.timed_out(lease.target, member.proxy.name)
         charged = self._teacher.learn(
             lease,
             outcome,
@@ -283,6 +293,35 @@ class Pool:
                 )
             )
         return True
+
+    def timeout(
+        self, lease: Lease, now: float, *, own: float, cuts: int = 0, last: bool = False
+    ) -> float:
+        """Return after how many seconds a leased request is to be cut off, and remember it.
+
+        From how long the target usually takes, see :class:`~.timeouts.Timeouts`: it needs ``duration``
+        with each :meth:`release`, and the failure ``timeout`` for what was cut off.
+
+        :param own: the user's own timeout in seconds, which it never exceeds.
+        :param cuts: how often this page has been cut off by such a timeout already.
+        :param last: whether the page would be lost if it was cut off: then it gets ``own``.
+        """
+        lease.timeout, lease.cuts = None, cuts
+        if last:
+            return own
+        suggested = self._timeouts.suggest(
+            lease.target, now, slowness=self._slowness(lease.member), cuts=cuts
+        )
+        if suggested is None or suggested >= own:
+            return own
+        lease.timeout = suggested
+        return suggested
+
+    def _slowness(self, member: Member) -> float:
+        latency, usual = member.health.latency, self._teacher.usual_latency
+        if latency is None or usual is None or latency <= usual:
+            return 1.0
+        return min(_SLOWEST, latency / usual)
 
     def end_session(self, session: str, now: float) -> None:
         """Forget which proxy a session was on."""
