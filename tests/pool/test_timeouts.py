@@ -52,8 +52,15 @@ def test_what_is_known_fades() -> None:
     timeouts = learned([1.0] * 40)
     assert timeouts.suggest(SITE, 40.0) is not None
     assert timeouts.suggest(SITE, 40.0 + 3600) is None
-    timeouts.succeeded(SITE, 1.0, 1e10)  # and no number is too large
-    assert timeouts.suggest(SITE, 1e10) is None
+
+
+def test_however_long_it_goes_on_no_number_gets_too_large() -> None:
+    timeouts = Timeouts(FLOOR)
+    for number in range(100):
+        timeouts.succeeded(SITE, 50.0, number * 1e9)
+    for number in range(100):
+        timeouts.succeeded(SITE, 1.0, 1e11 + number)
+    assert 1.0 < suggested(timeouts, 1e11 + 100) < 3.0
 
 
 @pytest.mark.parametrize("sigma", [0.40, 0.63, 1.15])
