@@ -44,7 +44,7 @@ def suggested(timeouts: Timeouts, now: float = 100.0, **question: float) -> floa
 def test_a_target_of_which_little_is_known_gets_no_suggestion() -> None:
     assert Timeouts(FLOOR).suggest(SITE, 0.0) is None
     assert learned([1.0] * 29).suggest(SITE, 29.0) is None
-    assert learned([1.0] * 40).suggest(SITE, 40.0) is not None
+    assert learned([1.0] * 30).suggest(SITE, 30.0) is not None
     assert learned([1.0] * 40).suggest("other.test", 40.0) is None
 
 
