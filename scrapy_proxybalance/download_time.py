@@ -21,12 +21,24 @@ if TYPE_CHECKING:
 class DownloadTime:
     """Measures the attempts of a crawl.
 
+    Where no slot has a delay an attempt begins when it departs. Else its beginning is told by its
+    latency, which Scrapy measures, and by the moment at which its headers came. To be told that
+    moment costs each request 10 us, so that is asked for only where it is needed.
+
     :param balancer: knows what is under way.
     """
 
     def __init__(self, balancer: Balancer) -> None:
         self._balancer = balancer
-        balancer.crawler.signals.connect(self._headers_received, signal=signals.headers_received)
+        self._listens = False
+        settings = balancer.crawler.settings
+        if settings.getfloat("DOWNLOAD_DELAY") or settings.getbool("AUTOTHROTTLE_ENABLED"):
+            self._listen()
+
+    def _listen(self) -> None:
+        self._listens = True
+        connect = self._balancer.crawler.signals.connect
+        connect(self._headers_received, signal=signals.headers_received)
 
     def _headers_received(self, request: Request) -> None:
         flight = self._balancer.flight_of(request)
@@ -37,17 +49,18 @@ class DownloadTime:
         """Return the seconds that an attempt, which has just ended, took.
 
         :param timed_out: whether it was cut off by its timeout, which begins with the download.
-        :return: ``None`` where nobody knows: nothing has come back, and the request may have waited
-            in a slot with a delay.
+        :return: ``None`` where nobody knows: it may have waited in a slot with a delay.
         """
-        since_departure = self._balancer.clock() - flight.sent_at
+        now, slots = self._balancer.clock(), self._balancer.slots
+        since_departure = now - flight.sent_at
+        if not slots.has_delay(slots.key_of(request)):
+            return since_departure
+        if not self._listens:
+            self._listen()
         seconds: Any = None
-        if flight.headers_at is not None:
-            latency = request.meta.get("download_latency", 0.0)
-            seconds = latency + self._balancer.clock() - flight.headers_at
-        elif timed_out:
+        if timed_out:
             seconds = request_meta.timeout_of(request)
-        elif self._balancer.slots.has_delay(self._balancer.slots.key_of(request)):
-            return None
-        # What stands in meta may be left over from an attempt before, or be nonsense.
-        return min(float(seconds or since_departure), since_departure)
+        elif flight.headers_at is not None:
+            seconds = request.meta.get("download_latency", 0.0) + now - flight.headers_at
+        # A user may have written anything.
+        return min(seconds, since_departure) if isinstance(seconds, int | float) else None
