@@ -66,12 +66,16 @@ class HoldingQueue(Protocol):
 
 @attrs.define(kw_only=True)
 class Flight:
-    """A request on its way: ``lease`` is ``None`` where the user has chosen the proxy."""
+    """A request on its way: ``lease`` is ``None`` where the user has chosen the proxy.
+
+    ``headers_at``: when the response's headers came, in seconds on the balancer's clock.
+    """
 
     target: str
     lease: Lease | None
     sent_at: float
     target_probe: bool
+    headers_at: float | None = None
 
 
 class Balancer:
@@ -128,6 +132,10 @@ class Balancer:
         )
         self._feed()
 
+    def flight_of(self, request: Request) -> Flight | None:
+        """Return how a request is on its way, or ``None`` if it is not."""
+        return self._flights.get(request)
+
     def land(self, request: Request) -> Flight | None:
         """Take note that a request is back, by whatever way; whoever gets the flight ends it."""
         self.book.strike(request)
@@ -139,12 +147,20 @@ class Balancer:
         outcome: Outcome,
         *,
         latency: float | None = None,
+        duration: float | None = None,
         failure: str | None = None,
     ) -> None:
         """End a flight: release its lease and let whoever waits try again."""
         targets = self.pool.targets
         if flight.lease is not None:
-            self.pool.release(flight.lease, outcome, self.clock(), latency=latency, failure=failure)
+            self.pool.release(
+                flight.lease,
+                outcome,
+                self.clock(),
+                latency=latency,
+                duration=duration,
+                failure=failure,
+            )
         elif outcome is Outcome.SUCCESS:
             targets.answered(flight.target, flight.sent_at, self.clock())
         if flight.target_probe and outcome not in (Outcome.SUCCESS, Outcome.TARGET_SIGNAL):

@@ -20,7 +20,7 @@ from twisted.internet.defer import CancelledError
 from twisted.web.client import ResponseFailed, ResponseNeverReceived
 
 from .pool import Outcome
-from .pool.outcome import PROXY_AUTH
+from .pool.outcome import PROXY_AUTH, TIMEOUT
 from .retry_after import wait_asked
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ _EXCEPTIONS: tuple[tuple[tuple[type[Exception], ...], Outcome, str], ...] = (
     (
         (twisted_error.TimeoutError, TimeoutError, *_named("DownloadTimeoutError")),
         Outcome.AMBIGUOUS,
-        "timeout",
+        TIMEOUT,
     ),
     # What is left of ConnectError came up while connecting, and we connect to the proxy.
     ((twisted_error.ConnectError,), Outcome.PROXY_FAULT, "connect_error"),

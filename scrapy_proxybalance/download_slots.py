@@ -54,6 +54,10 @@ class DownloadSlots:
             return None
         return now + delay if delay and under_way > transferring + 1 else now
 
+    def has_delay(self, key: str) -> bool:
+        """Return whether a request that is let into a slot may have to wait there for its turn."""
+        return self._limits(key)[1] > 0
+
     def may_depart(self, key: str) -> bool:
         """Return whether one more request may be sent, whether or not it came from the queue."""
         return self._book.departed_in_slot(key) < self._limits(key)[0]

@@ -16,12 +16,14 @@ from scrapy.exceptions import IgnoreRequest, NotConfigured
 from scrapy.utils.httpobj import urlparse_cached
 
 from . import request_meta, startup
+from .adaptive_timeout import AdaptiveTimeout
 from .balancer import REASON_FORBIDDEN, REASON_RATE_LIMITED, Balancer, StoppedError
 from .classify import FORBIDDEN, Verdict, classify
+from .download_time import DownloadTime
 from .idle import IdleWatch
 from .job_memory import JobMemory
 from .pool import NoProxyAvailableError, Outcome, TargetState
-from .pool.outcome import PROXY_AUTH
+from .pool.outcome import PROXY_AUTH, TIMEOUT
 from .reporting import install
 from .settings import Settings, read_one
 
@@ -74,6 +76,8 @@ class ProxyBalanceMiddleware:
         self._retries_403 = "403" in map(str, crawler.settings.getlist("RETRY_HTTP_CODES"))
         self.balancer = Balancer(crawler, self.settings)
         # Scrapy's signals hold their receivers weakly.
+        self._download_time = DownloadTime(self.balancer)
+        self._adaptive_timeout = AdaptiveTimeout(self.balancer)
         self._observers: list[object] = [
             startup.Announcement(self.balancer),
             JobMemory(self.balancer),
@@ -95,6 +99,7 @@ class ProxyBalanceMiddleware:
         """
         if not request_meta.is_remote(request):
             return None
+        request_meta.restore_timeout(request)
         balancer = self.balancer
         target = balancer.target_of(request)
         if target in balancer.dropped_targets:
@@ -130,6 +135,7 @@ class ProxyBalanceMiddleware:
                 balancer.depart(request, target, lease)
                 if lease is not None:
                     request_meta.assign(request, lease.proxy)
+                    self._adaptive_timeout.limit(request)
                 return None
             except NoProxyAvailableError as error:
                 if balancer.has_swallowed and balancer.sweep():
@@ -186,6 +192,7 @@ class ProxyBalanceMiddleware:
 
     def process_response(self, request: Request, response: Response) -> Request | Response:
         """End the lease, and leave a target alone that refuses."""
+        request_meta.restore_timeout(request)
         flight = self.balancer.land(request)
         if flight is None:
             return response
@@ -201,6 +208,7 @@ class ProxyBalanceMiddleware:
             flight,
             verdict.outcome,
             latency=request.meta.get("download_latency"),
+            duration=self._download_time.of(request, flight),
             failure=verdict.failure,
         )
         if verdict.outcome is Outcome.TARGET_SIGNAL:
@@ -217,16 +225,22 @@ class ProxyBalanceMiddleware:
         """End the lease; a request that was stopped unsent goes back to the scheduler."""
         flight = self.balancer.land(request)
         if flight is None:
-            return None
+            cut_off = self._adaptive_timeout.cut_off(request, exception)
+            return request_meta.resend(request) if cut_off else None
         if flight.lease is not None:
             request_meta.forget_credentials(request)
         if isinstance(exception, StoppedError):
             self.balancer.end(flight, Outcome.IGNORED)
             return request_meta.resend(request)
         verdict = self.judge(request, exception)
-        self.balancer.end(flight, verdict.outcome, failure=verdict.failure)
+        duration = self._download_time.of(request, flight, timed_out=verdict.failure == TIMEOUT)
+        cut_off = self._adaptive_timeout.cut_off(request, exception)
+        self.balancer.end(flight, verdict.outcome, duration=duration, failure=verdict.failure)
         if verdict.outcome is Outcome.TARGET_SIGNAL:
             return self._refused(request, flight, verdict, verdict.failure or "refused")
+        if cut_off:
+            self._failed(request, flight, verdict)
+            return request_meta.resend(request)
         if verdict.outcome is Outcome.IGNORED:
             return None
         return self._failed(request, flight, verdict)

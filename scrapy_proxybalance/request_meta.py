@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 #: Documented keys that users set; the key of the session is a setting.
 PROXY = "proxy"
 PROXY_FILTER = "proxy_filter"
+TIMEOUT = "download_timeout"
 SESSION_END = "session_end"
 #: Documented key that users read.
 PROXY_NAME = "proxy_name"
@@ -28,6 +29,10 @@ PROXY_NAME = "proxy_name"
 _CHOSEN = "_proxybalance_chosen"
 #: ``(url, names)``: the proxies that have failed this URL.
 _TRIED = "_proxybalance_tried"
+#: ``(ours, theirs)``: the timeout that we wrote to ``download_timeout``, and what stood there before.
+_TIMEOUTS = "_proxybalance_timeouts"
+#: ``(url, count)``: how often attempts at this URL were cut off by a timeout of ours.
+_CUTS = "_proxybalance_cuts"
 #: Where HttpProxyMiddleware remembers which proxy a Proxy-Authorization header is for.
 _AUTH_PROXY = "_auth_proxy"
 
@@ -114,6 +119,39 @@ def assign(request: Request, proxy: Proxy) -> None:
     request.meta[PROXY_NAME] = proxy.name
 
 
+def timeout_of(request: Request) -> Any:
+    """Return a request's ``download_timeout``, Scrapy's or the user's; ``None`` if it has none."""
+    return request.meta.get(TIMEOUT)
+
+
+def limit_time(request: Request, seconds: float) -> None:
+    """Give a request a timeout of ours."""
+    request.meta[_TIMEOUTS] = (seconds, request.meta.get(TIMEOUT))
+    request.meta[TIMEOUT] = seconds
+
+
+def restore_timeout(request: Request) -> bool:
+    """Give a request its own timeout back; return whether it had one of ours."""
+    if _TIMEOUTS not in request.meta:
+        return False
+    ours, theirs = request.meta.pop(_TIMEOUTS)
+    if request.meta.get(TIMEOUT) != ours:
+        return False
+    request.meta[TIMEOUT] = theirs
+    return True
+
+
+def cuts(request: Request) -> int:
+    """Return how often attempts at this URL were cut off by a timeout of ours."""
+    url, count = request.meta.get(_CUTS, ("", 0))
+    return int(count) if url == request.url else 0
+
+
+def mark_cut(request: Request) -> None:
+    """Remember, for the attempts to come, that this one was cut off by a timeout of ours."""
+    request.meta[_CUTS] = (request.url, cuts(request) + 1)
+
+
 def forget_credentials(request: Request) -> None:
     """Take a proxy's credentials off a request, before it is copied, kept, or written to disk."""
     if _AUTH_PROXY in request.meta:
@@ -133,4 +171,5 @@ def resend(request: Request) -> Request:
     """Return a copy to be scheduled again as if this attempt had not been made."""
     copy = request.replace(dont_filter=True)
     forget_choice(copy)
+    restore_timeout(copy)
     return copy

@@ -205,6 +205,8 @@ SETTINGS: dict[str, tuple[Any, Callable[[str, Any], Any]]] = {
     "MAX_PAUSES": (5, _integer),
     "RAMP": (60.0, _seconds),
     "TARGETS": ({}, _targets),
+    "ADAPTIVE_TIMEOUT": (True, _boolean),
+    "ADAPTIVE_TIMEOUT_MIN": (5.0, _seconds),
     "IDLE_WHEN_PAUSED": ("wait", partial(_one_of, IDLE_POLICIES)),
     "IDLE_TIMEOUT": (7200.0, _seconds),
     "CLASSIFIER": (None, _class),
@@ -224,6 +226,7 @@ class Settings:
     session_meta_key: str
     on_rate_limited: str
     on_forbidden: str
+    adaptive_timeout: bool
     idle_when_paused: str
     idle_timeout: float
     classifier: Any
@@ -261,6 +264,7 @@ class Settings:
             session_meta_key=values["SESSION_META_KEY"],
             on_rate_limited=values["ON_RATE_LIMITED"],
             on_forbidden=values["ON_FORBIDDEN"],
+            adaptive_timeout=values["ADAPTIVE_TIMEOUT"],
             idle_when_paused=values["IDLE_WHEN_PAUSED"],
             idle_timeout=values["IDLE_TIMEOUT"],
             classifier=values["CLASSIFIER"],
@@ -284,6 +288,7 @@ def _policy(values: dict[str, Any]) -> PoolPolicy:
         session_ttl=values["SESSION_TTL"],
         session_limit=values["SESSION_LIMIT"],
         session_lost=values["SESSION_LOST"],
+        timeout_min=values["ADAPTIVE_TIMEOUT_MIN"],
         health=HealthPolicy(
             window=values["WINDOW"],
             failure_threshold=values["FAILURE_THRESHOLD"],

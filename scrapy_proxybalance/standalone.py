@@ -87,16 +87,23 @@ class ProxyPool:
         outcome: Outcome = Outcome.SUCCESS,
         *,
         latency: float | None = None,
+        duration: float | None = None,
         failure: str | None = None,
     ) -> bool:
         """End a lease; see :meth:`Pool.release`."""
-        ended = self.core.release(lease, outcome, self._clock(), latency=latency, failure=failure)
+        ended = self.core.release(
+            lease, outcome, self._clock(), latency=latency, duration=duration, failure=failure
+        )
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
                 _wake(waiter)
                 break
         return ended
+
+    def timeout(self, lease: Lease, *, own: float, cuts: int = 0, last: bool = False) -> float:
+        """Return how many seconds to wait for a leased request; see :meth:`Pool.timeout`."""
+        return self.core.timeout(lease, self._clock(), own=own, cuts=cuts, last=last)
 
     @contextmanager
     def lease(self, **request: Any) -> Iterator[Lease]:
@@ -121,12 +128,15 @@ class ProxyPool:
         try:
             yield lease
         except Exception as error:
-            self.release(lease, Outcome.AMBIGUOUS, failure=type(error).__name__)
+            seconds = self._clock() - started
+            failure = type(error).__name__
+            self.release(lease, Outcome.AMBIGUOUS, duration=seconds, failure=failure)
             raise
         except BaseException:
             self.release(lease, Outcome.IGNORED)
             raise
-        self.release(lease, latency=self._clock() - started)
+        seconds = self._clock() - started
+        self.release(lease, latency=seconds, duration=seconds)
 
     async def _wait(self, seconds: float) -> None:
         # Not asyncio.wait_for: before Python 3.12 it may swallow a cancellation that comes together

@@ -29,10 +29,12 @@ class Group:
     :param above: the group that this one is a part of.
     """
 
-    __slots__ = ("_above", "expectation", "record")
+    __slots__ = ("_above", "expectation", "record", "top")
 
     def __init__(self, above: Group | None = None) -> None:
         self._above = above
+        #: The group that all others are a part of.
+        self.top: Group = self if above is None else above.top
         self.record = Record()
         #: What to expect of a member that nothing is known of, as of the last outcome.
         self.expectation: Expectation = above.expectation if above is not None else _UNKNOWN

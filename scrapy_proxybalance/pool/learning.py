@@ -57,7 +57,7 @@ class Teacher:
     ) -> float:
         """Learn from an ended lease; return the part of a failure that the proxy pays for, 0 to 1.
 
-        :param duration: seconds that it took; ``None`` if that is not known.
+        :param duration: seconds to the end of the body, or to the failure; ``None`` if not known.
         :param failure: the class of failure, in a word.
         :param gateway_shared: whether other proxies have the same host and port.
         """
@@ -92,7 +92,7 @@ class Teacher:
             known = usual.of(lease.target)
             if known is not None:
                 slowness = min(_SLOWEST, max(_FASTEST, duration / known))
-            usual.add(lease.target, duration / own)
+            usual.add(lease.target, duration * group.top.expectation.slowness / own)
         group.succeeded(slowness, health.record, now)
         if health.succeeded(slowness, lease.generation, now, self._policy):
             self._events.emit(ProxyRecovered(now=now, proxy=member.proxy))

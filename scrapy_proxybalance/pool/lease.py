@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False, repr=False)
 class Lease:
-    """The right to send one request through one proxy. It ends exactly once, in ``Pool.release``."""
+    """The right to send one request through one proxy. It ends exactly once, in ``Pool.release``.
+
+    ``timeout``: seconds after which its request is cut off, where ``Pool.timeout`` has set less than
+    the user's own; ``None`` otherwise. ``cuts``: how often its page had been cut off so before.
+    """
 
     proxy: Proxy
     target: str
@@ -25,6 +29,8 @@ class Lease:
     member: Member
     generation: int
     ended: bool = False
+    timeout: float | None = None
+    cuts: int = 0
 
     def __repr__(self) -> str:
         return f"<Lease {self.proxy.name} for {self.target}{' ended' if self.ended else ''}>"

@@ -18,3 +18,5 @@ class Outcome(Enum):
 
 #: The class of failure of a proxy that does not accept its credentials; it puts the proxy out.
 PROXY_AUTH = "proxy_auth"
+#: The class of failure of an attempt that was cut off because it took too long.
+TIMEOUT = "timeout"

@@ -28,6 +28,7 @@ class PoolPolicy:
     :param session_ttl: seconds of idleness after which a session is forgotten.
     :param session_limit: sessions remembered.
     :param session_lost: ``reassign``, ``wait`` or ``fail`` when a session's proxy is lost.
+    :param timeout_min: seconds that no adaptive timeout is below, see ``Pool.timeout``.
     :param health: when proxies are sent out.
     :param targets: what holds for a target: how much it may get, how long it is left alone.
     :param targets_by_name: what holds instead for some, see :class:`~.target_policy.TargetRules`.
@@ -39,6 +40,7 @@ class PoolPolicy:
     session_ttl: float = 600.0
     session_limit: int = 100_000
     session_lost: str = "reassign"
+    timeout_min: float = 5.0
     health: HealthPolicy = attrs.field(factory=HealthPolicy)
     targets: TargetPolicy = attrs.field(factory=TargetPolicy)
     targets_by_name: Mapping[str, TargetPolicy] = attrs.field(factory=dict)
@@ -48,6 +50,8 @@ class PoolPolicy:
             raise ConfigurationError(f"max_in_flight {self.max_in_flight!r} is below 1")
         if self.session_ttl <= 0:
             raise ConfigurationError(f"session_ttl {self.session_ttl!r} s is not above 0")
+        if not 0 < self.timeout_min < float("inf"):
+            raise ConfigurationError(f"timeout_min {self.timeout_min!r} s is not above 0")
         if self.session_limit < 1:
             raise ConfigurationError(f"session_limit {self.session_limit!r} is below 1")
         if self.session_lost not in SESSION_LOST_POLICIES:

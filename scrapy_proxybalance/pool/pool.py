@@ -25,13 +25,14 @@ from .learning import Teacher
 from .lease import Hold, Lease
 from .ledger import LocalLedger
 from .members import Members, ProxySnapshot
-from .outcome import Outcome
-from .score import explain_score, score_value
+from .outcome import TIMEOUT, Outcome
+from .score import expected, explain_score, score_value
 from .sessions import Sessions
 from .spacing import Spacing
 from .strategies import make_strategy
 from .target_policy import TargetRules
 from .targets import TargetGate
+from .timeouts import Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -43,6 +44,10 @@ if TYPE_CHECKING:
     from .policy import PoolPolicy
     from .proxy import Proxy
     from .score import Score
+
+
+# A timeout allows for no slower proxy, compared with the pool.
+_SLOWEST = 4.0
 
 
 class Pool:
@@ -77,6 +82,7 @@ class Pool:
         self._strategy = make_strategy(policy.strategy, _View(self._members))
         self._availability = Availability(self._members, self._ledger, self._strategy)
         self._spacing = Spacing()
+        self._timeouts = Timeouts(policy.timeout_min)
         self._chooser = Chooser(
             members=self._members,
             availability=self._availability,
@@ -242,8 +248,9 @@ class Pool:
 
         :param outcome: whose fault it was.
         :param latency: seconds to the response's headers.
-        :param duration: seconds until the response was complete, or the attempt had failed; the
-            latency, or else the time since the lease was granted, if left out.
+        :param duration: seconds from the request to the end, that is to the last byte of the body, or
+            to the failure. Left out, the score takes the latency, or else the time since the lease was
+            granted.
         :param failure: the class of failure, in a word.
         :return: whether this call ended it.
         """
@@ -257,6 +264,10 @@ class Pool:
             member.probe_out = False
         if lease.session is not None:
             self.sessions.released(lease.session)
+        if outcome is Outcome.SUCCESS and duration is not None:
+            self._timeouts.succeeded(lease.target, duration, now, self._slowness(member, now))
+        elif failure == TIMEOUT:
+            self._timeouts.timed_out(lease.target, member.proxy.name)
         if duration is None:
             duration = latency if latency is not None else now - lease.granted_at
         charged = self._teacher.learn(
@@ -288,6 +299,33 @@ class Pool:
                 )
             )
         return True
+
+    def timeout(
+        self, lease: Lease, now: float, *, own: float, cuts: int = 0, last: bool = False
+    ) -> float:
+        """Return after how many seconds a leased request is to be cut off, and remember it.
+
+        From how long the target usually takes, see :class:`~.timeouts.Timeouts`: it needs ``duration``
+        with each :meth:`release`, and the failure ``timeout`` for what was cut off.
+
+        :param own: the user's own timeout in seconds, which it never exceeds.
+        :param cuts: how often this page has been cut off by such a timeout already.
+        :param last: whether the page would be lost if it was cut off: then it gets ``own``.
+        """
+        lease.timeout, lease.cuts = None, cuts
+        if last:
+            return own
+        suggested = self._timeouts.suggest(
+            lease.target, now, slowness=self._slowness(lease.member, now), cuts=cuts
+        )
+        if suggested is None or suggested >= own:
+            return own
+        lease.timeout = suggested
+        return suggested
+
+    def _slowness(self, member: Member, now: float) -> float:
+        _, slowness, _ = expected(member.health.record, member.group.expectation, now)
+        return min(_SLOWEST, max(1.0, slowness))
 
     def end_session(self, session: str, now: float) -> None:
         """Forget which proxy a session was on."""

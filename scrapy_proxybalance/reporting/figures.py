@@ -23,6 +23,7 @@ from ..pool.events import (
     TargetRamping,
     TargetSuspended,
 )
+from ..pool.outcome import TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -127,6 +128,9 @@ class Figures:
         self.failures: Counter[str] = Counter()
         self.requests = 0
         self.in_flight_max = 0
+        #: Attempts that an adaptive timeout ended; successes of pages that this had happened to.
+        self.cut_off = 0
+        self.rescued = 0
         pool.events.subscribe(self._lease_ended, LeaseEnded)
         pool.events.subscribe(
             self._count,
@@ -161,6 +165,8 @@ class Figures:
         if event.failure is not None:
             proxy.failures[event.failure] += 1
             self.failures[event.failure] += 1
+        self.cut_off += event.failure == TIMEOUT and lease.timeout is not None
+        self.rescued += outcome is Outcome.SUCCESS and lease.cuts > 0
         if event.latency is not None and outcome is Outcome.SUCCESS:
             proxy.latencies.append(event.latency)
         refused = outcome is Outcome.TARGET_SIGNAL

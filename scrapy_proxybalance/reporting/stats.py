@@ -32,6 +32,8 @@ KEYS = (
     "in_flight/max",
     "outcome/{outcome}",
     "failure/{failure}",
+    "timeouts/adaptive",
+    "timeouts/adaptive/rescued",
     "cooldowns",
     "probes",
     "recoveries",
@@ -105,6 +107,8 @@ class StatsWriter:
             yield f"outcome/{outcome}", count
         for failure, count in figures.failures.items():
             yield f"failure/{failure}", count
+        yield "timeouts/adaptive", figures.cut_off
+        yield "timeouts/adaptive/rescued", figures.rescued
         for key, event in _EVENTS.items():
             yield key, figures.events[event]
         for reason, count in figures.sessions_ended.items():
