@@ -10,6 +10,7 @@ import json
 import resource
 import subprocess
 import sys
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from worlds import start_crawl
@@ -79,6 +80,18 @@ def cpu_seconds() -> float:
     """Return the CPU seconds of this process so far, user and system."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
+
+
+def kept_waiting_seconds() -> float:
+    """Return the seconds that this process could have run so far and had no CPU; 0.0 if unknown.
+
+    Linux says so of the main thread, which is where all the work is.
+    """
+    try:
+        _, waited, _ = Path("/proc/self/schedstat").read_text().split()
+    except (OSError, ValueError):
+        return 0.0
+    return int(waited) / 1e9
 
 
 def allow_many_sockets() -> None:

@@ -19,8 +19,9 @@ grows with their number. Of the bad ones a third refuse connections, a third tak
 never answer, and a third fail at once: they reset the connection, answer 502, or close it. Every
 round has a pool of its own. Exits with 1 if a bar is missed.
 
-The CPU of the crawling process is printed as a share of one core. Where that comes near to 100 the
-crawler is what limits an arm, not the proxies: use a larger ``--median`` or a smaller ``--at-once``.
+The CPU of the crawling process is printed as a share of one core, and so is the time that others kept
+it waiting for one. Where the two together come near to 100 the crawler is what limits an arm, not the
+proxies: use a quiet machine, a larger ``--median`` or a smaller ``--at-once``.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import scrapy
-from children import Servers, cpu_seconds, run_until_report
+from children import Servers, cpu_seconds, kept_waiting_seconds, run_until_report
 from scrapy import signals
 from worlds import COMMON, PAGE, Bars, crawl_here
 
@@ -224,6 +225,7 @@ class PagesSpider(scrapy.Spider):
     def _opened(self) -> None:
         self._started = time.monotonic()
         self._cpu = cpu_seconds()
+        self._waited = kept_waiting_seconds()
         asyncio.get_running_loop().call_later(self.seconds, self._report)
 
     def _report(self) -> None:
@@ -236,6 +238,7 @@ class PagesSpider(scrapy.Spider):
             "failed": self.failed,
             "attempts": stats.get_value("downloader/request_count", 0),
             "cpu": (cpu_seconds() - self._cpu) / seconds,
+            "waited": (kept_waiting_seconds() - self._waited) / seconds,
         }
         print(json.dumps(report), flush=True)
 
@@ -291,6 +294,7 @@ def run_arm(servers: Servers, arm: str, seconds: float, at_once: int) -> dict[st
         "attempts": report["attempts"] / pages,
         "attempts_at_origin": seen["requests"] / max(1, seen["pages"]),
         "cpu": 100 * report["cpu"],
+        "waited": 100 * report["waited"],
         "cpu_of_servers": 100 * seen["cpu"] / report["seconds"],
     }
 
@@ -304,7 +308,7 @@ def compare(arguments: argparse.Namespace) -> int:
     )
     print(
         "                                        attempts per page     CPU, % of a core\n"
-        "round  arm            pages/s  failures  crawler   origin     crawler  servers"
+        "round  arm            pages/s  failures  crawler   origin     crawler   waits  servers"
     )
     ratios: dict[str, list[float]] = {arm: [] for arm in BARS}
     rates: dict[str, list[float]] = {arm: [] for arm in ARMS}
@@ -324,7 +328,8 @@ def compare(arguments: argparse.Namespace) -> int:
                 print(
                     f"{number + 1:>5}  {arm:<13}{one['rate']:>9.1f}{one['failures']:>10}"
                     f"{one['attempts']:>9.3f}{one['attempts_at_origin']:>9.3f}"
-                    f"{one['cpu']:>12.0f}{one['cpu_of_servers']:>9.0f}  {_reasons(one['why'])}",
+                    f"{one['cpu']:>12.0f}{one['waited']:>8.0f}{one['cpu_of_servers']:>9.0f}"
+                    f"  {_reasons(one['why'])}",
                     flush=True,
                 )
         for arm, one in measured.items():

@@ -30,7 +30,13 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, cast
 
 import scrapy
-from children import Servers, allow_many_sockets, cpu_seconds, run_until_report
+from children import (
+    Servers,
+    allow_many_sockets,
+    cpu_seconds,
+    kept_waiting_seconds,
+    run_until_report,
+)
 from scrapy import signals
 from worlds import COMMON, PAGE, Bars, crawl_here
 
@@ -223,10 +229,12 @@ class PagesSpider(scrapy.Spider):
     def _opened(self) -> None:
         self._started = time.monotonic()
         self._cpu_before = cpu_seconds()
+        self._waited_before = kept_waiting_seconds()
 
     def _measure(self) -> None:
         self._seconds = time.monotonic() - self._started
         self._cpu = cpu_seconds() - self._cpu_before
+        self._waited = kept_waiting_seconds() - self._waited_before
 
     def _idle(self) -> None:
         if not self.pages and not self.failed:
@@ -236,6 +244,7 @@ class PagesSpider(scrapy.Spider):
             "pages": self.pages,
             "failed": self.failed,
             "cpu": self._cpu / self._seconds,
+            "waited": self._waited / self._seconds,
         }
         print(json.dumps(report), flush=True)
 
@@ -276,6 +285,7 @@ def run_arm(
         "top": max(by_proxy) / pages * PROXIES,
         "jain": pages**2 / (PROXIES * sum(one**2 for one in by_proxy)),
         "cpu": 100 * report["cpu"],
+        "waited": 100 * report["waited"],
         "cpu_of_servers": 100 * seen["cpu"] / report["seconds"],
     }
 
@@ -293,7 +303,7 @@ def compare(arguments: argparse.Namespace) -> int:
         "                                                             proxies         "
         "                CPU, % of a core\n"
         "round  warm    pages  failures  pages/s  handshakes  CONNECTs  used  top share  of even"
-        "  Jain's  crawler  servers"
+        "  Jain's  crawler   waits  servers"
     )
     measured: dict[str, list[dict[str, Any]]] = {arm: [] for arm in ARMS}
     for number in range(arguments.rounds):
@@ -306,7 +316,7 @@ def compare(arguments: argparse.Namespace) -> int:
                     f"{number + 1:>5}  {arm:<5}{one['pages']:>8}{one['failures']:>10}"
                     f"{one['rate']:>9.1f}{one['handshakes']:>12}{one['connects']:>10}"
                     f"{one['used']:>6}{100 * one['top'] / PROXIES:>9.2f} %{one['top']:>9.1f}"
-                    f"{one['jain']:>8.2f}{one['cpu']:>9.0f}{one['cpu_of_servers']:>9.0f}",
+                    f"{one['jain']:>8.2f}{one['cpu']:>9.0f}{one['waited']:>8.0f}{one['cpu_of_servers']:>9.0f}",
                     flush=True,
                 )
     pairs = list(zip(measured["on"], measured["off"], strict=True))
