@@ -67,10 +67,10 @@ class Client:
         if load.arrivals:
             self._engine.at(self._rng.expovariate(load.arrivals), self._arrival)
             return
-        share = load.workers < 1.5
-        workers = round(load.workers * self._world.capacity()) if share else int(load.workers)
-        for number in range(workers):
-            self._attempt(Page(number % len(self._waiting), 0.0))
+        targets, capacity = len(self._waiting), self._world.capacity()
+        for target in range(targets):
+            for _ in range(load.workers_at(target, targets, capacity)):
+                self._attempt(Page(target, 0.0))
 
     @property
     def waiting(self) -> int:

@@ -144,6 +144,11 @@ class Load:
     timeout: float = 30.0
     attempts: int = 3
 
+    def workers_at(self, target: int, targets: int, capacity: int) -> int:
+        """Return how many workers a target has, of so many targets."""
+        workers = round(self.workers * capacity) if self.workers < 1.5 else int(self.workers)
+        return workers // targets + (target < workers % targets)
+
 
 @dataclass(frozen=True)
 class Scenario:

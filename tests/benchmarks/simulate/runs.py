@@ -13,6 +13,8 @@ from .clairvoyant import Clairvoyant
 from .client import Client, Log
 from .contenders import Contender, Ours, RandomChoice
 from .engine import Engine
+from .literature import HotCold, PeakEwma, RotatingProxies, TextbookScore
+from .plain_rules import LeastConnections, RoundRobin
 from .world import World
 
 if TYPE_CHECKING:
@@ -23,6 +25,12 @@ if TYPE_CHECKING:
     from .plan import Scenario
 
 CONTENDERS: dict[str, Callable[[Scenario, World, int], Contender]] = {
+    "round-robin": lambda scenario, _, seed: RoundRobin(scenario, seed),
+    "least-connections": lambda scenario, _, seed: LeastConnections(scenario, seed),
+    "textbook": lambda scenario, _, seed: TextbookScore(scenario, seed),
+    "peak-ewma": lambda scenario, _, seed: PeakEwma(scenario, seed),
+    "rotating-proxies": lambda scenario, _, seed: RotatingProxies(scenario, seed),
+    "hot-cold": lambda scenario, _, seed: HotCold(scenario, seed),
     "random": lambda scenario, _, seed: RandomChoice(scenario, seed),
     "clairvoyant": lambda _, world, __: Clairvoyant(world, best_timeouts=False),
     "clairvoyant-timeouts": lambda _, world, __: Clairvoyant(world, best_timeouts=True),

@@ -40,7 +40,14 @@ _SIGMA_SHAPE = (2.0, 4.52)
 
 @dataclass
 class End:
-    """How an attempt ended: ``latency`` is that of the headers, ``seconds`` what it took in all."""
+    """How an attempt ended.
+
+    :param seconds: what it took in all.
+    :param latency: seconds to the headers of a page.
+    :param working: whether the proxy and the target had work with it. What hangs, or is refused at
+        once, slows nothing else down.
+    :param retry_after: what a target asked for.
+    """
 
     outcome: Outcome
     failure: str | None
@@ -148,9 +155,9 @@ class HiddenTarget:
         return now + max(0.0, 1.0 - self._tokens) / rate
 
     def refuses(self, now: float) -> bool:
-        """Count a request that arrives; return whether it, which is in flight, is too much."""
+        """Count a request that arrives; return whether it is too much."""
         limit, rate = self.plan.max_in_flight, self.plan.rate
-        if limit is not None and self.in_flight > limit:
+        if limit is not None and self.in_flight >= limit:
             return True
         if rate is None:
             return False
@@ -200,7 +207,6 @@ class World:
             raise RuntimeError(f"proxy {proxy} is sent more than its cap of {hidden.cap}")
         now = self._engine.now
         hidden.in_flight += 1
-        aim.in_flight += 1
         self.in_flight += 1
         self.started += 1
         stream = self._streams[proxy]
@@ -209,7 +215,6 @@ class World:
 
         def over(end: End) -> None:
             hidden.in_flight -= 1
-            aim.in_flight -= 1
             self.in_flight -= 1
             end.seconds = self._engine.now - now
             if end.outcome is Outcome.SUCCESS:
@@ -222,9 +227,11 @@ class World:
             if gateway is not None:
                 gateway.in_flight += 1
             hidden.working += end.working
+            aim.in_flight += end.working
 
             def leave() -> None:
                 hidden.working -= end.working
+                aim.in_flight -= end.working
                 if gateway is not None:
                     gateway.in_flight -= 1
                     self._let_in(gateway)
@@ -337,7 +344,8 @@ class World:
                 return End(Outcome.PROXY_FAULT, "no_response", seconds)
             return End(Outcome.AMBIGUOUS, "connection_lost", seconds)
         if target.refuses(now):
-            return End(Outcome.TARGET_SIGNAL, "429", seconds * ERROR_PART, retry_after=1.0)
+            seconds *= ERROR_PART
+            return End(Outcome.TARGET_SIGNAL, "429", seconds, working=False, retry_after=1.0)
         if within(target.plan.errors, now):
             return End(Outcome.AMBIGUOUS, "502", seconds * ERROR_PART)
         return End(Outcome.SUCCESS, None, seconds)
