@@ -10,6 +10,7 @@ alike among them.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -140,7 +141,7 @@ def bound(scenario: Scenario, seed: int, *, best_timeouts: bool) -> float:
     backlog = np.zeros(targets)  # pages that arrived and could not be fetched so far, by target
     fetched = 0.0
     ends = moments(scenario)
-    for start, end in zip(ends, ends[1:], strict=False):
+    for start, end in itertools.pairwise(ends):
         middle = (start + end) / 2.0
         usable = [proxy for proxy in world.proxies if _is_usable(world, proxy, middle)]
         alike: dict[object, list[int]] = {}
@@ -167,7 +168,9 @@ def bound(scenario: Scenario, seed: int, *, best_timeouts: bool) -> float:
             )
         flows = optimum(usable, kinds, _limits(world, middle))
         for indices, flow in zip(alike.values(), flows, strict=True):
-            backlog[indices] = np.maximum(0.0, backlog[indices] - flow * (end - start) / len(indices))
+            backlog[indices] = np.maximum(
+                0.0, backlog[indices] - flow * (end - start) / len(indices)
+            )
         if start >= scenario.warm_up:
             fetched += flows.sum() * (end - start)
     return float(fetched / (scenario.seconds - scenario.warm_up))

@@ -132,7 +132,7 @@ class Plain:
             return Held()
         index = self.pick(now, tried)
         if index is None:
-            return Held()
+            return Held(self.ready_at())
         self.in_flight[index] += 1
         self.total += 1
         return Handle(index, target, now)
@@ -140,6 +140,10 @@ class Plain:
     def pick(self, now: float, tried: Sequence[int]) -> int | None:
         """Return a proxy below its cap."""
         raise NotImplementedError
+
+    def ready_at(self) -> float | None:
+        """Return when time alone makes a proxy usable."""
+        return None
 
     def timeout(self, handle: Handle, attempt: int, attempts: int) -> float:  # noqa: ARG002
         """Return no timeout of its own."""

@@ -66,6 +66,10 @@ class TextbookScore(Plain):
             self._rate(found, now, 1)
         return found
 
+    def ready_at(self) -> float | None:
+        """Return when the next cooldown ends."""
+        return self._rests[0][0] if self._rests else None
+
     def learn(self, index: int, end: End, now: float) -> None:
         """Keep the outcome and the latency."""
         well = end.outcome in (Outcome.SUCCESS, Outcome.TARGET_SIGNAL)
@@ -155,11 +159,14 @@ class RotatingProxies(Plain):
         self._usable = list(range(self.size))
         self._place: list[int | None] = list(range(self.size))
         self._bans: list[tuple[float, int]] = []
+        self._banned_until = [0.0] * self.size
 
     def pick(self, now: float, tried: Sequence[int]) -> int | None:
         """Draw one that is not banned."""
         while self._bans and self._bans[0][0] <= now:
-            self._allow(heappop(self._bans)[1])
+            until, banned = heappop(self._bans)
+            if until == self._banned_until[banned]:
+                self._allow(banned)
         if not self._usable:
             self._bans.clear()
             for index in range(self.size):
@@ -188,7 +195,8 @@ class RotatingProxies(Plain):
                 self._usable[place] = last
                 self._place[last] = place
             self._place[index] = None
-        heappush(self._bans, (now + self.rng.uniform(0.0, backoff), index))
+        self._banned_until[index] = now + self.rng.uniform(0.0, backoff)
+        heappush(self._bans, (self._banned_until[index], index))
 
     def _allow(self, index: int) -> None:
         if self._place[index] is None:
