@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.optimize import linprog
@@ -92,15 +92,13 @@ def optimum(proxies: list[HiddenProxy], kinds: list[Kind], gateways: dict[int, f
     column_of = np.concatenate([columns for columns, _, _ in rows] + [np.arange(places)] * 2)
     uses = np.concatenate([uses for _, uses, _ in rows] + [all_seconds, all_working])
     limits = np.concatenate([[limit for _, _, limit in rows], caps, knees])
-    solved = linprog(
-        -np.ones(places),
-        A_ub=csr_array((uses, (row_of, column_of)), shape=(shared + 2 * size, places)),
-        b_ub=limits,
-        method="highs",
-    )
+    # Whatever the stubs of scipy say, it takes a sparse matrix; and its result is typed loosely.
+    matrix: Any = csr_array((uses, (row_of, column_of)), shape=(shared + 2 * size, places))
+    solved: Any = linprog(-np.ones(places), A_ub=matrix, b_ub=limits, method="highs")
     if solved.status != 0:
         raise RuntimeError(f"the linear program has no optimum: {solved.message}")
-    return np.asarray(solved.x).reshape(len(kinds), size).sum(axis=1)
+    flows: Floats = solved.x.reshape(len(kinds), size).sum(axis=1)
+    return flows
 
 
 def knapsack(proxies: list[HiddenProxy], costs: Costs, places: float) -> float:

@@ -108,4 +108,4 @@ def curve(scenario: Scenario, log: Log) -> list[float]:
     """Return the pages per second in each stretch of five seconds."""
     edges = np.arange(0.0, scenario.seconds + _SLIDING / 2.0, _SLIDING)
     counts, _ = np.histogram([when for when, _, _ in log.fetched], edges)
-    return (counts / _SLIDING).tolist()
+    return [float(count) / _SLIDING for count in counts]
