@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .costs import Costs
+    from .hidden import HiddenProxy
     from .plan import Scenario
-    from .world import HiddenProxy
 
     Floats = NDArray[np.float64]
 

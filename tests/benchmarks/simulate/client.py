@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class Page:
-    """Something to fetch."""
+    """Something to fetch; it takes ``weight`` times as long as most."""
 
     target: int
     wanted_at: float
+    weight: float
     tried: list[int] = field(default_factory=list)
     refusals: int = 0
 
@@ -70,18 +71,23 @@ class Client:
         targets, capacity = len(self._waiting), self._world.capacity()
         for target in range(targets):
             for _ in range(load.workers_at(target, targets, capacity)):
-                self._attempt(Page(target, 0.0))
+                self._attempt(self._page(target))
 
     @property
     def waiting(self) -> int:
         """How many pages wait for a proxy."""
         return sum(map(len, self._waiting))
 
+    def _page(self, target: int) -> Page:
+        load = self._load
+        heavy = bool(load.heavy) and self._rng.random() < load.heavy
+        return Page(target, self._engine.now, load.heavy_factor if heavy else 1.0)
+
     def _arrival(self) -> None:
         now = self._engine.now
         self._engine.at(now + self._rng.expovariate(self._load.arrivals), self._arrival)
         target = self._rng.randrange(len(self._waiting))
-        self._waiting[target].append(Page(target, now))
+        self._waiting[target].append(self._page(target))
         self._pump(target)
 
     def _attempt(self, page: Page) -> None:
@@ -105,7 +111,8 @@ class Client:
         timeout = min(
             self._load.timeout, self._contender.timeout(handle, attempt, self._load.attempts)
         )
-        self._world.send(handle.proxy, page.target, timeout, partial(self._ended, page, handle))
+        ended = partial(self._ended, page, handle)
+        self._world.send(handle.proxy, page.target, timeout, ended, page.weight)
         return True
 
     def _wake(self) -> None:
@@ -139,4 +146,4 @@ class Client:
 
     def _next(self, target: int) -> None:
         if not self._load.arrivals:
-            self._waiting[target].append(Page(target, self._engine.now))
+            self._waiting[target].append(self._page(target))

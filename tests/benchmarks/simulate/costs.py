@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .world import HiddenProxy, World
+    from .hidden import HiddenProxy
+    from .world import World
 
     Floats = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ Window = tuple[float, float]
 
 def within(windows: tuple[Window, ...], now: float) -> bool:
     """Return whether a moment lies in one of the windows."""
-    return any(start <= now < end for start, end in windows)
+    return bool(windows) and any(start <= now < end for start, end in windows)
 
 
 @dataclass(frozen=True)
@@ -137,12 +137,15 @@ class Load:
     :param arrivals: pages per second, instead of workers.
     :param timeout: the user's, in seconds.
     :param attempts: at most so many for a page.
+    :param heavy: share of pages that take ``heavy_factor`` times as long. The bounds know of none.
     """
 
     workers: float = 0.0
     arrivals: float = 0.0
     timeout: float = 30.0
     attempts: int = 3
+    heavy: float = 0.0
+    heavy_factor: float = 5.0
 
     def workers_at(self, target: int, targets: int, capacity: int) -> int:
         """Return how many workers a target has, of so many targets."""

@@ -95,6 +95,11 @@ _ALL = (
         load=_BUSY,
     ),
     Scenario(
+        "heavy-pages",
+        "one page in a hundred takes 5 times as long",
+        load=Load(workers=0.75, heavy=0.01),
+    ),
+    Scenario(
         "cold-start",
         "1,000 proxies that come and go, 25 % dead, of which nothing is known; the first 120 s",
         pool=PoolPlan(size=1000, churn=Churn()),

@@ -1,4 +1,4 @@
-"""The world behind the pool: proxies, gateways and targets, and what comes of an attempt.
+"""The world behind the pool: what comes of an attempt.
 
 It decides from hidden figures, and tells whoever sends nothing but how the attempt ended, and when.
 What a rule may know does not belong here.
@@ -6,24 +6,25 @@ What a rule may know does not belong here.
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from math import exp
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from scrapy_proxybalance.pool import Outcome
 from scrapy_proxybalance.pool.outcome import PROXY_AUTH
 
 from .draws import Stream
+from .hidden import HiddenGateway, HiddenTarget, draw_proxies
 from .plan import Overload, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .engine import Engine
-    from .plan import GatewayPlan, PoolPlan, Scenario, TargetPlan
+    from .hidden import HiddenProxy
+    from .plan import Scenario
 
 # Seconds until a connection is refused, or a gateway says no.
 QUICK = 0.05
@@ -31,11 +32,6 @@ QUICK = 0.05
 RESET_AFTER = (0.1, 0.5)
 # A page that is an error, or a refusal, takes so many parts of what a page takes.
 ERROR_PART = 0.5
-_WEAK_SUCCESS = 0.6
-# A request that comes when it was told to is not too early by what floats round.
-_ROUNDING = 1e-6
-# Shape of the beta distribution that gives the sigmas of 0.40..1.15 a mean of 0.63.
-_SIGMA_SHAPE = (2.0, 4.52)
 
 
 @dataclass
@@ -57,119 +53,13 @@ class End:
     retry_after: float | None = None
 
 
-@dataclass
-class HiddenProxy:
-    """What a proxy is like, and what it does now.
+class Luck(NamedTuple):
+    """What was drawn for an attempt: whether it works, how fast, how it fails; and its page's."""
 
-    :param downs: its downtimes that are not over: from, to, and whether connections are refused
-        meanwhile, or hang.
-    :param working: the attempts under way that it has work with: all but those that hang.
-    :param mortal: whether it is ever down.
-    """
-
-    index: int
-    cap: int
-    median: float
-    sigma: float
-    success: float
-    knee: int
-    gateway: int | None
-    downs: list[tuple[float, float, bool]] = field(default_factory=list)
-    in_flight: int = 0
-    working: int = 0
-    mortal: bool = False
-
-    def down_at(self, now: float) -> tuple[float, float, bool] | None:
-        """Return the downtime under way, or else the next one; times never go back."""
-        while self.downs and self.downs[0][1] <= now:
-            self.downs.pop(0)
-        return self.downs[0] if self.downs else None
-
-    def is_down(self, now: float) -> bool:
-        """Return whether it is dead at a moment."""
-        return any(start <= now < end for start, end, _ in self.downs)
-
-
-def draw_proxies(plan: PoolPlan, gateways: int, seconds: float, rng: Random) -> list[HiddenProxy]:
-    """Draw the proxies of a world; proxy i is behind gateway i modulo their number."""
-    proxies = []
-    low, high = plan.sigma
-    for index in range(plan.size):
-        proxy = HiddenProxy(
-            index=index,
-            cap=plan.cap,
-            median=plan.median * exp(plan.spread * rng.gauss(0.0, 1.0)),
-            sigma=low + (high - low) * rng.betavariate(*_SIGMA_SHAPE),
-            success=_WEAK_SUCCESS if rng.random() < plan.weak else rng.uniform(*plan.success),
-            knee=rng.randint(*plan.knee),
-            gateway=index % gateways if gateways else None,
-        )
-        if plan.churn is not None:
-            up, down = plan.churn.up, plan.churn.down
-            is_down = rng.random() < down / (up + down)
-            now = 0.0
-            while now < seconds:
-                lasts = rng.expovariate(1.0 / (down if is_down else up))
-                if is_down:
-                    proxy.downs.append((now, now + lasts, rng.random() < 0.5))
-                now += lasts
-                is_down = not is_down
-        if plan.black_hole and index == 0:
-            proxy.downs = [(0.0, float("inf"), True)]
-        proxy.mortal = bool(proxy.downs)
-        proxies.append(proxy)
-    return proxies
-
-
-class HiddenGateway:
-    """A gateway, and what is in it now."""
-
-    def __init__(self, plan: GatewayPlan) -> None:
-        self.plan = plan
-        self.in_flight = 0
-        self.waiting: deque[Callable[[], None]] = deque()
-
-    def is_full(self, now: float) -> bool:
-        """Return whether the limit is reached."""
-        limit = self.plan.limit
-        return limit is not None and self.in_flight >= limit.at(now)
-
-
-class HiddenTarget:
-    """A target, and what it is busy with now."""
-
-    def __init__(self, plan: TargetPlan) -> None:
-        self.plan = plan
-        self.in_flight = 0
-        self._tokens = plan.rate or 0.0
-        self._counted_at = 0.0
-
-    def ready_at(self, now: float) -> float | None:
-        """Return when one more request is not too much; ``None`` if one has to end first."""
-        limit, rate = self.plan.max_in_flight, self.plan.rate
-        if limit is not None and self.in_flight >= limit:
-            return None
-        if rate is None:
-            return now
-        self._count(now, rate)
-        return now + max(0.0, 1.0 - self._tokens) / rate
-
-    def refuses(self, now: float) -> bool:
-        """Count a request that arrives; return whether it is too much."""
-        limit, rate = self.plan.max_in_flight, self.plan.rate
-        if limit is not None and self.in_flight >= limit:
-            return True
-        if rate is None:
-            return False
-        self._count(now, rate)
-        if self._tokens < 1.0 - _ROUNDING:
-            return True
-        self._tokens -= 1.0
-        return False
-
-    def _count(self, now: float, rate: float) -> None:
-        self._tokens = min(rate, self._tokens + rate * (now - self._counted_at))
-        self._counted_at = now
+    works: float
+    deviate: float
+    kind: float
+    weight: float
 
 
 class World:
@@ -200,8 +90,19 @@ class World:
         slow = bool(plan.slowdown) and proxy.index % 2 == 1 and within(plan.slowdown, now)
         return plan.slowdown_factor if slow else 1.0
 
-    def send(self, proxy: int, target: int, timeout: float, ended: Callable[[End], None]) -> None:
-        """Start an attempt; ``ended`` is called once, when it is over."""
+    def send(
+        self,
+        proxy: int,
+        target: int,
+        timeout: float,
+        ended: Callable[[End], None],
+        weight: float = 1.0,
+    ) -> None:
+        """Start an attempt; ``ended`` is called once, when it is over.
+
+        :param weight: by which the page takes longer than others.
+        :raises RuntimeError: if the proxy is at its cap.
+        """
         hidden, aim = self.proxies[proxy], self.targets[target]
         if hidden.in_flight >= hidden.cap:
             raise RuntimeError(f"proxy {proxy} is sent more than its cap of {hidden.cap}")
@@ -210,7 +111,7 @@ class World:
         self.in_flight += 1
         self.started += 1
         stream = self._streams[proxy]
-        luck = (stream.uniform(), stream.normal(), stream.uniform())
+        luck = Luck(stream.uniform(), stream.normal(), stream.uniform(), weight)
         gateway = self.gateways[hidden.gateway] if hidden.gateway is not None else None
 
         def over(end: End) -> None:
@@ -218,7 +119,7 @@ class World:
             self.in_flight -= 1
             end.seconds = self._engine.now - now
             if end.outcome is Outcome.SUCCESS:
-                end.latency = end.seconds
+                end.latency = end.seconds / weight
             ended(end)
 
         def enter() -> None:
@@ -287,7 +188,7 @@ class World:
         proxy: HiddenProxy,
         target: HiddenTarget,
         gateway: HiddenGateway | None,
-        luck: tuple[float, float, float],
+        luck: Luck,
         timeout: float,
     ) -> End:
         """Return how an attempt that sets out now ends, with the seconds until then."""
@@ -324,23 +225,25 @@ class World:
         proxy: HiddenProxy,
         target: HiddenTarget,
         gateway: HiddenGateway | None,
-        luck: tuple[float, float, float],
+        luck: Luck,
         hang: End,
     ) -> End:
         """Return how an attempt ends that nothing interrupts, and for which there is all the time."""
         now = self._engine.now
-        works, deviate, kind = luck
-        seconds = proxy.median * self.slowness(proxy, now) * exp(proxy.sigma * deviate)
+        seconds = (
+            proxy.median * self.slowness(proxy, now) * exp(proxy.sigma * luck.deviate)
+        seconds *= luck.weight
+        )
         seconds = seconds * target.plan.factor_at(now) + target.plan.extra
         if gateway is not None:
             seconds += gateway.plan.latency
         seconds *= max(1.0, (proxy.working + 1) / proxy.knee)
-        if works >= proxy.success:
-            if kind >= 0.5:
+        if luck.works >= proxy.success:
+            if luck.kind >= 0.5:
                 return hang
             low, high = RESET_AFTER
-            seconds *= low + (high - low) * 4.0 * (kind % 0.25)
-            if kind < 0.25:
+            seconds *= low + (high - low) * 4.0 * (luck.kind % 0.25)
+            if luck.kind < 0.25:
                 return End(Outcome.PROXY_FAULT, "no_response", seconds)
             return End(Outcome.AMBIGUOUS, "connection_lost", seconds)
         if target.refuses(now):
