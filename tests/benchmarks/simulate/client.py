@@ -56,7 +56,7 @@ class Client:
         self.log = Log()
         self._engine = engine
         self._world = world
-        self._contender = contender
+        self.contender = contender
         self._load = load
         self._rng = Random(seed ^ 0x10AD)
         self._waiting: list[deque[Page]] = [deque() for _ in world.targets]
@@ -98,7 +98,7 @@ class Client:
     def _send(self, page: Page) -> bool:
         now = self._engine.now
         started = perf_counter_ns()
-        handle = self._contender.acquire(now, page.target, page.tried)
+        handle = self.contender.acquire(now, page.target, page.tried)
         self.log.pick_seconds += (perf_counter_ns() - started) / 1e9
         self.log.picks += 1
         if isinstance(handle, Held):
@@ -109,7 +109,7 @@ class Client:
         page.tried.append(handle.proxy)
         attempt = len(page.tried) - page.refusals
         timeout = min(
-            self._load.timeout, self._contender.timeout(handle, attempt, self._load.attempts)
+            self._load.timeout, self.contender.timeout(handle, attempt, self._load.attempts)
         )
         ended = partial(self._ended, page, handle)
         self._world.send(handle.proxy, page.target, timeout, ended, page.weight)
@@ -130,9 +130,9 @@ class Client:
 
     def _ended(self, page: Page, handle: Handle, end: End) -> None:
         now = self._engine.now
-        self._contender.release(handle, end, now)
+        self.contender.release(handle, end, now)
         self.log.attempts.append((now, handle.proxy, len(page.tried), end.outcome))
-        if end.outcome is Outcome.TARGET_SIGNAL and self._contender.refusals_are_free:
+        if end.outcome is Outcome.TARGET_SIGNAL and self.contender.refusals_are_free:
             page.refusals += 1
         if end.outcome is Outcome.SUCCESS:
             self.log.fetched.append((now, now - page.wanted_at, len(page.tried)))

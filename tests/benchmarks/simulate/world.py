@@ -230,10 +230,8 @@ class World:
     ) -> End:
         """Return how an attempt ends that nothing interrupts, and for which there is all the time."""
         now = self._engine.now
-        seconds = (
-            proxy.median * self.slowness(proxy, now) * exp(proxy.sigma * luck.deviate)
+        seconds = proxy.median * self.slowness(proxy, now) * exp(proxy.sigma * luck.deviate)
         seconds *= luck.weight
-        )
         seconds = seconds * target.plan.factor_at(now) + target.plan.extra
         if gateway is not None:
             seconds += gateway.plan.latency
