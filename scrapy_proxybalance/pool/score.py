@@ -143,4 +143,4 @@ def _cost(success: float, slowness: float, lost: float) -> float:
 def _suspicion(health: Health, now: float) -> float:
     faults = min(health.faults_in_a_row, _FAULTS_AT_MOST)
     faded = exp((health.last_fault_at - now) / _FAULTS_FADE_IN)
-    return _FAULTS_IN_A_ROW ** (faults * faults * faded)
+    return float(_FAULTS_IN_A_ROW ** (faults * faults * faded))

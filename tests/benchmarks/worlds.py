@@ -322,7 +322,7 @@ def last_line(process: subprocess.Popen[str]) -> dict[str, Any] | None:
     return report
 
 
-def crawl_here(spider: type[ReportingSpider]) -> int:
+def crawl_here(spider: type[scrapy.Spider]) -> int:
     """Run the crawl that standard input tells of in this process; return the exit status."""
     told = json.loads(sys.stdin.readline())
     process = CrawlerProcess(told["settings"])

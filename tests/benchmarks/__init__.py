@@ -1,0 +1,1 @@
+"""Benchmarks. Those in this directory are scripts; ``simulate`` is a package of its own."""

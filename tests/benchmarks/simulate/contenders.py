@@ -1,0 +1,194 @@
+"""What the simulator asks of a rule that chooses proxies, our pool behind it, and the plainest rules.
+
+A contender knows what a crawler can know: the proxies' number and cap, and how attempts ended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Protocol
+
+from scrapy_proxybalance.pool import NoProxyAvailableError, Outcome, Pool, PoolPolicy, Proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scrapy_proxybalance.pool import Lease
+
+    from .plan import Scenario
+    from .world import End
+
+
+@dataclass(frozen=True)
+class Handle:
+    """The right to send one attempt through a proxy; ``ticket`` is the contender's own."""
+
+    proxy: int
+    target: int
+    at: float
+    ticket: object = None
+
+
+@dataclass(frozen=True)
+class Held:
+    """No proxy now; ``retry_at`` is when to ask again, ``None`` when an attempt has to end first."""
+
+    retry_at: float | None = None
+
+
+class Contender(Protocol):
+    """A rule that chooses proxies."""
+
+    #: Whether a target's refusal leaves a page as many attempts as it had.
+    refusals_are_free: bool
+    #: So many attempts for a page cost it nothing that were cut short by the contender's own timeout.
+    free_cuts: int
+
+    def acquire(self, now: float, target: int, tried: Sequence[int]) -> Handle | Held:
+        """Choose a proxy, if it can be one that was not tried for the page."""
+
+    def timeout(self, handle: Handle, cuts: int, *, last: bool) -> float:
+        """Return the seconds to allow; the user's own timeout holds besides.
+
+        :param cuts: how often the page was cut short by the contender's own timeout.
+        :param last: whether the page is lost if this attempt fails.
+        """
+
+    def release(self, handle: Handle, end: End, now: float) -> None:
+        """Learn how an attempt ended."""
+
+
+def target_name(target: int) -> str:
+    """Return a target's host."""
+    return f"target-{target}.example"
+
+
+class Ours:
+    """The pool, as a crawl drives it: the target's gate first, then a lease."""
+
+    refusals_are_free = True
+    free_cuts = 3
+
+    def __init__(self, scenario: Scenario, seed: int, strategy: str) -> None:
+        shared = len(scenario.gateways)
+        proxies = [
+            Proxy(
+                name=str(index),
+                host=f"gateway-{index % shared}" if shared else f"proxy-{index}",
+                port=8000,
+                username=f"session-{index}" if shared else None,
+            )
+            for index in range(scenario.pool.size)
+        ]
+        policy = PoolPolicy(strategy=strategy, max_in_flight=scenario.pool.cap)
+        self.pool = Pool(proxies, policy, rng=Random(seed))
+        self._own_timeout = scenario.load.timeout
+
+    def acquire(self, now: float, target: int, tried: Sequence[int]) -> Handle | Held:
+        """Lease a proxy."""
+        name, gate = target_name(target), self.pool.targets
+        if not gate.may_send(name, now):
+            return Held(gate.ready_at(name, now))
+        try:
+            lease = self.pool.acquire(now, target=name, avoid=[str(index) for index in tried])
+        except NoProxyAvailableError as error:
+            return Held(error.retry_at)
+        probe = gate.send(name, now)
+        return Handle(int(lease.proxy.name), target, now, (lease, probe))
+
+    def timeout(self, handle: Handle, cuts: int, *, last: bool) -> float:
+        """Return the pool's adaptive timeout."""
+        lease, _ = _ticket(handle)
+        return self.pool.timeout(lease, handle.at, own=self._own_timeout, cuts=cuts, last=last)
+
+    def release(self, handle: Handle, end: End, now: float) -> None:
+        """End the lease."""
+        lease, probe = _ticket(handle)
+        name, gate = lease.target, self.pool.targets
+        self.pool.release(
+            lease,
+            end.outcome,
+            now,
+            latency=end.latency,
+            duration=end.seconds,
+            failure=end.failure,
+        )
+        gate.ended(name)
+        if end.outcome is Outcome.TARGET_SIGNAL:
+            gate.refused(
+                name, sent_at=handle.at, now=now, reason=end.failure or "", wait=end.retry_after
+            )
+        elif probe and end.outcome is not Outcome.SUCCESS:
+            gate.probe_lost(name, now, arrived=end.outcome is Outcome.AMBIGUOUS)
+
+
+def _ticket(handle: Handle) -> tuple[Lease, bool]:
+    ticket = handle.ticket
+    if not isinstance(ticket, tuple):
+        raise TypeError(f"not a lease of the pool: {ticket!r}")
+    return ticket
+
+
+class Plain:
+    """What rules of our own making share: the count of what is in flight, and the user's timeout."""
+
+    refusals_are_free = False
+    free_cuts = 0
+
+    def __init__(self, scenario: Scenario, seed: int) -> None:
+        self.size = scenario.pool.size
+        self.cap = scenario.pool.cap
+        self.rng = Random(seed)
+        self.in_flight = [0] * self.size
+        self.total = 0
+
+    def acquire(self, now: float, target: int, tried: Sequence[int]) -> Handle | Held:
+        """Choose a proxy with :meth:`pick`."""
+        if self.total >= self.size * self.cap:
+            return Held()
+        index = self.pick(now, tried)
+        if index is None:
+            return Held(self.ready_at())
+        self.in_flight[index] += 1
+        self.total += 1
+        return Handle(index, target, now)
+
+    def pick(self, now: float, tried: Sequence[int]) -> int | None:
+        """Return a proxy below its cap."""
+        raise NotImplementedError
+
+    def ready_at(self) -> float | None:
+        """Return when time alone makes a proxy usable."""
+        return None
+
+    def timeout(self, handle: Handle, cuts: int, *, last: bool) -> float:  # noqa: ARG002
+        """Return no timeout of its own."""
+        return float("inf")
+
+    def release(self, handle: Handle, end: End, now: float) -> None:
+        """Count the attempt off, and learn."""
+        self.in_flight[handle.proxy] -= 1
+        self.total -= 1
+        self.learn(handle.proxy, end, now)
+
+    def learn(self, index: int, end: End, now: float) -> None:
+        """Learn how an attempt ended."""
+
+    def drawn(self, tried: Sequence[int]) -> int:
+        """Return a proxy below its cap at random, one that was not tried if that is soon found."""
+        randrange, size, cap, in_flight = self.rng.randrange, self.size, self.cap, self.in_flight
+        for _ in range(64):
+            index = randrange(size)
+            if in_flight[index] < cap and index not in tried:
+                return index
+        free = [index for index in range(size) if in_flight[index] < cap]
+        return self.rng.choice([index for index in free if index not in tried] or free)
+
+
+class RandomChoice(Plain):
+    """Any proxy that is below its cap."""
+
+    def pick(self, now: float, tried: Sequence[int]) -> int | None:  # noqa: ARG002
+        """Draw one."""
+        return self.drawn(tried)
