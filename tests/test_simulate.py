@@ -162,7 +162,9 @@ def test_a_target_answers_429_above_its_rate_and_asks_to_wait() -> None:
 
 @pytest.mark.parametrize("timeout", [30.0, 4.0])
 def test_the_formula_of_the_cost_agrees_with_what_the_world_does(timeout: float) -> None:
-    plan = PoolPlan(size=1, cap=1, success=(0.8, 0.8), weak=0.0, knee=(1, 1))
+    plan = PoolPlan(
+        size=1, cap=1, spread=0.0, sigma=(0.8, 0.8), success=(0.8, 0.8), weak=0.0, knee=(1, 1)
+    )
     world = world_of(replace(CALM, pool=plan, targets=(TargetPlan(factor=1.5, extra=0.4),)))
     expected = cost(figures(world, world.proxies, 0, 0.0), timeout)
     attempts, fetched, seconds, working = 30_000, 0, 0.0, 0.0
