@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from .members import Member, Members
     from .strategies import Strategy
 
+# A probe that succeeds has so many others made at once.
+_BROUGHT_FORWARD = 8
+
 
 class Availability:
     """The members' free leases.
@@ -77,14 +80,29 @@ class Availability:
         if member.serving is not member.in_good_standing:
             member.serving = not member.serving
             self.serving += 1 if member.serving else -1
+        member.priced_at = float("-inf")
         member.in_flight = self._ledger.in_flight(name)
         self._strategy.set(
             member.index,
             usable=free > 0,
-            on_trial=health.state is not HealthState.HEALTHY,
+            on_trial=health.state is HealthState.PROBING,
             weight=member.proxy.weight,
             in_flight=member.in_flight,
         )
+
+    def bring_forward(self, now: float) -> None:
+        """End the cooldowns that would end next: who comes back seldom comes back alone."""
+        for _ in range(_BROUGHT_FORWARD):
+            if self.next_change() is None:
+                return
+            member = self._members.at(self._timers[0][1])
+            if member.health.state is not HealthState.COOLING:
+                return  # a rate comes first
+            heappop(self._timers)
+            member.timer = None
+            member.health.cooldown_until = now
+            self._ledger.rest(member.proxy.name, now)
+            self.refresh(member, now)
 
     def _wake(self, member: Member, when: float) -> None:
         if member.timer != when:

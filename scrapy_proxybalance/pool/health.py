@@ -17,7 +17,7 @@ from .record import Record
 if TYPE_CHECKING:
     from random import Random
 
-_FIRST_RECOVERY = 0.125
+_FIRST_RECOVERY = 0.5
 _ROUNDING = 1e-9
 # Of a proxy that is on its way back, so much of a fault is enough.
 _MOSTLY = 0.5

@@ -28,7 +28,8 @@ class Member:
 
     ``free``: leases that could be granted now; ``in_flight``: leases that are out, of ``cap``;
     ``timer``: when it is to be looked at again; ``serving``: whether it is counted as being in good
-    standing; ``group``: tells what to expect while little is known of it.
+    standing; ``group``: tells what to expect while little is known of it; ``price``: its score but for
+    the load, as it was at ``priced_at``.
     """
 
     __slots__ = (
@@ -39,6 +40,8 @@ class Member:
         "health",
         "in_flight",
         "index",
+        "price",
+        "priced_at",
         "probe_out",
         "proxy",
         "serving",
@@ -51,6 +54,8 @@ class Member:
         self.group = group
         self.cap = 1
         self.in_flight = 0
+        self.price = 0.0
+        self.priced_at = float("-inf")
         self.health = Health()
         self.draining = False
         self.probe_out = False

@@ -26,7 +26,7 @@ from .lease import Hold, Lease
 from .ledger import LocalLedger
 from .members import Members, ProxySnapshot
 from .outcome import TIMEOUT, Outcome
-from .score import expected, explain_score, score_value
+from .score import expected, explain_score, idle_score, load_factor
 from .sessions import Sessions
 from .spacing import Spacing
 from .strategies import make_strategy
@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 
 # A timeout allows for no slower proxy, compared with the pool.
 _SLOWEST = 4.0
+
+# A score holds for so many seconds, unless something happens to the proxy.
+_PRICE_HOLDS = 5.0
 
 
 class Pool:
@@ -270,6 +273,7 @@ class Pool:
             self._timeouts.timed_out(lease.target, member.proxy.name)
         if duration is None:
             duration = latency if latency is not None else now - lease.granted_at
+        was_probing = member.health.state is HealthState.PROBING
         charged = self._teacher.learn(
             lease,
             outcome,
@@ -279,6 +283,8 @@ class Pool:
             gateway_shared=self._members.sharing_gateway(member.proxy) > 1,
         )
         self._availability.refresh(member, now)
+        if was_probing and member.health.state is HealthState.RECOVERING:
+            self._availability.bring_forward(now)
         if outcome is not Outcome.IGNORED:
             self._strategy.ended(
                 member.index,
@@ -407,18 +413,20 @@ class _View:
     """What the strategies may ask about the members."""
 
     def __init__(self, members: Members) -> None:
-        self._members = members
+        self._at = members.at
 
     def score(self, index: int, now: float) -> float:
-        member = self._members.at(index)
-        return score_value(
-            member.proxy.weight,
-            member.health,
-            member.group.expectation,
-            member.in_flight,
-            member.cap,
-            now,
-        )
+        member = self._at(index)
+        if now > member.priced_at + _PRICE_HOLDS:
+            member.priced_at = now
+            member.price = idle_score(
+                member.proxy.weight, member.health, member.group.expectation, now
+            )
+        in_flight = member.in_flight
+        return member.price / load_factor(in_flight, member.cap) if in_flight else member.price
+
+    def last_seen(self, index: int) -> float:
+        return self._at(index).health.record.at
 
     def name(self, index: int) -> str:
-        return self._members.at(index).proxy.name
+        return self._at(index).proxy.name

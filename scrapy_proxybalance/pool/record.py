@@ -11,19 +11,28 @@ from math import exp
 # a proxy's luck turns within minutes.
 _FADES_IN = 200.0
 
+# What was learned so many seconds ago or earlier is outdated by an answer that takes no more than so many
+# parts of the mean, or that comes where more than so many failures per success are on record. Little of it
+# is left then: who has become good again is hardly ever asked, and would wait long to be seen as such.
+_OUTDATED = 10.0
+_FASTER = 0.5
+_UNRELIABLE = 0.2
+_LEFT = 0.2
+
 
 class Record:
-    """Faded sums over attempts.
+    """Faded sums and means over attempts.
 
-    ``successes`` and ``failures`` are counts; ``slowness`` is the sum over the successes of how long
-    each took relative to what is usual for its target; ``lost`` the sum over the failures of the time
-    that each took, likewise; ``forgiven`` counts what went wrong and was laid at others' doors.
+    ``successes`` and ``failures`` are counts, and so is ``forgiven``, of what went wrong and was laid at
+    others' doors. ``slowness`` is the mean of how long each success took, relative to what is usual for
+    its target; ``lost`` the sum of how long each failure took, likewise. ``at`` is when it was last told
+    of something.
     """
 
-    __slots__ = ("_at", "failures", "forgiven", "lost", "slowness", "successes")
+    __slots__ = ("at", "failures", "forgiven", "lost", "slowness", "successes")
 
     def __init__(self) -> None:
-        self._at = 0.0
+        self.at = 0.0
         self.successes = 0.0
         self.failures = 0.0
         self.slowness = 0.0
@@ -37,9 +46,16 @@ class Record:
         :param window: outcomes that are remembered, about.
         :param weight: for how much it counts.
         """
+        outdated = now - self.at > _OUTDATED and (
+            slowness < _FASTER * self.slowness or self.failures > self.successes * _UNRELIABLE
+        )
         self._fade(now, window)
+        if outdated:
+            self.successes = min(self.successes, _LEFT)
+            self.failures *= _LEFT
+            self.lost *= _LEFT
         self.successes += weight
-        self.slowness += weight * slowness
+        self.slowness += weight / self.successes * (slowness - self.slowness)
 
     def failed(
         self, share: float, lost: float, now: float, window: int, weight: float = 1.0
@@ -57,14 +73,13 @@ class Record:
         self.forgiven += weight * (1.0 - share)
 
     def worth(self, now: float) -> float:
-        """Return what the sums are worth by now, as a factor."""
-        return exp((self._at - now) / _FADES_IN)
+        """Return what the counts are worth by now, as a factor."""
+        return exp((self.at - now) / _FADES_IN)
 
     def _fade(self, now: float, window: int) -> None:
-        kept = (1.0 - 1.0 / window) * exp((self._at - now) / _FADES_IN)
-        self._at = now
+        kept = (1.0 - 1.0 / window) * exp((self.at - now) / _FADES_IN)
+        self.at = now
         self.successes *= kept
         self.failures *= kept
-        self.slowness *= kept
         self.lost *= kept
         self.forgiven *= kept

@@ -62,7 +62,7 @@ def expected(record: Record, prior: Expectation, now: float) -> tuple[float, flo
     successes, failures = record.successes * worth, record.failures * worth
     return (
         (successes + _PRIOR_ATTEMPTS * prior.success) / (successes + failures + _PRIOR_ATTEMPTS),
-        (record.slowness * worth + _PRIOR_SUCCESSES * prior.slowness)
+        (record.slowness * successes + _PRIOR_SUCCESSES * prior.slowness)
         / (successes + _PRIOR_SUCCESSES),
         (record.lost * worth + _PRIOR_FAILURES * prior.lost) / (failures + _PRIOR_FAILURES),
     )
@@ -117,7 +117,7 @@ def explain_score(
         slowness=slowness,
         lost=lost,
         cost=_cost(success, slowness, lost),
-        load=1.0 + _LOAD_AT_CAP * in_flight / cap,
+        load=load_factor(in_flight, cap),
         recovery=(
             0.0 if health.state in (HealthState.COOLING, HealthState.OUT) else health.recovery
         ),
@@ -125,15 +125,17 @@ def explain_score(
     )
 
 
-def score_value(
-    weight: float, health: Health, prior: Expectation, in_flight: int, cap: int, now: float
-) -> float:
-    """Return the value of :func:`explain_score` for a proxy in service (the hot path)."""
+def idle_score(weight: float, health: Health, prior: Expectation, now: float) -> float:
+    """Return the score of a proxy in service that carries nothing; see :func:`explain_score`."""
     success, slowness, lost = expected(health.record, prior, now)
     if health.faults_in_a_row:
         success *= _suspicion(health, now)
-    cost = _cost(success, slowness, lost)
-    return weight * health.recovery / (cost * (1.0 + _LOAD_AT_CAP * in_flight / cap))
+    return weight * health.recovery / _cost(success, slowness, lost)
+
+
+def load_factor(in_flight: int, cap: int) -> float:
+    """Return by what a score is divided for the requests that a proxy carries."""
+    return 1.0 + _LOAD_AT_CAP * in_flight / cap
 
 
 def _cost(success: float, slowness: float, lost: float) -> float:

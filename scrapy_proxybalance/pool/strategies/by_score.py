@@ -24,31 +24,40 @@ _APERTURE = 4.0
 _SMALLEST = 64
 # What is in flight is taken to be its peak, which is forgotten over so many picks.
 _MEMORY = 2000.0
-# The share of picks that go to a proxy outside, to find better ones; and to one that is on its way back.
+# The share of picks that go to a proxy outside, to find better ones; and to one on trial.
 _EXPLORED = 0.02
-_TRIED_AGAIN = 0.005
-# That in pools that have nobody outside.
-_TRIED_AGAIN_IN_SMALL_POOLS = 0.04
+_TRIED = 0.005
+# Where nobody is outside: to the one of those drawn that was not heard of for the longest time, and to
+# one on trial.
+_LOOKED_AT = 0.01
+_TRIED_INSIDE = 0.04
+# A trial that succeeds brings on so many others: who comes back seldom comes back alone.
+_MORE_TRIALS = 8
 
 
 class Weighted(Strategy):
-    """The best by score of a few that are drawn at random, in proportion to their weights.
+    """The best by score of a few that are drawn at random.
 
     In a big pool the few come from the *aperture*: a part of the pool, some times larger than the
     number of requests in flight, so that what is learned of a proxy is still true when its turn comes
-    again. Few picks go to others; one that does well takes the place of one that does worse.
+    again. Few picks go to others; one that does well takes the place of one that does worse. Few go to
+    proxies on trial, too: they are back from a cooldown.
     """
 
     def __init__(self, view: View) -> None:
         super().__init__(view)
+        self._aperture: set[int] = set()
+        self._did_well: set[int] = set()
+        # Where those are that may be used: in the aperture, or outside and known to have done well, or
+        # outside, or on trial.
         self._inside = IndexSet()
         self._proven = IndexSet()
         self._outside = IndexSet()
         self._on_trial = IndexSet()
-        self._aperture: set[int] = set()
-        self._did_well: set[int] = set()
+        self._places: dict[int, IndexSet] = {}
+        self._tried: set[int] = set()
+        self._trials_due = 0
         self._in_flight: dict[int, int] = {}
-        self._places = (self._inside, self._proven, self._outside, self._on_trial)
         self._load = 0
         self._peak = 0.0
 
@@ -56,84 +65,98 @@ class Weighted(Strategy):
         self, index: int, *, usable: bool, on_trial: bool, weight: float, in_flight: int
     ) -> None:
         """Keep whether the proxy may be used, and what it carries."""
-        before = self._in_flight.get(index)
+        before = self._in_flight.get(index, 0)
         if before != in_flight:
-            self._load += in_flight - (before or 0)
+            self._load += in_flight - before
             self._in_flight[index] = in_flight
-        for place in self._places:
-            place.discard(index)
         if not usable:
-            return
-        if on_trial:
-            self._on_trial.add(index)
-        elif index in self._aperture:
-            self._inside.add(index)
-        elif len(self._aperture) < _SMALLEST:
-            self._aperture.add(index)
-            self._inside.add(index)
-        elif index in self._did_well:
-            self._proven.add(index)
+            self._put(index, None)
+        elif on_trial:
+            self._put(index, self._on_trial)
         else:
-            self._outside.add(index)
+            if len(self._aperture) < _SMALLEST:
+                self._aperture.add(index)
+            self._put(index, self._home(index))
 
     def forget(self, index: int) -> None:
         """Forget the proxy."""
         self._load -= self._in_flight.pop(index, 0)
         self._aperture.discard(index)
         self._did_well.discard(index)
-        for place in self._places:
-            place.discard(index)
+        self._tried.discard(index)
+        self._put(index, None)
 
     def pick(self, pick: Pick) -> int | None:
         """Return the best of those drawn."""
         rng, inside = pick.rng, self._inside
-        self._peak = max(float(self._load), self._peak * (1.0 - 1.0 / _MEMORY))
         if pick.among is not None:
-            return self._best_among(pick, pick.among)
-        if len(self._aperture) < self._size():
-            self._take_in(rng)
-        place = self._explored(rng.random(), must=not inside)
-        if place:
-            return place.draw(rng)
+            return self._pick_among(pick, pick.among)
+        self._peak = max(float(self._load), self._peak * (1.0 - 1.0 / _MEMORY))
+        if len(self._aperture) < max(_SMALLEST, int(_APERTURE * self._peak)):
+            self._widen(rng)
+        place = self._explored(rng.random())
+        if place is not None:
+            index = place.draw(rng)
+            if place is self._on_trial:
+                self._tried.add(index)
+            return index
         if not inside:
             return None
-        return self._best(pick, [inside.draw(rng) for _ in range(_CHOICES)])
+        drawn = inside.draw_some(rng, _CHOICES)
+        if not self._outside and rng.random() < _LOOKED_AT:
+            return min(drawn, key=self._view.last_seen)
+        return self._best(pick, drawn)
 
     def ended(self, index: int, *, now: float, duration: float | None, rng: Random) -> None:
         """Let a proxy in that did well, and one out that did badly."""
+        did_well = duration is not None
+        if index in self._tried:
+            self._tried.discard(index)
+            if did_well:
+                self._trials_due += _MORE_TRIALS
         if index in self._aperture:
-            if duration is None and self._proven:
+            if not did_well and self._proven:
                 self._swap(self._proven.draw(rng), index, now)
-        elif duration is None:
-            self._did_well.discard(index)
-            self._move(index, self._proven, self._outside)
-        else:
+            return
+        if did_well:
             self._did_well.add(index)
-            self._move(index, self._outside, self._proven)
-            if self._inside:
-                self._swap(index, self._inside.draw(rng), now)
+        else:
+            self._did_well.discard(index)
+        self._settle(index)
+        if did_well and self._inside:
+            self._swap(index, self._inside.draw(rng), now)
 
-    def _explored(self, chance: float, *, must: bool) -> IndexSet | None:
-        """Return where to look for a proxy outside the aperture this time, if anywhere."""
-        outside, on_trial = self._outside or self._proven, self._on_trial
-        if outside and (must or chance < _EXPLORED):
-            return outside
-        tried_again = _EXPLORED + _TRIED_AGAIN if outside else _TRIED_AGAIN_IN_SMALL_POOLS
-        if on_trial and (must or chance < tried_again):
-            return on_trial
-        return None
+    # Who is where
 
-    def _size(self) -> int:
-        return max(_SMALLEST, int(_APERTURE * self._peak))
+    def _home(self, index: int) -> IndexSet:
+        if index in self._aperture:
+            return self._inside
+        return self._proven if index in self._did_well else self._outside
 
-    def _take_in(self, rng: Random) -> None:
-        """Take one more into the aperture."""
+    def _put(self, index: int, place: IndexSet | None) -> None:
+        before = self._places.get(index)
+        if before is place:
+            return
+        if before is not None:
+            before.discard(index)
+        if place is None:
+            del self._places[index]
+        else:
+            place.add(index)
+            self._places[index] = place
+
+    def _settle(self, index: int) -> None:
+        """Put a proxy where it belongs now, unless it may not be used, or is on trial."""
+        if self._places.get(index, self._on_trial) is not self._on_trial:
+            self._put(index, self._home(index))
+
+    def _widen(self, rng: Random) -> None:
         place = self._proven or self._outside
         if place:
             index = place.draw(rng)
             self._aperture.add(index)
             self._did_well.discard(index)
-            self._move(index, place, self._inside)
+            self._settle(index)
 
     def _swap(self, newcomer: int, leaver: int, now: float) -> None:
         """Put one that is outside in the place of one that is inside, if it is better."""
@@ -142,14 +165,24 @@ class Weighted(Strategy):
         self._aperture.discard(leaver)
         self._aperture.add(newcomer)
         self._did_well.discard(newcomer)
-        self._move(newcomer, self._proven, self._inside)
-        self._move(leaver, self._inside, self._outside)
+        self._settle(newcomer)
+        self._settle(leaver)
 
-    @staticmethod
-    def _move(index: int, source: IndexSet, destination: IndexSet) -> None:
-        if index in source:
-            source.discard(index)
-            destination.add(index)
+    # Who is picked
+
+    def _explored(self, chance: float) -> IndexSet | None:
+        """Return where else than in the aperture to look this time, ``None`` for nowhere."""
+        outside, on_trial = self._outside or self._proven, self._on_trial
+        must = not self._inside
+        if self._trials_due:
+            self._trials_due -= 1
+            if on_trial:
+                return on_trial
+        if outside and (must or chance < _EXPLORED):
+            return outside
+        if on_trial and (must or chance < (_EXPLORED + _TRIED if outside else _TRIED_INSIDE)):
+            return on_trial
+        return None
 
     def _best(self, pick: Pick, drawn: Sequence[int]) -> int:
         score, now = self._view.score, pick.now
@@ -160,18 +193,21 @@ class Weighted(Strategy):
                 best, most = index, value
         return best
 
-    def _best_among(self, pick: Pick, among: Sequence[int]) -> int | None:
-        rng, size = pick.rng, len(among)
-        drawn = []
+    def _pick_among(self, pick: Pick, among: Sequence[int]) -> int | None:
+        """Return the best of a few of these; in a big pool, too, all of them are at work."""
+        rng, size, places = pick.rng, len(among), self._places
+        drawn = among
         if size > _CHOICES:
-            inside, proven, outside, _ = self._places
-            for _ in range(_CHOICES):
-                index = among[int(rng.random() * size)]
-                if index in inside or index in proven or index in outside:
-                    drawn.append(index)
-        if not drawn:
-            usable = [index for index in among if any(index in place for place in self._places)]
-            if not usable:
-                return None
-            drawn = usable if len(usable) <= _CHOICES else rng.sample(usable, _CHOICES)
-        return self._best(pick, drawn)
+            drawn = [among[int(rng.random() * size)] for _ in range(_CHOICES)]
+        usable = [index for index in drawn if index in places]
+        if not usable and size > _CHOICES:
+            usable = [index for index in among if index in places]
+            if len(usable) > _CHOICES:
+                usable = rng.sample(usable, _CHOICES)
+        if not usable:
+            return None
+        on_trial = self._on_trial
+        settled = [index for index in usable if places[index] is not on_trial]
+        if len(settled) < len(usable) and (not settled or rng.random() < _TRIED_INSIDE):
+            return next(index for index in usable if places[index] is on_trial)
+        return self._best(pick, settled)

@@ -46,3 +46,9 @@ class IndexSet:
     def draw(self, rng: Random) -> int:
         """Return one at random; there has to be one."""
         return self._indices[int(rng.random() * len(self._indices))]
+
+    def draw_some(self, rng: Random, count: int) -> list[int]:
+        """Return so many at random, some of them perhaps twice; there has to be one."""
+        indices, random = self._indices, rng.random
+        size = len(indices)
+        return [indices[int(random() * size)] for _ in range(count)]

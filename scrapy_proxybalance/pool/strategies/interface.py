@@ -22,6 +22,9 @@ class View(Protocol):
     def score(self, index: int, now: float) -> float:
         """Return how good a proxy is right now; more is better."""
 
+    def last_seen(self, index: int) -> float:
+        """Return when a proxy's last outcome was learned, in seconds on the pool's clock."""
+
     def name(self, index: int) -> str:
         """Return a proxy's name, the same in every run."""
 
