@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # The outcomes that a group's record remembers, about.
 _WINDOW = 400
+# An expectation holds for so many seconds, whatever happens.
+_HOLDS = 0.5
 
 _UNKNOWN = Expectation()
 
@@ -29,14 +31,15 @@ class Group:
     :param above: the group that this one is a part of.
     """
 
-    __slots__ = ("_above", "expectation", "record", "top")
+    __slots__ = ("_above", "_expected_at", "expectation", "record", "top")
 
     def __init__(self, above: Group | None = None) -> None:
         self._above = above
         #: The group that all others are a part of.
         self.top: Group = self if above is None else above.top
         self.record = Record()
-        #: What to expect of a member that nothing is known of, as of the last outcome.
+        self._expected_at = float("-inf")
+        #: What to expect of a member that nothing is known of, as of a moment ago.
         self.expectation: Expectation = above.expectation if above is not None else _UNKNOWN
 
     def succeeded(self, slowness: float, own: Record, now: float) -> None:
@@ -57,6 +60,9 @@ class Group:
             self._above.failed(share, lost, own, now)
 
     def _expect(self, now: float) -> None:
+        if now < self._expected_at + _HOLDS:
+            return
+        self._expected_at = now
         above = self._above.expectation if self._above is not None else _UNKNOWN
         self.expectation = Expectation(*expected(self.record, above, now))
 
