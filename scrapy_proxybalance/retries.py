@@ -1,0 +1,97 @@
+"""The retries of one crawl: which requests are retries, how long each waits, and whether one may go now.
+
+Scrapy's ``RetryMiddleware`` decides what is retried and how often; here it is decided when. Knows
+requests and the pool's budget for retries, and neither the queue nor the engine.
+"""
+
+from __future__ import annotations
+
+import logging
+from random import Random
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+from . import request_meta
+from .pool.retry_budget import RetryBudget, full_jitter
+
+if TYPE_CHECKING:
+    from scrapy import Request
+
+    from .settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class Retries:
+    """Knows a retry, and keeps their budget. Times in seconds on the balancer's clock.
+
+    Direct requests, and those through a proxy of the user's own, cost the pool nothing and are free.
+
+    :param settings: whose ``PROXYBALANCE_RETRY_*`` hold.
+    :param now: the time.
+
+    ``let_out``: how many retries went. ``held``: how many of them found the budget used up.
+    """
+
+    def __init__(self, settings: Settings, now: float) -> None:
+        self._delay = settings.retry_delay
+        self._budget = RetryBudget(
+            share=settings.retry_budget, floor=settings.retry_budget_min, now=now
+        )
+        self._rng = Random()
+        self._under_way: WeakSet[Request] = WeakSet()
+        self.let_out = 0
+        self.held = 0
+
+    @staticmethod
+    def is_one(request: Request) -> bool:
+        """Return whether a request is a retry that has yet to go."""
+        return (
+            request_meta.retry_of(request) > 0
+            and request_meta.is_remote(request)
+            and not request_meta.proxy_is_users(request)
+        )
+
+    def delay_of(self, request: Request) -> float:
+        """Draw for how many seconds a retry waits first."""
+        if not self._delay:
+            return 0.0
+        return full_jitter(request_meta.retry_of(request), self._delay, self._rng)
+
+    def room(self, now: float) -> int:
+        """Return how many retries may go now."""
+        return self._budget.room(now)
+
+    def ready_at(self, now: float) -> float:
+        """Return from when on one may go, even if nothing else is sent before."""
+        return self._budget.ready_at(now)
+
+    def is_due(self, now: float) -> None:
+        """Take note that a retry has waited for its time, and waits for the budget from now on."""
+        if self.room(now) > 0:
+            return
+        if not self.held:
+            logger.warning(
+                "So much fails that retries are held back, to spare the proxies: they wait for "
+                "the budget of PROXYBALANCE_RETRY_BUDGET and PROXYBALANCE_RETRY_BUDGET_MIN, and none "
+                "is lost. Look at the stats proxybalance/failure/... for what fails. This is said once."
+            )
+        self.held += 1
+
+    def goes(self, request: Request, now: float) -> None:
+        """Charge a retry that goes now."""
+        self._budget.take(now)
+        self._under_way.add(request)
+        request_meta.mark_retried(request)
+        self.let_out += 1
+
+    def departs(self, request: Request, now: float) -> None:
+        """Take note that a request is sent through the pool: it earns others a share, if it is no retry."""
+        if request not in self._under_way:
+            self._budget.sent(now)
+
+    def answered(self, request: Request, now: float) -> None:
+        """Take note that a request got its answer: a retry that did costs nothing."""
+        if request in self._under_way:
+            self._under_way.discard(request)
+            self._budget.give_back(now)
