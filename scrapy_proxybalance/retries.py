@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from . import request_meta
+from .pool import NoProxyAvailableError
 from .pool.retry_budget import RetryBudget, full_jitter
 
 if TYPE_CHECKING:
@@ -65,6 +66,11 @@ class Retries:
     def ready_at(self, now: float) -> float:
         """Return from when on one may go, even if nothing else is sent before."""
         return self._budget.ready_at(now)
+
+    def check_room(self, now: float) -> None:
+        """Raise :class:`NoProxyAvailableError` if no retry may go now."""
+        if not self.room(now):
+            raise NoProxyAvailableError("retries are held back", self.ready_at(now))
 
     def is_due(self, now: float) -> None:
         """Take note that a retry has waited for its time, and waits for the budget from now on."""

@@ -36,6 +36,8 @@ KEYS = (
     "probes",
     "recoveries",
     "proxies_out",
+    "retries",
+    "retries/held",
     "sessions/started",
     "sessions/reassigned",
     "sessions/ended/{reason}",
@@ -107,6 +109,8 @@ class StatsWriter:
             yield f"failure/{failure}", count
         for key, event in _EVENTS.items():
             yield key, figures.events[event]
+        yield "retries", self._balancer.retries.let_out
+        yield "retries/held", self._balancer.retries.held
         for reason, count in figures.sessions_ended.items():
             yield f"sessions/ended/{reason}", count
         for name, target in figures.refusing():
