@@ -215,20 +215,19 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
     def _push_retry(self, balancer: Balancer, request: Request) -> None:
         """Take a retry in: it enters its queue when it has waited."""
         delay = 0.0 if self._delayed.is_full else balancer.retries.delay_of(request)
-        now = balancer.clock()
         if delay:
-            self._delayed.add(request, now + delay)
-            return
-        self._put(balancer, request)
-        balancer.retries.is_due(now)
+            self._delayed.add(request, balancer.clock() + delay)
+        else:
+            self._put(balancer, request)
 
     def _let_retries_in(self, balancer: Balancer, now: float) -> None:
         """Have those retries enter their queues that have waited."""
         while (request := self._delayed.take(now)) is not None:
-            balancer.retries.is_due(now)
             try:
                 self._put(balancer, request)
-            except Exception:  # it cannot be pickled, for instance: the scheduler is not here to help
+            except (
+                Exception
+            ):  # it cannot be pickled, for instance: the scheduler is not here to help
                 self._keep(balancer, request)
 
     def _put(self, balancer: Balancer, request: Request) -> None:
@@ -327,10 +326,11 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
         if self._limits.target_room(target, now) <= 0:
             retry_at = self._limits.target_ready_at(target, now)
             return Hold(reason=f"{target} is held", waits_for=target, retry_at=retry_at)
-        if balancer.retries.is_one(request) and balancer.retries.room(now) <= 0:
+        hold = self._hold(balancer, request, target, _wish(balancer, request), now)
+        if hold is None and balancer.retries.is_one(request) and not balancer.retries.room(now):
             retry_at = balancer.retries.ready_at(now)
             return Hold(reason="retries are held back", waits_for=RETRIES, retry_at=retry_at)
-        return self._hold(balancer, request, target, _wish(balancer, request), now)
+        return hold
 
     @staticmethod
     def _hold(

@@ -114,8 +114,6 @@ class ProxyBalanceMiddleware:
             raise IgnoreRequest("the spider is closing")
         deadline = balancer.clock() + self.settings.acquire_timeout
         is_retry = balancer.retries.is_one(request)  # the queue has not charged it
-        if is_retry:
-            balancer.retries.is_due(balancer.clock())
         while True:
             try:
                 now = balancer.clock()

@@ -135,9 +135,7 @@ class ReadyQueues:
         self._timers: list[tuple[float, bool, str]] = []
         self._timer_of: dict[tuple[bool, str], float] = {}
 
-    def put(
-        self, key: str, slot: str, target: str, priority: int, gate: str | None = None
-    ) -> None:
+    def put(self, key: str, slot: str, target: str, priority: int, gate: str | None = None) -> None:
         """Enter a queue with the priority of what it gives next: the lower, the more urgent.
 
         :param gate: what it has to pass besides, if anything.
@@ -150,9 +148,7 @@ class ReadyQueues:
         queue = self._queues[key]
         if queue.priority != priority:
             queue.priority = priority
-            turn = (
-                self._slots[queue.slot] if queue.parked is None else self._parked[queue.parked]
-            )
+            turn = self._slots[queue.slot] if queue.parked is None else self._parked[queue.parked]
             turn.keys.put(key, priority)
 
     def remove(self, key: str) -> None:

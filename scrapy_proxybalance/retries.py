@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# After so many seconds for which retries were held back, the log says so.
+_WORTH_A_WORD = 5.0
+
 
 class Retries:
     """Knows a retry, and keeps their budget. Times in seconds on the balancer's clock.
@@ -31,7 +34,7 @@ class Retries:
     :param settings: whose ``PROXYBALANCE_RETRY_*`` hold.
     :param now: the time.
 
-    ``let_out``: how many retries went. ``held``: how many of them found the budget used up.
+    ``let_out``: how many retries went.
     """
 
     def __init__(self, settings: Settings, now: float) -> None:
@@ -42,7 +45,9 @@ class Retries:
         self._rng = Random()
         self._under_way: WeakSet[Request] = WeakSet()
         self.let_out = 0
-        self.held = 0
+        self._seconds_held = 0.0
+        self._held_since: float | None = None
+        self._said = False
 
     @staticmethod
     def is_one(request: Request) -> bool:
@@ -60,32 +65,38 @@ class Retries:
         return full_jitter(request_meta.retry_of(request), self._delay, self._rng)
 
     def room(self, now: float) -> int:
-        """Return how many retries may go now."""
-        return self._budget.room(now)
+        """Return how many retries may go now. To be asked only if there is one that would go."""
+        room = self._budget.room(now)
+        if room:
+            self._seconds_held, self._held_since = self.seconds_held(now), None
+        elif self._held_since is None:
+            self._held_since = now
+        return room
 
     def ready_at(self, now: float) -> float:
         """Return from when on one may go, even if nothing else is sent before."""
         return self._budget.ready_at(now)
 
     def check_room(self, now: float) -> None:
-        """Raise :class:`NoProxyAvailableError` if no retry may go now."""
+        """Raise :class:`NoProxyAvailableError` if a retry may not go now."""
         if not self.room(now):
             raise NoProxyAvailableError("retries are held back", self.ready_at(now))
 
-    def is_due(self, now: float) -> None:
-        """Take note that a retry has waited for its time, and waits for the budget from now on."""
-        if self.room(now) > 0:
-            return
-        if not self.held:
-            logger.warning(
-                "So much fails that retries are held back, to spare the proxies: they wait for "
-                "the budget of PROXYBALANCE_RETRY_BUDGET and PROXYBALANCE_RETRY_BUDGET_MIN, and none "
-                "is lost. Look at the stats proxybalance/failure/... for what fails. This is said once."
-            )
-        self.held += 1
+    def seconds_held(self, now: float) -> float:
+        """Return for how long, in all, there were retries that only the budget held back."""
+        so_far = 0.0 if self._held_since is None else now - self._held_since
+        return self._seconds_held + so_far
 
     def goes(self, request: Request, now: float) -> None:
         """Charge a retry that goes now."""
+        if self._seconds_held >= _WORTH_A_WORD and not self._said:
+            self._said = True
+            logger.warning(
+                "So much fails that retries are held back, for %.0f s so far, to spare the proxies. None "
+                "is lost. The stats proxybalance/failure/... say what fails; the settings "
+                "PROXYBALANCE_RETRY_BUDGET and PROXYBALANCE_RETRY_BUDGET_MIN say how many may go.",
+                self._seconds_held,
+            )
         self._budget.take(now)
         self._under_way.add(request)
         request_meta.mark_retried(request)

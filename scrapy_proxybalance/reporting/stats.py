@@ -37,7 +37,7 @@ KEYS = (
     "recoveries",
     "proxies_out",
     "retries",
-    "retries/held",
+    "retries/seconds_held",
     "sessions/started",
     "sessions/reassigned",
     "sessions/ended/{reason}",
@@ -110,7 +110,8 @@ class StatsWriter:
         for key, event in _EVENTS.items():
             yield key, figures.events[event]
         yield "retries", self._balancer.retries.let_out
-        yield "retries/held", self._balancer.retries.held
+        held = self._balancer.retries.seconds_held(self._balancer.clock())
+        yield "retries/seconds_held", round(held, 3)
         for reason, count in figures.sessions_ended.items():
             yield f"sessions/ended/{reason}", count
         for name, target in figures.refusing():
