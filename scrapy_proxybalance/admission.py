@@ -94,7 +94,8 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
     """Scrapy's queue, less what has to be held. Set as ``SCHEDULER_PRIORITY_QUEUE`` by the add-on.
 
     Requests of one download slot that go to different hosts are kept in queues of their own, so
-    that a paused target holds nobody else; and so are retries, which wait for their budget. Without the middleware it is Scrapy's queue unchanged.
+    that a paused target holds nobody else; and so are retries, which wait for their budget. Without
+    the middleware it is Scrapy's queue unchanged.
     """
 
     def __init__(self, crawler: Crawler, *args: Any, **kwargs: Any) -> None:
@@ -225,9 +226,7 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
         while (request := self._delayed.take(now)) is not None:
             try:
                 self._put(balancer, request)
-            except (
-                Exception
-            ):  # it cannot be pickled, for instance: the scheduler is not here to help
+            except Exception:  # it cannot be pickled, and nobody is there to take it elsewhere
                 self._keep(balancer, request)
 
     def _put(self, balancer: Balancer, request: Request) -> None:

@@ -90,7 +90,7 @@ class Ring:
 
 
 class _Turn:
-    """Queues that are of one slot, or wait for one target or gate: by priority, and equal ones in turn."""
+    """Queues that are of one slot, or wait at a target or gate: by priority, equal ones in turn."""
 
     __slots__ = ("keys", "last")
 

@@ -92,8 +92,8 @@ class Retries:
         if self._seconds_held >= _WORTH_A_WORD and not self._said:
             self._said = True
             logger.warning(
-                "So much fails that retries are held back, for %.0f s so far, to spare the proxies. None "
-                "is lost. The stats proxybalance/failure/... say what fails; the settings "
+                "So much fails that retries are held back, for %.0f s so far, to spare the proxies. "
+                "None is lost. The stats proxybalance/failure/... say what fails; the settings "
                 "PROXYBALANCE_RETRY_BUDGET and PROXYBALANCE_RETRY_BUDGET_MIN say how many may go.",
                 self._seconds_held,
             )
@@ -103,7 +103,7 @@ class Retries:
         self.let_out += 1
 
     def departs(self, request: Request, now: float) -> None:
-        """Take note that a request is sent through the pool: it earns others a share, if it is no retry."""
+        """Take note that a request is sent through the pool; one that is no retry earns a share."""
         if request not in self._under_way:
             self._budget.sent(now)
 

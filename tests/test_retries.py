@@ -10,6 +10,7 @@ from scrapy import Request
 from scrapy.squeues import FifoMemoryQueue, PickleFifoDiskQueue
 
 from scrapy_proxybalance import ProxyBalanceQueue, request_meta
+
 from .test_admission_order import SETTINGS, Crawl, numbered, pop_all, url_of
 
 if TYPE_CHECKING:
@@ -216,7 +217,9 @@ def test_a_retry_that_gets_its_answer_costs_nothing(crawl_with: Callable[..., Cr
 def test_retries_of_a_session_wait_for_the_budget_and_its_other_requests_do_not(
     crawl_with: Callable[..., Crawl],
 ) -> None:
-    crawl = crawl_with({**FEW, "PROXYBALANCE_MAX_IN_FLIGHT": 2})
+    proxies = ["http://one.test:8080", "http://two.test:8080"]
+    limited = {"PROXYBALANCE_MAX_IN_FLIGHT": 2, "PROXYBALANCE_PROXIES": proxies}
+    crawl = crawl_with({**FEW, **limited})
     queue = queue_of(crawl)
     for number in range(2):
         queue.push(numbered(number, "a.test", meta={"session": "s"}))

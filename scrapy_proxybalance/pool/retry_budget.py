@@ -1,4 +1,4 @@
-"""How many retries a pool bears, and how long each one waits first: so that no storm of them keeps it sick.
+"""How many retries a pool bears, and how long each waits first: so that no storm of them keeps it sick.
 
 Pure arithmetic on times, counts and a draw: knows no request, no proxy and no target.
 """
@@ -75,7 +75,9 @@ class RetryBudget:
     def give_back(self, now: float) -> None:
         """Take note that a retry that was charged has got its answer."""
         self._advance(now)
-        self._earned += 1.0
+        saved = min(1.0, self._at_most - self._saved)  # which does not fade
+        self._saved += saved
+        self._earned += 1.0 - saved
 
     def _advance(self, now: float) -> None:
         passed = now - self._now

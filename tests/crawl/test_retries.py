@@ -126,6 +126,16 @@ async def test_a_sick_pool_gets_few_retries_in_vain_and_no_page_is_lost() -> Non
 
 
 @crawl_test
+async def test_retries_that_get_their_answer_are_charged_to_nobody() -> None:
+    async with sick_pool(healthy=1, sick=1) as pool:
+        one_in_vain = {"PROXYBALANCE_RETRY_BUDGET": 0, "PROXYBALANCE_RETRY_BUDGET_MIN": 0.001}
+        crawler = await crawl(pool.urls(), pool.settings(**one_in_vain, CLOSESPIDER_TIMEOUT=60))
+        assert pool.served() == paths()
+    assert finish_reason(crawler) == "finished"
+    assert proxybalance_stats(crawler)["retries"] > 10
+
+
+@crawl_test
 async def test_a_pool_that_is_not_sick_has_no_retry_held_back() -> None:
     async with sick_pool(healthy=7, sick=1) as pool:
         crawler = await crawl(pool.urls(), pool.settings())

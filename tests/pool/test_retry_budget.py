@@ -72,11 +72,12 @@ def test_with_a_share_of_none_the_floor_is_left() -> None:
 
 
 def test_a_retry_that_got_its_answer_is_given_back() -> None:
-    made = budget(share=0, floor=1)
-    for _ in range(100):
-        made.take(0)
-        made.give_back(0)
-    assert made.room(0) == 1
+    made = budget(share=0, floor=0.001)
+    for number in range(100):
+        assert made.room(number * 0.2) == 1
+        made.take(number * 0.2)
+        made.give_back(number * 0.2 + 0.1)
+    assert made.room(20) == 1
 
 
 def test_one_that_went_without_leave_is_paid_back() -> None:
