@@ -86,7 +86,7 @@ class _Chosen(DownloaderInterface):
     def get_slot_key(self, request: Request) -> str:
         """Return the key of the queue that a request belongs to."""
         slot: str = self.downloader.get_slot_key(request)
-        is_retry = self._balancer.retries.is_one(request)
+        is_retry = request_meta.is_retry(request)
         return _queue_key(slot, request_meta.host_of(request), retries=is_retry)
 
 
@@ -130,7 +130,7 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
             return
         balancer.is_back(request)
         request_meta.forget_choice(request)
-        if balancer.retries.is_one(request):
+        if request_meta.is_retry(request):
             self._push_retry(balancer, request)
         else:
             self._put(balancer, request)
@@ -152,7 +152,7 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
             return None
         request, slot, target, wish = admissible
         self._count.remove(target)
-        if balancer.retries.is_one(request):
+        if request_meta.is_retry(request):
             balancer.retries.goes(request, now)
         waits_for_lease = request_meta.is_remote(request)
         balancer.book.admit(request, slot, target, waits_for_lease=waits_for_lease, wish=wish)
@@ -326,7 +326,7 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
             retry_at = self._limits.target_ready_at(target, now)
             return Hold(reason=f"{target} is held", waits_for=target, retry_at=retry_at)
         hold = self._hold(balancer, request, target, _wish(balancer, request), now)
-        if hold is None and balancer.retries.is_one(request) and not balancer.retries.room(now):
+        if hold is None and request_meta.is_retry(request) and not balancer.retries.room(now):
             retry_at = balancer.retries.ready_at(now)
             return Hold(reason="retries are held back", waits_for=RETRIES, retry_at=retry_at)
         return hold

@@ -113,7 +113,7 @@ class ProxyBalanceMiddleware:
             # It bypasses the scheduler and would be tried again until the closing is over.
             raise IgnoreRequest("the spider is closing")
         deadline = balancer.clock() + self.settings.acquire_timeout
-        is_retry = balancer.retries.is_one(request)  # the queue has not charged it
+        is_retry = request_meta.is_retry(request)  # the queue has not charged it
         while True:
             try:
                 now = balancer.clock()

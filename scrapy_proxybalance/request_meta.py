@@ -116,6 +116,16 @@ def retry_of(request: Request) -> int:
     return 0 if request.meta.get(_RETRIED) == times else times
 
 
+def is_retry(request: Request) -> bool:
+    """Whether a request is a retry that has yet to go through the pool; any other costs it nothing."""
+    return (
+        _RETRY_TIMES in request.meta
+        and retry_of(request) > 0
+        and is_remote(request)
+        and not proxy_is_users(request)
+    )
+
+
 def mark_retried(request: Request) -> None:
     """Remember that a retry goes now; on disk, too."""
     request.meta[_RETRIED] = request.meta[_RETRY_TIMES]

@@ -1,4 +1,4 @@
-"""The retries of one crawl: which requests are retries, how long each waits, and whether one may go now.
+"""The retries of one crawl: how long each waits first, and whether one may go now.
 
 Scrapy's ``RetryMiddleware`` decides what is retried and how often; here it is decided when. Knows
 requests and the pool's budget for retries, and neither the queue nor the engine.
@@ -27,7 +27,7 @@ _WORTH_A_WORD = 5.0
 
 
 class Retries:
-    """Knows a retry, and keeps their budget. Times in seconds on the balancer's clock.
+    """Draws their delays and keeps their budget. Times in seconds on the balancer's clock.
 
     Direct requests, and those through a proxy of the user's own, cost the pool nothing and are free.
 
@@ -48,15 +48,6 @@ class Retries:
         self._seconds_held = 0.0
         self._held_since: float | None = None
         self._said = False
-
-    @staticmethod
-    def is_one(request: Request) -> bool:
-        """Return whether a request is a retry that has yet to go."""
-        return (
-            request_meta.retry_of(request) > 0
-            and request_meta.is_remote(request)
-            and not request_meta.proxy_is_users(request)
-        )
 
     def delay_of(self, request: Request) -> float:
         """Draw for how many seconds a retry waits first."""
