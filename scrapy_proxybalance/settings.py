@@ -222,7 +222,7 @@ SETTINGS: dict[str, tuple[Any, Callable[[str, Any], Any]]] = {
     "MAX_PAUSES": (5, _integer),
     "RAMP": (60.0, _seconds),
     "TARGETS": ({}, _targets),
-    "RETRY_DELAY": (0.5, partial(_from_zero, "a number of seconds, or 0 for none")),
+    "RETRY_DELAY": (0.25, partial(_from_zero, "a number of seconds, or 0 for none")),
     "RETRY_BUDGET": (0.2, partial(_from_zero, "a share, like 0.2 for one retry per five requests")),
     "RETRY_BUDGET_MIN": (10.0, _per_second),
     "IDLE_WHEN_PAUSED": ("wait", partial(_one_of, IDLE_POLICIES)),

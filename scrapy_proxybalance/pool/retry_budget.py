@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 _MEMORY = 10.0
 # The floor may be saved up for so many seconds.
 _SAVED = 1.0
-_LONGEST_DELAYS = 20
+# Each retry goes through another proxy: its wait is to part what has failed together, and it is not the
+# backoff of a client that has one server to go to. A sick pool is spared by the budget.
+_LONGEST_DELAYS = 8
 # What rounding may take from a whole.
 _ROUNDING = 1e-9
 
@@ -91,7 +93,7 @@ def full_jitter(retry: int, base: float, rng: Random) -> float:
     """Return how many seconds to wait before a retry: anything from 0 to ``base``, doubled each time.
 
     "Full jitter" of M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015: of what
-    has failed together, the least comes back together. No wait is longer than 20 times ``base``.
+    has failed together, the least comes back together. No wait is longer than 8 times ``base``.
 
     :param retry: which one, from 1 on.
     :param base: in seconds; 0 for no wait.
