@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from scrapy.pqueues import DownloaderAwarePriorityQueue, DownloaderInterface
 
 from . import request_meta
+from .admission_limits import RETRIES, AdmissionLimits
+from .delayed import Delayed
 from .held_count import HeldCount
 from .middleware import ProxyBalanceMiddleware
 from .pool import Hold, ProxyFilter, TargetState
@@ -32,20 +34,19 @@ logger = logging.getLogger(__name__)
 
 # Parts a download slot from a host where the two differ.
 _SEPARATOR = "|"
-# Of the targets that wait for one of the proxies that they may use, so many are looked at per pop;
-# and the next ones after so many seconds, until all have been looked at.
-_WAITING_PER_POP = 16
+# When not all that waits has been looked at in one pop, the next is after so many seconds.
 _NEXT_LOOK = 0.01
 
 
-def _queue_key(slot: str, host: str) -> str:
-    """Return the key of the queue that holds the requests of one slot to one host."""
-    return slot if slot == host else f"{slot}{_SEPARATOR}{host}"
+def _queue_key(slot: str, host: str, *, retries: bool) -> str:
+    """Return the key of the queue that holds the requests, or the retries, of one slot to one host."""
+    key = slot if slot == host else f"{slot}{_SEPARATOR}{host}"
+    return key + RETRIES if retries else key
 
 
 def _slot_and_host(key: str) -> tuple[str, str]:
-    """Take a queue's key apart."""
-    slot, _, host = key.rpartition(_SEPARATOR)
+    """Take a queue's key apart. No host's name ends as that of a queue of retries does."""
+    slot, _, host = key.removesuffix(RETRIES).rpartition(_SEPARATOR)
     return slot or host, host
 
 
@@ -63,65 +64,6 @@ def _wish(balancer: Balancer, request: Request) -> Hashable:
         return "filter", ProxyFilter(matching).key
     except Exception:
         return None
-
-
-class _Limits:
-    """What holds slots and targets at this moment, from all that is known."""
-
-    def __init__(self, balancer: Balancer) -> None:
-        self._balancer = balancer
-        self.active = balancer.book.in_slot
-        self.slot_ready_at = balancer.slots.ready_at
-        #: Targets that were found to have no proxy of their rule's free, the longest waiting first.
-        self.waiting_for_proxy: dict[str, None] = {}
-        #: How many of them have not been looked at since something changed.
-        self.unseen = 0
-
-    def some_that_wait(self) -> list[str]:
-        """Take some of the targets that wait for a proxy, to look whether there is one now."""
-        waiting = self.waiting_for_proxy
-        some = list(islice(waiting, _WAITING_PER_POP))
-        for target in some:
-            del waiting[target]
-        self.unseen -= len(some)
-        return some
-
-    def target_room(self, target: str, now: float) -> int:
-        """Return how many requests may be let out to a target now."""
-        balancer = self._balancer
-        on_the_way = balancer.book.on_the_way_to(target)
-        room = balancer.pool.targets.available(target, now) - on_the_way
-        if target in balancer.dropped_targets:
-            return max(1, room)  # its requests come out to be dropped
-        if target in balancer.asking_robots:
-            return 0
-        if room > 0 and self._narrows_proxies(target):
-            return 0 if self._hold(target, now) else 1
-        return room
-
-    def target_ready_at(self, target: str, now: float) -> float | None:
-        """Return from when there may be room."""
-        ready_at = self._balancer.pool.targets.ready_at(target, now)
-        if ready_at is not None and ready_at <= now:
-            hold = None
-            if self._narrows_proxies(target):
-                hold = self._hold(target, now)
-            if hold is not None:
-                self.waiting_for_proxy[target] = None
-                return hold.retry_at
-        return ready_at
-
-    def _narrows_proxies(self, target: str) -> bool:
-        """Return whether not every free proxy may be used for a target."""
-        rules = self._balancer.pool.rules
-        return rules.narrow_proxies and rules.policy_of(target).narrows_proxies
-
-    def _hold(self, target: str, now: float) -> Hold | None:
-        besides = self._balancer.book.on_the_way_to(target)
-        try:
-            return self._balancer.pool.hold(now, target=target, besides=besides)
-        except Exception:  # for the middleware to raise: the request is to fail, not the queue
-            return None
 
 
 class _Chosen(DownloaderInterface):
@@ -144,14 +86,16 @@ class _Chosen(DownloaderInterface):
     def get_slot_key(self, request: Request) -> str:
         """Return the key of the queue that a request belongs to."""
         slot: str = self.downloader.get_slot_key(request)
-        return _queue_key(slot, request_meta.host_of(request))
+        is_retry = request_meta.is_retry(request)
+        return _queue_key(slot, request_meta.host_of(request), retries=is_retry)
 
 
 class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
     """Scrapy's queue, less what has to be held. Set as ``SCHEDULER_PRIORITY_QUEUE`` by the add-on.
 
     Requests of one download slot that go to different hosts are kept in queues of their own, so
-    that a paused target holds nobody else. Without the middleware it is Scrapy's queue unchanged.
+    that a paused target holds nobody else; and so are retries, which wait for their budget. Without
+    the middleware it is Scrapy's queue unchanged.
     """
 
     def __init__(self, crawler: Crawler, *args: Any, **kwargs: Any) -> None:
@@ -159,6 +103,7 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
         middleware = crawler.get_downloader_middleware(ProxyBalanceMiddleware)
         self._balancer = middleware.balancer if middleware is not None else None
         self._aside = SetAside()
+        self._delayed = Delayed()
         self._count = HeldCount()
         # Queues that are not served while no more can be set aside, the longest waiting first.
         self._left_out: dict[str, None] = {}
@@ -166,7 +111,7 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
         if self._balancer is None:
             return
         balancer = self._balancer
-        self._limits = _Limits(balancer)
+        self._limits = AdmissionLimits(balancer)
         self._ready = ReadyQueues(self._limits)
         self._downloader_interface = self._chosen = _Chosen(crawler, balancer, self._ready)
         for key, queue in self.pqueues.items():
@@ -185,7 +130,10 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
             return
         balancer.is_back(request)
         request_meta.forget_choice(request)
-        self._put(balancer, request)
+        if request_meta.is_retry(request):
+            self._push_retry(balancer, request)
+        else:
+            self._put(balancer, request)
         self._count.add(balancer.target_of(request))
 
     def pop(self) -> Request | None:
@@ -204,13 +152,15 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
             return None
         request, slot, target, wish = admissible
         self._count.remove(target)
+        if request_meta.is_retry(request):
+            balancer.retries.goes(request, now)
         waits_for_lease = request_meta.is_remote(request)
         balancer.book.admit(request, slot, target, waits_for_lease=waits_for_lease, wish=wish)
         return request
 
     def close(self) -> dict[str, list[int]]:
-        """Put back what was set aside, and close."""
-        for request in self._aside.clear():
+        """Put back what was set aside or has to wait yet, and close."""
+        for request in self._aside.clear() + self._delayed.clear():
             try:
                 super().push(request)
             except Exception:  # the others, and Scrapy's own state, are to be written all the same
@@ -240,6 +190,7 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
 
     def _came_or_went(self, slot: str, target: str) -> None:
         self._ready.changed(slot, target)
+        self._ready.target_changed(RETRIES)  # each request that is sent earns them a share
         if self._aside.count or self._limits.waiting_for_proxy:
             self._stir()
 
@@ -253,9 +204,30 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
                 self._put(balancer, request)
             except Exception:  # a full disk, for instance
                 logger.exception("%s could not be put back into its queue", request)
-                hold = Hold(reason="its queue cannot be written", waits_for=None, retry_at=None)
-                self._aside.add(request, hold, balancer.slots.key_of(request), event.target)
+                self._keep(balancer, request)
         self.target_changed(event.target)
+
+    def _keep(self, balancer: Balancer, request: Request) -> None:
+        """Set a request aside that its queue does not take."""
+        hold = Hold(reason="its queue cannot be written", waits_for=None, retry_at=None)
+        key = self._downloader_interface.get_slot_key(request)
+        self._aside.add(request, hold, key, balancer.target_of(request))
+
+    def _push_retry(self, balancer: Balancer, request: Request) -> None:
+        """Take a retry in: it enters its queue when it has waited."""
+        delay = 0.0 if self._delayed.is_full else balancer.retries.delay_of(request)
+        if delay:
+            self._delayed.add(request, balancer.clock() + delay)
+        else:
+            self._put(balancer, request)
+
+    def _let_retries_in(self, balancer: Balancer, now: float) -> None:
+        """Have those retries enter their queues that have waited."""
+        while (request := self._delayed.take(now)) is not None:
+            try:
+                self._put(balancer, request)
+            except Exception:  # it cannot be pickled, and nobody is there to take it elsewhere
+                self._keep(balancer, request)
 
     def _put(self, balancer: Balancer, request: Request) -> None:
         super().push(request)
@@ -270,7 +242,8 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
             self._ready.set_priority(key, priority)
         else:
             slot, host = _slot_and_host(key)
-            self._ready.put(key, slot, balancer.pool.rules.target_of(host), priority)
+            gate = RETRIES if key.endswith(RETRIES) else None
+            self._ready.put(key, slot, balancer.pool.rules.target_of(host), priority, gate)
 
     def _stir(self) -> None:
         """Take note that something has changed that requests may have waited for."""
@@ -285,6 +258,8 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
         if free != self._free:
             self._free = free
             self._stir()
+        if self._delayed:
+            self._let_retries_in(balancer, now)
         if free <= balancer.book.unleased:
             return None
         if self._limits.waiting_for_proxy:
@@ -306,7 +281,7 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
             hold = self._hold(balancer, request, target, wish, now)
             if hold is None:
                 return request, slot, target, wish
-            self._set_aside(request, slot, target, hold)
+            self._set_aside(request, target, hold)
 
     def _pop_ready(self, balancer: Balancer) -> tuple[Request, str, str] | None:
         while True:
@@ -322,13 +297,13 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
             if request is not None:  # a queue may be empty that was resumed
                 return request, slot, target
 
-    def _set_aside(self, request: Request, slot: str, target: str, hold: Hold) -> None:
+    def _set_aside(self, request: Request, target: str, hold: Hold) -> None:
         """Keep a request until its proxy is free; or leave its queue out while there is no room."""
+        key = self._downloader_interface.get_slot_key(request)
         if self._aside.room > 0:
-            self._aside.add(request, hold, slot, target)
+            self._aside.add(request, hold, key, target)
             return
         super().push(request)
-        key = self._downloader_interface.get_slot_key(request)
         self._left_out[key] = None
         if key in self._ready:
             self._ready.remove(key)
@@ -350,7 +325,11 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
         if self._limits.target_room(target, now) <= 0:
             retry_at = self._limits.target_ready_at(target, now)
             return Hold(reason=f"{target} is held", waits_for=target, retry_at=retry_at)
-        return self._hold(balancer, request, target, _wish(balancer, request), now)
+        hold = self._hold(balancer, request, target, _wish(balancer, request), now)
+        if hold is None and request_meta.is_retry(request) and not balancer.retries.room(now):
+            retry_at = balancer.retries.ready_at(now)
+            return Hold(reason="retries are held back", waits_for=RETRIES, retry_at=retry_at)
+        return hold
 
     @staticmethod
     def _hold(
@@ -376,7 +355,11 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
 
     def _wake_in_time(self, balancer: Balancer, now: float) -> None:
         """Have the engine ask again when time alone next sets something free."""
-        moments = [self._ready.next_timer(), self._aside.next_timer(now)]
+        moments = [
+            self._ready.next_timer(),
+            self._aside.next_timer(now),
+            self._delayed.next_timer(),
+        ]
         exhausted = balancer.pool.available(now) <= balancer.book.unleased
         if exhausted or self._aside.count or self._limits.waiting_for_proxy:
             moments.append(balancer.pool.next_change())

@@ -25,6 +25,7 @@ from . import request_meta
 from .admission_book import AdmissionBook
 from .download_slots import DownloadSlots
 from .pool import ConfigurationError, Outcome, Pool, TargetState
+from .retries import Retries
 from .scrapy_internals import is_closing, take_unsent, wake
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class Balancer:
             raise ConfigurationError(f"PROXYBALANCE_PROXIES (or _FILE): {error}") from None
         self.book = AdmissionBook()
         self.slots = DownloadSlots(crawler, self.book)
+        self.retries = Retries(settings, self.clock())
         self.dropped_targets: set[str] = set()
         #: Whether a queue has found nothing that could be sent, and waits to be asked again.
         self.hungry = False
@@ -123,6 +125,8 @@ class Balancer:
         now = self.clock()
         if request in self._flights:
             self._give_up([request])
+        if lease is not None:
+            self.retries.departs(request, now)
         self.book.depart(request, self.slots.key_of(request), target)
         self._flights[request] = Flight(
             target=target,

@@ -42,6 +42,8 @@ logger = logging.getLogger(__name__)
 #: Where the add-on puts the middleware.
 ORDER = 740
 
+_FAILURES = (Outcome.PROXY_FAULT, Outcome.GATEWAY_FAULT, Outcome.AMBIGUOUS)
+
 # In seconds; what is due already may still depend on something else that is not.
 _SHORTEST_WAIT = 0.01
 
@@ -116,6 +118,7 @@ class ProxyBalanceMiddleware:
             # It bypasses the scheduler and would be tried again until the closing is over.
             raise IgnoreRequest("the spider is closing")
         deadline = balancer.clock() + self.settings.acquire_timeout
+        is_retry = request_meta.is_retry(request)  # the queue has not charged it
         while True:
             try:
                 now = balancer.clock()
@@ -123,6 +126,9 @@ class ProxyBalanceMiddleware:
                     raise TargetHeldError(target, balancer.pool.targets.ready_at(target, now))
                 if not balancer.slots.may_depart(balancer.slots.key_of(request)):
                     raise NoProxyAvailableError(f"the download slot of {target} is full", None)
+                if is_retry and now < deadline and not balancer.closing:
+                    # It bypasses the scheduler: it waits for a while, and goes anyhow.
+                    balancer.retries.check_room(now)
                 lease = None
                 if not users_own:
                     lease = balancer.pool.acquire(
@@ -132,6 +138,8 @@ class ProxyBalanceMiddleware:
                         matching=request_meta.filter_of(request),
                         avoid=request_meta.tried(request),
                     )
+                if is_retry:
+                    balancer.retries.goes(request, now)
                 balancer.depart(request, target, lease)
                 if lease is not None:
                     request_meta.assign(request, lease.proxy)
@@ -199,6 +207,8 @@ class ProxyBalanceMiddleware:
         if flight.lease is not None:
             request_meta.forget_credentials(request)
         verdict = self.judge(request, response)
+        if verdict.outcome not in _FAILURES and response.status < 500:
+            self.balancer.retries.answered(request, self.balancer.clock())
         if ROBOTS in request.meta and flight.target_probe:
             # Whether the target bears a crawl again is for a page to say; and one question is enough.
             request.meta["dont_retry"] = True

@@ -1,7 +1,9 @@
 """Which of a scheduler's queues may be served next, found without looking at all of them.
 
 Pure bookkeeping over names: what is held leaves the ring, and comes back when its time has come or
-when something it waits for has changed. What holds a slot or a target is asked of :class:`Limits`.
+when something it waits for has changed. What holds a slot, a target or a gate is asked of
+:class:`Limits`. A gate is what the queues of several targets have to pass besides, and is asked as if
+it were a target.
 """
 
 from __future__ import annotations
@@ -88,7 +90,7 @@ class Ring:
 
 
 class _Turn:
-    """Queues that are of one slot, or wait for one target: by priority, and equal ones in turn."""
+    """Queues that are of one slot, or wait at a target or gate: by priority, equal ones in turn."""
 
     __slots__ = ("keys", "last")
 
@@ -102,13 +104,14 @@ class _Turn:
 
 
 class _Queue:
-    __slots__ = ("parked", "priority", "slot", "target")
+    __slots__ = ("gate", "parked", "priority", "slot", "target")
 
-    def __init__(self, slot: str, target: str, priority: int) -> None:
+    def __init__(self, slot: str, target: str, priority: int, gate: str | None) -> None:
         self.slot = slot
         self.target = target
         self.priority = priority
-        self.parked = False
+        self.gate = gate
+        self.parked: str | None = None  # at which target or gate
 
 
 class ReadyQueues:
@@ -127,14 +130,17 @@ class ReadyQueues:
         self._slots: dict[str, _Turn] = {}  # those that no target holds
         self._ring = Ring()  # slots with a ready queue; one that was found full is not in it
         self._last: str | None = None
-        self._parked: dict[str, _Turn] = {}  # by target
+        self._parked: dict[str, _Turn] = {}  # by target or gate
         self._changed_targets: set[str] = set()
         self._timers: list[tuple[float, bool, str]] = []
         self._timer_of: dict[tuple[bool, str], float] = {}
 
-    def put(self, key: str, slot: str, target: str, priority: int) -> None:
-        """Enter a queue with the priority of what it gives next: the lower, the more urgent."""
-        queue = self._queues[key] = _Queue(slot, target, priority)
+    def put(self, key: str, slot: str, target: str, priority: int, gate: str | None = None) -> None:
+        """Enter a queue with the priority of what it gives next: the lower, the more urgent.
+
+        :param gate: what it has to pass besides, if anything.
+        """
+        queue = self._queues[key] = _Queue(slot, target, priority, gate)
         self._make_ready(key, queue)
 
     def set_priority(self, key: str, priority: int) -> None:
@@ -142,17 +148,17 @@ class ReadyQueues:
         queue = self._queues[key]
         if queue.priority != priority:
             queue.priority = priority
-            turn = self._parked[queue.target] if queue.parked else self._slots[queue.slot]
+            turn = self._slots[queue.slot] if queue.parked is None else self._parked[queue.parked]
             turn.keys.put(key, priority)
 
     def remove(self, key: str) -> None:
         """Strike a queue out that is empty."""
         queue = self._queues.pop(key)
-        if queue.parked:
-            self._unpark(key, queue)
+        if queue.parked is not None:
+            self._unpark(key, queue, queue.parked)
         else:
             self._leave_slot(key, queue)
-        self.target_changed(queue.target)  # the room that it came back for is another's
+        self._leave_room(queue)
 
     def __contains__(self, key: str) -> bool:
         return key in self._queues
@@ -165,7 +171,7 @@ class ReadyQueues:
         self.target_changed(target)
 
     def target_changed(self, target: str) -> None:
-        """Take note that a target may have room, or have it no longer."""
+        """Take note that a target, or a gate, may have room, or have it no longer."""
         if target in self._parked:
             self._changed_targets.add(target)
 
@@ -177,7 +183,10 @@ class ReadyQueues:
         while True:
             slot = self._ring.next(self._last)
             if slot is None:
-                return None
+                if not self._changed_targets:
+                    return None
+                self._bring_back(now)
+                continue
             ready_at = limits.slot_ready_at(slot, now)
             if ready_at is None or ready_at > now:
                 self._ring.discard(slot)
@@ -186,9 +195,12 @@ class ReadyQueues:
                 continue
             key = self._slots[slot].next()  # only slots with some are in the ring
             queue = self._queues[key]
-            if limits.target_room(queue.target, now) > 0:
+            if limits.target_room(queue.target, now) <= 0:
+                self._park(key, queue, queue.target, now)
+            elif queue.gate is not None and limits.target_room(queue.gate, now) <= 0:
+                self._park(key, queue, queue.gate, now)
+            else:
                 return key
-            self._park(key, queue, now)
 
     def served(self, key: str) -> tuple[str, str]:
         """Take note that a queue was served, so that the next one in turn follows.
@@ -229,7 +241,7 @@ class ReadyQueues:
         for _ in range(min(len(parked.keys), self._limits.target_room(target, now))):
             key = parked.last = parked.next()
             queue = self._queues[key]
-            self._unpark(key, queue)
+            self._unpark(key, queue, target)
             self._make_ready(key, queue)
         if target in self._parked:
             self._set_timer(False, target, self._limits.target_ready_at(target, now), now)
@@ -239,9 +251,16 @@ class ReadyQueues:
         if not self._parked:
             return
         for key in list(islice(self._slots[slot].keys, _GIVING_WAY)):
-            target = self._queues[key].target
-            if target in self._parked:
-                self._release(target, now)
+            queue = self._queues[key]
+            for name in (queue.target, queue.gate):
+                if name is not None and name in self._parked:
+                    self._release(name, now)
+
+    def _leave_room(self, queue: _Queue) -> None:
+        """Let others have the room that a queue came back for and does not use."""
+        self.target_changed(queue.target)
+        if queue.gate is not None:
+            self.target_changed(queue.gate)
 
     def _make_ready(self, key: str, queue: _Queue) -> None:
         slot = self._slots.get(queue.slot)
@@ -250,22 +269,24 @@ class ReadyQueues:
         slot.keys.put(key, queue.priority)
         self._ring.put(queue.slot, self._limits.active(queue.slot))
 
-    def _park(self, key: str, queue: _Queue, now: float) -> None:
+    def _park(self, key: str, queue: _Queue, name: str, now: float) -> None:
+        """Have a queue wait until its target, or its gate, has room."""
         self._leave_slot(key, queue)
-        queue.parked = True
-        parked = self._parked.get(queue.target)
+        queue.parked = name
+        parked = self._parked.get(name)
         if parked is None:
-            parked = self._parked[queue.target] = _Turn()
+            parked = self._parked[name] = _Turn()
         parked.keys.put(key, queue.priority)
-        ready_at = self._limits.target_ready_at(queue.target, now)
-        self._set_timer(False, queue.target, ready_at, now)
+        self._set_timer(False, name, self._limits.target_ready_at(name, now), now)
+        if queue.gate is not None:
+            self._leave_room(queue)
 
-    def _unpark(self, key: str, queue: _Queue) -> None:
-        queue.parked = False
-        parked = self._parked[queue.target]
+    def _unpark(self, key: str, queue: _Queue, name: str) -> None:
+        queue.parked = None
+        parked = self._parked[name]
         parked.keys.discard(key)
         if not parked.keys:
-            del self._parked[queue.target]
+            del self._parked[name]
 
     def _leave_slot(self, key: str, queue: _Queue) -> None:
         slot = self._slots[queue.slot]

@@ -33,6 +33,10 @@ _TRIED = "_proxybalance_tried"
 _TIMEOUTS = "_proxybalance_timeouts"
 #: ``(url, count)``: how often attempts at this URL were cut off by a timeout of ours.
 _CUTS = "_proxybalance_cuts"
+#: Where RetryMiddleware counts how often a request has been retried; whoever copies meta copies it.
+_RETRY_TIMES = "retry_times"
+#: That count, as it was when a request last went: one that has it still is no retry anew.
+_RETRIED = "_proxybalance_retried"
 #: Where HttpProxyMiddleware remembers which proxy a Proxy-Authorization header is for.
 _AUTH_PROXY = "_auth_proxy"
 
@@ -104,6 +108,32 @@ def tried(request: Request) -> tuple[str, ...]:
 def mark_tried(request: Request, proxy: Proxy) -> None:
     """Remember, for the retries to come, that a proxy has failed this URL."""
     request.meta[_TRIED] = (request.url, (*tried(request), proxy.name))
+
+
+def retry_of(request: Request) -> int:
+    """Return which retry of its page a request is, from 1 on; 0 if it is none, or has gone already.
+
+    Redirects, careless spiders and our own :func:`resend` copy the count; they are no retries.
+    """
+    times = request.meta.get(_RETRY_TIMES)
+    if not times or not isinstance(times, int) or times < 1:
+        return 0
+    return 0 if request.meta.get(_RETRIED) == times else times
+
+
+def is_retry(request: Request) -> bool:
+    """Whether a request is a retry that has yet to go through the pool; any other costs it nothing."""
+    return (
+        _RETRY_TIMES in request.meta
+        and retry_of(request) > 0
+        and is_remote(request)
+        and not proxy_is_users(request)
+    )
+
+
+def mark_retried(request: Request) -> None:
+    """Remember that a retry goes now; on disk, too."""
+    request.meta[_RETRIED] = request.meta[_RETRY_TIMES]
 
 
 def assign(request: Request, proxy: Proxy) -> None:

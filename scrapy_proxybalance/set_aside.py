@@ -1,7 +1,7 @@
 """Requests that were taken from their queue and found to wait for a proxy of their own choice.
 
-They are kept in memory, in groups that wait for the same thing (a session's proxy, a filter) in one
-download slot for one target, so that one look at a group's first request answers for all of it.
+They are kept in memory, in groups that wait for the same thing (a session's proxy, a filter) and are
+of one queue, so that one look at a group's first request answers for all of it.
 """
 
 from __future__ import annotations
@@ -47,9 +47,12 @@ class SetAside:
         """How many more can be taken in."""
         return _AT_MOST - self.count
 
-    def add(self, request: Request, hold: Hold, slot: str, target: str) -> None:
-        """Set a request aside."""
-        key = (hold.waits_for, slot, target)
+    def add(self, request: Request, hold: Hold, queue: str, target: str) -> None:
+        """Set a request aside.
+
+        :param queue: the key of the one that it comes from, for one target.
+        """
+        key = (hold.waits_for, queue, target)
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = _Group(target)

@@ -71,6 +71,23 @@ def _seconds(name: str, value: Any) -> float:
     return number
 
 
+def _from_zero(meant: str, name: str, value: Any) -> float:
+    try:
+        number = float(value) if not isinstance(value, bool) else -1.0
+    except (TypeError, ValueError):
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise _fail(name, value, f"write {meant}")
+    return number
+
+
+def _per_second(name: str, value: Any) -> float:
+    number = _from_zero("a number per second above 0", name, value)
+    if not number:
+        raise _fail(name, value, "write a number per second above 0, or retries may wait for ever")
+    return number
+
+
 def _one_of(allowed: Iterable[str], name: str, value: Any) -> str:
     if value not in allowed:
         raise _fail(name, value, f"write one of {', '.join(map(repr, allowed))}")
@@ -207,6 +224,9 @@ SETTINGS: dict[str, tuple[Any, Callable[[str, Any], Any]]] = {
     "TARGETS": ({}, _targets),
     "ADAPTIVE_TIMEOUT": (True, _boolean),
     "ADAPTIVE_TIMEOUT_MIN": (5.0, _seconds),
+    "RETRY_DELAY": (0.25, partial(_from_zero, "a number of seconds, or 0 for none")),
+    "RETRY_BUDGET": (0.2, partial(_from_zero, "a share, like 0.2 for one retry per five requests")),
+    "RETRY_BUDGET_MIN": (10.0, _per_second),
     "IDLE_WHEN_PAUSED": ("wait", partial(_one_of, IDLE_POLICIES)),
     "IDLE_TIMEOUT": (7200.0, _seconds),
     "CLASSIFIER": (None, _class),
@@ -227,6 +247,9 @@ class Settings:
     on_rate_limited: str
     on_forbidden: str
     adaptive_timeout: bool
+    retry_delay: float
+    retry_budget: float
+    retry_budget_min: float
     idle_when_paused: str
     idle_timeout: float
     classifier: Any
@@ -265,6 +288,9 @@ class Settings:
             on_rate_limited=values["ON_RATE_LIMITED"],
             on_forbidden=values["ON_FORBIDDEN"],
             adaptive_timeout=values["ADAPTIVE_TIMEOUT"],
+            retry_delay=values["RETRY_DELAY"],
+            retry_budget=values["RETRY_BUDGET"],
+            retry_budget_min=values["RETRY_BUDGET_MIN"],
             idle_when_paused=values["IDLE_WHEN_PAUSED"],
             idle_timeout=values["IDLE_TIMEOUT"],
             classifier=values["CLASSIFIER"],

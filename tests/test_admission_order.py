@@ -263,6 +263,8 @@ LIMITED: dict[str, Any] = {
     "PROXYBALANCE_MAX_IN_FLIGHT": 2,
     "PROXYBALANCE_PAUSE": 60,
     "PROXYBALANCE_MAX_PAUSES": 1000,
+    "PROXYBALANCE_RETRY_DELAY": 2,
+    "PROXYBALANCE_RETRY_BUDGET_MIN": 0.5,
     "PROXYBALANCE_TARGETS": {
         "c.test": {"in_flight": 1},
         ".d.test": {"rate": "1/s", "in_flight": 2},
@@ -290,9 +292,17 @@ class Held(RuleBasedStateMachine):
         priority=st.integers(-1, 1),
         session=st.none() | st.sampled_from(["s1", "s2"]),
         slot=st.none() | st.just("shared"),
+        retry=st.sampled_from([None, None, 1, 2, 9]),
     )
-    def push(self, hosts: list[str], priority: int, session: str | None, slot: str | None) -> None:
-        meta = {"session": session, "download_slot": slot}
+    def push(
+        self,
+        hosts: list[str],
+        priority: int,
+        session: str | None,
+        slot: str | None,
+        retry: int | None,
+    ) -> None:
+        meta = {"session": session, "download_slot": slot, "retry_times": retry}
         meta = {key: value for key, value in meta.items() if value is not None}
         for host in hosts:
             self.pushed += 1
@@ -305,9 +315,11 @@ class Held(RuleBasedStateMachine):
 
     def pop_one(self) -> bool:
         self.crawl.woken_at = None
+        may_retry = self.crawl.balancer.retries.room(self.crawl.now) > 0
         request = self.queue.pop()
         if request is None:
             return False
+        assert may_retry or "retry_times" not in request.meta, "a retry that had to wait"
         target = self.crawl.balancer.target_of(request)
         targets = self.crawl.balancer.pool.targets
         on_the_way = self.crawl.balancer.book.on_the_way_to(target)

@@ -47,12 +47,13 @@ class World:
             return self.target_until[target]
         return now if self.target_room(target, now) > 0 else None
 
-    def may_go_at(self, slot: str, target: str, now: float) -> float:
-        """When time alone lets a request of this slot to this target go."""
-        when = max(now, self.slot_until.get(slot, now), self.target_until.get(target, now))
+    def may_go_at(self, slot: str, names: tuple[str, ...], now: float) -> float:
+        """When time alone lets a request of this slot pass its target and its gate."""
+        held_until = [self.target_until.get(name, now) for name in names]
+        when = max(now, self.slot_until.get(slot, now), *held_until)
         if when == NEVER or self.slot_ready_at(slot, when) != when:
             return NEVER
-        return when if self.target_room(target, when) > 0 else NEVER
+        return when if all(self.target_room(name, when) > 0 for name in names) else NEVER
 
 
 def scrapys_choice(slots: Iterable[str], world: World, last: str) -> str:
@@ -259,19 +260,92 @@ def test_a_queue_that_is_served_says_its_slot_and_its_target() -> None:
     assert "b|x" not in ready
 
 
+# Gates
+
+
+def gated(world: World, *keys: str) -> ReadyQueues:
+    """Make queues of which those that end with ``+`` have to pass the gate ``g``."""
+    ready = ReadyQueues(world)
+    for key in keys:
+        slot, _, target = key.rstrip("+").partition("|")
+        ready.put(key, slot, target, 0, "g" if key.endswith("+") else None)
+    return ready
+
+
+def test_a_closed_gate_holds_the_queues_that_have_to_pass_it_and_no_others() -> None:
+    world = World()
+    world.target_until["g"] = 10
+    ready = gated(world, "a|x", "a|x+", "b|y+")
+    assert [ready.next(0) for _ in range(2)] == ["a|x", "a|x"]
+    ready.remove("a|x")
+    assert ready.next(0) is None
+    assert ready.next_timer() == 10
+    assert ready.next(10) == "a|x+"
+    ready.remove("a|x+")
+    assert ready.next(10) == "b|y+"
+
+
+def test_a_queue_whose_target_is_held_does_not_keep_the_room_of_the_gate_from_another() -> None:
+    world = World()
+    world.target_until["g"] = 10
+    ready = gated(world, "a|x+", "b|y+")
+    assert ready.next(0) is None
+    world.target_until["x"] = NEVER
+    world.target_size["g"] = 1
+    assert ready.next(10) == "b|y+"
+
+
+def test_a_queue_at_a_closed_gate_does_not_keep_the_room_of_its_target_from_another() -> None:
+    world = World()
+    world.target_until["x"] = 10
+    world.target_size["x"] = 1
+    ready = gated(world, "a|x+", "b|x")
+    assert ready.next(0) is None
+    world.target_until["g"] = NEVER
+    assert ready.next(10) == "b|x"
+
+
+def test_a_full_slot_does_not_keep_the_room_of_a_gate_from_another_slot() -> None:
+    world = World()
+    world.target_until["g"] = 10
+    ready = gated(world, "a|x+", "b|y+")
+    assert ready.next(0) is None
+    world.slot_size["a"] = world.target_size["g"] = 1
+    world.under_way.append(("a", "elsewhere"))
+    ready.changed("a", "elsewhere")
+    assert ready.next(10) == "b|y+"
+
+
 # Against the model
 
 SLOTS = ("a", "b", "c")
 #: Hosts, and the target that each belongs to: two of them are one target.
 HOSTS = {"h0": "x", "h1": "x", "h2": "y", "h3": "z"}
-keys = st.builds("{}|{}".format, st.sampled_from(SLOTS), st.sampled_from(sorted(HOSTS)))
-targets = st.sampled_from(sorted(set(HOSTS.values())))
+#: What the queues have to pass whose keys end with ``+``.
+GATE = "g"
+keys = st.builds(
+    "{}|{}{}".format,
+    st.sampled_from(SLOTS),
+    st.sampled_from(sorted(HOSTS)),
+    st.sampled_from(["", "+"]),
+)
+targets = st.sampled_from([*sorted(set(HOSTS.values())), GATE])
 moments = st.sampled_from([0.25, 1.0, 2.0, 5.0, 30.0])
 
 
 def parts(key: str) -> tuple[str, str]:
-    slot, _, host = key.partition("|")
+    slot, _, host = key.rstrip("+").partition("|")
     return slot, HOSTS[host]
+
+
+def gate_of(key: str) -> str | None:
+    return GATE if key.endswith("+") else None
+
+
+def names(key: str) -> tuple[str, ...]:
+    """What a queue has to pass: its target, and its gate."""
+    gate, (_, target) = gate_of(key), parts(key)
+    return (target,) if gate is None else (target, gate)
 
 
 class AgainstAModel(RuleBasedStateMachine):
@@ -288,7 +362,7 @@ class AgainstAModel(RuleBasedStateMachine):
     @rule(key=keys, priority=st.integers(-2, 2))
     def put(self, key: str, priority: int) -> None:
         self.priorities[key] = priority
-        self.ready.put(key, *parts(key), priority)
+        self.ready.put(key, *parts(key), priority, gate_of(key))
 
     @precondition(lambda self: self.priorities)
     @rule(data=st.data())
@@ -350,32 +424,34 @@ class AgainstAModel(RuleBasedStateMachine):
         free = {
             key
             for key in self.priorities
-            if self.world.may_go_at(*parts(key), self.now) <= self.now
+            if self.world.may_go_at(parts(key)[0], names(key), self.now) <= self.now
         }
         key = self.ready.next(self.now)
         timer = self.ready.next_timer()
         assert timer is None or timer > self.now
         if key is None:
             assert not free, f"{free} may go, and nothing came"
-            whens = [self.world.may_go_at(*parts(name), self.now) for name in self.priorities]
+            whens = [
+                self.world.may_go_at(parts(key)[0], names(key), self.now) for key in self.priorities
+            ]
             when = min(whens, default=NEVER)
             assert when == NEVER or (timer is not None and timer <= when), "nobody would wake"
             return None
         assert key in free, f"{key} is held"
-        if all(self.has_room_for_all(target) for target in set(HOSTS.values())):
+        if all(self.has_room_for_all(name) for name in (*HOSTS.values(), GATE)):
             slot = scrapys_choice({parts(name)[0] for name in free}, self.world, self.last)
             assert parts(key)[0] == slot
             of_slot = [self.priorities[name] for name in free if parts(name)[0] == slot]
             assert self.priorities[key] == min(of_slot)
         return key
 
-    def has_room_for_all(self, target: str) -> bool:
-        """Whether the order of a target's queues is Scrapy's.
+    def has_room_for_all(self, name: str) -> bool:
+        """Whether the order of the queues of a target, or at the gate, is Scrapy's.
 
         Where room is scarce it is not: those that have waited longest go first.
         """
-        count = sum(parts(key)[1] == target for key in self.priorities)
-        return count <= 1 or count <= self.world.target_room(target, self.now)
+        count = sum(name in names(key) for key in self.priorities)
+        return count <= 1 or count <= self.world.target_room(name, self.now)
 
     @rule(more=st.none() | st.integers(-2, 2), under_way=st.booleans())
     def serve(self, more: int | None, under_way: bool) -> None:

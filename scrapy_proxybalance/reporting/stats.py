@@ -38,6 +38,8 @@ KEYS = (
     "probes",
     "recoveries",
     "proxies_out",
+    "retries",
+    "retries/seconds_held",
     "sessions/started",
     "sessions/reassigned",
     "sessions/ended/{reason}",
@@ -111,6 +113,9 @@ class StatsWriter:
         yield "timeouts/adaptive/rescued", figures.rescued
         for key, event in _EVENTS.items():
             yield key, figures.events[event]
+        yield "retries", self._balancer.retries.let_out
+        held = self._balancer.retries.seconds_held(self._balancer.clock())
+        yield "retries/seconds_held", round(held, 3)
         for reason, count in figures.sessions_ended.items():
             yield f"sessions/ended/{reason}", count
         for name, target in figures.refusing():

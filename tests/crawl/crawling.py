@@ -27,7 +27,9 @@ BASE_SETTINGS: dict[str, Any] = {
     "TWISTED_REACTOR": "twisted.internet.asyncioreactor.AsyncioSelectorReactor",
     "DOWNLOAD_TIMEOUT": 10,
     "RETRY_TIMES": 5,
-    "PROXYBALANCE_RAMP": 0.1,  # a test about something else need not sit it out
+    # What a test about something else need not sit out.
+    "PROXYBALANCE_RAMP": 0.1,
+    "PROXYBALANCE_RETRY_DELAY": 0,
     "LOG_ENABLED": False,
 }
 
