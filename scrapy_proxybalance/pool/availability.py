@@ -13,6 +13,7 @@ from .health import HealthState
 from .score import score_value
 
 if TYPE_CHECKING:
+    from .gates import Gate, Gates
     from .learning import Teacher
     from .ledger import Ledger
     from .members import Member, Members
@@ -26,16 +27,25 @@ class Availability:
     :param ledger: knows what they hold.
     :param teacher: knows the usual latency, which scores are relative to.
     :param strategy: is told of every change.
+    :param gates: know what the gateways have room for.
     """
 
     def __init__(
-        self, members: Members, ledger: Ledger, teacher: Teacher, strategy: Strategy
+        self,
+        members: Members,
+        ledger: Ledger,
+        teacher: Teacher,
+        strategy: Strategy,
+        gates: Gates,
     ) -> None:
         self._members = members
+        self._gates = gates
         self._ledger = ledger
         self._teacher = teacher
         self._strategy = strategy
         self._timers: list[tuple[float, int]] = []
+        self._looked_at = float("-inf")
+        self._sum = 0  # of free leases, were it not for an outage of the whole pool
         #: How many leases could be granted, on how many members, and how many members are in good
         #: standing.
         self.free = 0
@@ -44,6 +54,7 @@ class Availability:
 
     def advance(self, now: float) -> None:
         """Look again at every member whose time has come."""
+        self._looked_at = now
         timers = self._timers
         while timers and timers[0][0] <= now:
             when, index = heappop(timers)
@@ -51,13 +62,22 @@ class Availability:
             if member.timer == when:
                 member.timer = None
                 self.refresh(member, now)
+        gates = self._gates
+        if gates.tripped or gates.narrowed:
+            for gate in gates.tripped.values():
+                self.recount(gate, now)
+            self._limit(now)
 
     def next_change(self) -> float | None:
-        """Return when a cooldown or a rate next sets a member free, or ``None`` if none will."""
+        """Return when a cooldown, a rate or a probe next sets a member free; ``None`` if none will."""
         timers = self._timers
         while timers and self._members.at(timers[0][1]).timer != timers[0][0]:
             heappop(timers)  # overtaken by what happened since
-        return timers[0][0] if timers else None
+        moment = timers[0][0] if timers else None
+        probe_at = self._gates.next_probe(self._looked_at)
+        if probe_at is not None and (moment is None or probe_at < moment):
+            return probe_at
+        return moment
 
     def refresh(self, member: Member, now: float) -> None:
         """Work out anew how many leases a member can take, and with which score."""
@@ -76,16 +96,43 @@ class Availability:
                     free = min(1, free)
                 if not free and self._ledger.ready_at(name) > now:
                     self._wake(member, self._ledger.ready_at(name))
-        self.free += free - member.free
-        if (free > 0) is not (member.free > 0):
-            self.free_members += 1 if free else -1
-        member.free = free
+        self._set_free(member, free, now)
         if member.serving is not member.in_good_standing:
             member.serving = not member.serving
-            self.serving += 1 if member.serving else -1
+            change = 1 if member.serving else -1
+            self.serving += change
+            if member.gate is not None:
+                member.gate.serving += change
         weight, in_flight = member.proxy.weight, self._ledger.in_flight(name)
         score = score_value(weight, health, in_flight, self._teacher.usual_latency) if free else 0.0
         self._strategy.set(member.index, score=score, weight=weight, in_flight=in_flight)
+
+    def withdraw(self, member: Member, now: float) -> None:
+        """Count nothing as free on a member."""
+        self._set_free(member, 0, now)
+
+    def recount(self, gate: Gate, now: float) -> None:
+        """Count what is free behind a gate anew."""
+        leases, members = self._gates.recount(gate, now)
+        self._sum += leases
+        self.free_members += members
+        self._limit(now)
+
+    def _set_free(self, member: Member, free: int, now: float) -> None:
+        gate = member.gate
+        if gate is not None:
+            gate.set_free(member, free)
+            member.free = free
+            self.recount(gate, now)
+            return
+        self._sum += free - member.free
+        if (free > 0) is not (member.free > 0):
+            self.free_members += 1 if free else -1
+        member.free = free
+        self._limit(now)
+
+    def _limit(self, now: float) -> None:
+        self.free = min(self._sum, self._gates.whole_room(now)) if self._gates.narrowed else self._sum
 
     def _wake(self, member: Member, when: float) -> None:
         if member.timer != when:

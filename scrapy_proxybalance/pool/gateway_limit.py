@@ -125,6 +125,7 @@ class GatewayLimit:
         "_restore",
         "_samples",
         "_slow_start",
+        "_slow_start_until",
         "_slowed",
         "_trial",
         "in_flight",
@@ -139,6 +140,7 @@ class GatewayLimit:
             policy.fixed if policy.fixed is not None else min(policy.start, policy.max_in_flight)
         )
         self._slow_start = policy.fixed is None
+        self._slow_start_until = float("inf")
         self._ceiling = self.limit
         self._cut_at = float("-inf")
         self._attempts_below = 0.0
@@ -181,19 +183,22 @@ class GatewayLimit:
             if latency is not None:
                 self._judge_latency(granted_at, latency, target, now)
             self._answers += 1
-            if not used or self._slowed:
+            if self._slowed:
                 return
             if self._answers <= _KNOWN and self.limit >= 2 * self._policy.start:
                 return  # what is usual is not to be learned from an overload
         elif not self._slow_start:
             return
-        if self._slow_start:
-            self.limit += 1.0
-        elif used:
+        if not used:
+            return
+        if not self._slow_start:
             self.limit += _GROWTH * self._pace() / self.limit
-        if self.limit >= self.hard_cap:
-            self.limit = float(self.hard_cap)
-            self._slow_start = self._slow_start and self._policy.fixed is None
+        else:
+            self.limit += 1.0
+            if self.limit >= self._slow_start_until:
+                self.limit = self._slow_start_until
+                self._slow_start = False
+        self.limit = min(self.limit, float(self.hard_cap))
 
     def rejected(self, granted_at: float, now: float) -> bool:
         """Learn from a request that the gateway rejected; return whether the limit was cut."""
@@ -211,13 +216,26 @@ class GatewayLimit:
         self._cut(_DEEP_CUT if self._checking else _CUT, now)
         return True
 
-    def restart(self) -> None:
-        """Begin low and double every round trip, up to what was borne before: an outage is over."""
-        self._ceiling = self.limit
-        self.limit = float(min(_RESTART, self.hard_cap))
-        self._slow_start = True
-        self._excess = 0.0
+    def restart(self, borne: float) -> None:
+        """Begin low and double every round trip, up to what was borne before: an outage is over.
+
+        :param borne: the limit as it was then.
+        """
+        self._ceiling = self._slow_start_until = min(borne, float(self.hard_cap))
+        self.limit = min(float(_RESTART), self._ceiling)
+        self._slow_start = self.limit < self._ceiling
+        self._excess = self._rejected_below = 0.0
         self._forget_round()
+
+    @property
+    def restarting(self) -> bool:
+        """Whether it is still below what was borne before an outage."""
+        return self._slow_start and self._slow_start_until < float("inf")
+
+    @property
+    def borne(self) -> float:
+        """The limit, or what it was before the outage that it has not grown back from."""
+        return self._slow_start_until if self.restarting else self.limit
 
     # Rejections
 

@@ -9,6 +9,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
+    from .gates import Gate
     from .members import Member
     from .proxy import Proxy
 
@@ -24,6 +25,9 @@ class Lease:
     probe: bool
     member: Member
     generation: int
+    gate: Gate | None = None
+    gateway_probe: bool = False
+    pool_probe: bool = False
     ended: bool = False
 
     def __repr__(self) -> str:

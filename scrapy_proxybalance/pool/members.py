@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
     from .filters import ProxyFilter
+    from .gates import Gate
     from .proxy import Proxy
 
 _FILTERS_REMEMBERED = 1000
@@ -25,10 +26,22 @@ class Member:
     """One proxy and what the pool keeps of it.
 
     ``free``: leases that could be granted now; ``timer``: when it is to be looked at again;
-    ``serving``: whether it is counted as being in good standing.
+    ``serving``: whether it is counted as being in good standing; ``gate``: that of its gateway, if it
+    has one; ``answered``: whether anything has ever come back through it.
     """
 
-    __slots__ = ("draining", "free", "health", "index", "probe_out", "proxy", "serving", "timer")
+    __slots__ = (
+        "answered",
+        "draining",
+        "free",
+        "gate",
+        "health",
+        "index",
+        "probe_out",
+        "proxy",
+        "serving",
+        "timer",
+    )
 
     def __init__(self, proxy: Proxy, index: int) -> None:
         self.proxy = proxy
@@ -39,6 +52,8 @@ class Member:
         self.free = 0
         self.serving = False
         self.timer: float | None = None
+        self.gate: Gate | None = None
+        self.answered = False
 
     @property
     def in_good_standing(self) -> bool:

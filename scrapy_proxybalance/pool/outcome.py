@@ -18,3 +18,6 @@ class Outcome(Enum):
 
 #: The class of failure of a proxy that does not accept its credentials; it puts the proxy out.
 PROXY_AUTH = "proxy_auth"
+
+#: The classes of failure that come before the proxy is told the target: never the target's doing.
+BEFORE_THE_TARGET = frozenset((PROXY_AUTH, "connection_refused", "connect_error", "dns"))

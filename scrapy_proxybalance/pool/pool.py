@@ -20,11 +20,13 @@ from .events import (
     ProxyAdded,
     ProxyRemoved,
 )
+from .gates import Gates
 from .health import HealthState
 from .learning import Teacher
 from .lease import Hold, Lease
 from .ledger import LocalLedger
 from .members import Members, ProxySnapshot
+from .outages import Outages
 from .outcome import Outcome
 from .score import explain_score
 from .selection import make_strategy
@@ -74,9 +76,11 @@ class Pool:
         self._ledger: Ledger = ledger if ledger is not None else LocalLedger()
         self._strategy = make_strategy(policy.strategy)
         self._members = Members()
+        self._gates = Gates(policy.gateways, policy.gateways_by_name)
         self._availability = Availability(
-            self._members, self._ledger, self._teacher, self._strategy
+            self._members, self._ledger, self._teacher, self._strategy, self._gates
         )
+        self._outages = Outages(self._gates, self._availability, self._ledger, self.events)
         self._spacing = Spacing()
         self._chooser = Chooser(
             members=self._members,
@@ -85,11 +89,11 @@ class Pool:
             strategy=self._strategy,
             sessions=self.sessions,
             spacing=self._spacing,
+            gates=self._gates,
             rng=rng,
             cap=self._cap,
             session_lost=policy.session_lost,
         )
-        self._in_flight = 0
         for proxy in proxies:
             self.add(proxy, now)
 
@@ -108,7 +112,7 @@ class Pool:
         """
         member = self._members.add(proxy)
         self._register(proxy)
-        self._availability.refresh(member, now)
+        self._join(member, now)
         self.events.emit(ProxyAdded(now=now, proxy=proxy))
 
     def remove(self, name: str, now: float) -> None:
@@ -129,8 +133,24 @@ class Pool:
         :raises KeyError: if there is no such proxy.
         :raises ConfigurationError: if its endpoint with its credentials is there under another name.
         """
+        before = self._members[proxy.name].proxy
         member = self._members.replace(proxy)
         self._register(proxy)
+        if proxy.gateway == before.gateway:
+            self._availability.refresh(member, now)
+            return
+        self._availability.withdraw(member, now)
+        self._gates.leave(member, before.gateway)
+        self._join(member, now)
+
+    def _join(self, member: Member, now: float) -> None:
+        """Let a member take requests, behind the gate of its gateway."""
+        other = self._gates.alone(member.proxy.gateway)
+        if other is not None:
+            self._availability.withdraw(other, now)
+        self._gates.join(member)
+        if other is not None:
+            self._availability.refresh(other, now)
         self._availability.refresh(member, now)
 
     def _register(self, proxy: Proxy) -> None:
@@ -139,6 +159,7 @@ class Pool:
     def _remove_if_drained(self, member: Member, now: float) -> None:
         if member.draining and not self._ledger.in_flight(member.proxy.name):
             self._members.remove(member)
+            self._gates.leave(member, member.proxy.gateway)
             self._strategy.forget(member.index)
             self._ledger.forget(member.proxy.name)
             self._spacing.forget(member.proxy.name)
@@ -181,9 +202,18 @@ class Pool:
                 f"proxy {chosen.proxy.name} was taken by another process",
                 ready_at if ready_at > now else None,
             )
-        self._in_flight += 1
         probe = chosen.health.state is HealthState.PROBING
-        lease = Lease(chosen.proxy, target, session, now, probe, chosen, chosen.health.generation)
+        lease = Lease(
+            chosen.proxy,
+            target,
+            session,
+            now,
+            probe,
+            chosen,
+            chosen.health.generation,
+            chosen.gate,
+        )
+        self._outages.granted(lease, now)
         if probe:
             chosen.probe_out = True
             self.events.emit(ProbeStarted(now=now, proxy=chosen.proxy))
@@ -248,21 +278,24 @@ class Pool:
         lease.ended = True
         member = lease.member
         self._ledger.release(member.proxy.name)
-        self._in_flight -= 1
         if lease.probe and lease.generation == member.health.generation:
             member.probe_out = False
         if lease.session is not None:
             self.sessions.released(lease.session)
-        charged = self._teacher.learn(
-            lease,
-            outcome,
-            now,
-            latency=latency,
-            failure=failure,
-            gateway_shared=(
-                outcome is Outcome.GATEWAY_FAULT and self._members.sharing_gateway(member.proxy) > 1
-            ),
-        )
+        charged = False
+        excused = self._outages.ended(lease, outcome, now, latency=latency, failure=failure)
+        if not excused:
+            charged = self._teacher.learn(
+                lease,
+                outcome,
+                now,
+                latency=latency,
+                failure=failure,
+                gateway_shared=(
+                    outcome is Outcome.GATEWAY_FAULT
+                    and self._members.sharing_gateway(member.proxy) > 1
+                ),
+            )
         if outcome is not Outcome.IGNORED:
             self._strategy.learned()
         self._availability.refresh(member, now)
@@ -289,7 +322,7 @@ class Pool:
     @property
     def in_flight(self) -> int:
         """How many leases are out."""
-        return self._in_flight
+        return self._gates.in_flight
 
     @property
     def capacity(self) -> int:
@@ -298,8 +331,11 @@ class Pool:
 
     @property
     def in_service(self) -> int:
-        """How many proxies are in good standing: not cooling down, being probed, out or leaving."""
-        return self._availability.serving
+        """How many proxies are in good standing: not cooling down, being probed, out or leaving.
+
+        While an outage lasts, those of the gateway, or all, are not.
+        """
+        return self._gates.in_service(self._availability.serving)
 
     @property
     def beyond_hope(self) -> bool:

@@ -1,0 +1,209 @@
+"""What ended leases say about gateways and the pool: limits, trips, and what is taken back for them.
+
+Stands before learning: what an outage has done is nobody else's fault. It chooses nothing.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import TYPE_CHECKING
+
+from .events import CooldownTakenBack, GatewayReopened, GatewayTripped, PoolReopened, PoolTripped
+from .gateway_limit import GatewayLimit, GatewayPolicy
+from .health import HealthState
+from .outcome import BEFORE_THE_TARGET, PROXY_AUTH, Outcome
+
+if TYPE_CHECKING:
+    from .availability import Availability
+    from .events import EventBus
+    from .gates import Gate, Gates
+    from .lease import Lease
+    from .ledger import Ledger
+    from .members import Member
+
+# What a pool whose outage is over grows back to, at least.
+_WHOLE_BORNE_MIN = 8
+
+
+class Outages:
+    """Watches how leases end.
+
+    :param gates: whose limits and breakers are told.
+    :param availability: is told what changes.
+    :param ledger: forgets the rests that are taken back.
+    :param events: is told of outages.
+    """
+
+    def __init__(
+        self, gates: Gates, availability: Availability, ledger: Ledger, events: EventBus
+    ) -> None:
+        self._gates = gates
+        self._availability = availability
+        self._ledger = ledger
+        self._events = events
+
+    def granted(self, lease: Lease, now: float) -> None:
+        """Count a lease that goes out; it is a probe if its gateway, or the pool, has tripped."""
+        gates, gate = self._gates, lease.gate
+        gates.in_flight += 1
+        if gate is not None:
+            gate.limit.in_flight += 1
+            if gate.tripped:
+                lease.gateway_probe = True
+                gate.breaker.probe(now)
+        if gates.whole.tripped:
+            lease.pool_probe = True
+            gates.whole.breaker.probe(now)
+
+    def ended(
+        self,
+        lease: Lease,
+        outcome: Outcome,
+        now: float,
+        *,
+        latency: float | None,
+        failure: str | None,
+    ) -> bool:
+        """Learn from a lease that has ended; return whether an outage was to blame for its failure."""
+        gates, gate = self._gates, lease.gate
+        excused = False
+        if outcome is Outcome.SUCCESS or outcome is Outcome.TARGET_SIGNAL:
+            lease.member.answered = True
+            if gate is not None:
+                gate.limit.answered(
+                    lease.granted_at,
+                    latency if outcome is Outcome.SUCCESS else None,
+                    lease.target,
+                    now,
+                )
+                if gate.breaker.answered(lease.target, lease.granted_at, now):
+                    self._reopen_gateway(gate, now)
+            if gates.whole.breaker.answered(lease.target, lease.granted_at, now):
+                self._reopen_pool(now)
+            elif gates.narrowed and not gates.whole.tripped:
+                self._widen(lease, now)
+        elif outcome is not Outcome.IGNORED:
+            excused = self._failed(lease, outcome, failure or outcome.value, now)
+        gates.in_flight -= 1
+        if gate is not None:
+            gate.limit.in_flight -= 1
+            if lease.gateway_probe:
+                gate.breaker.probes_out -= 1
+            if gate is not lease.member.gate:
+                self._availability.recount(gate, now)
+        if lease.pool_probe:
+            gates.whole.breaker.probes_out -= 1
+        return excused
+
+    def suspects(self, lease: Lease) -> bool:
+        """Return whether the failure of a lease that has just ended looks like an outage's doing."""
+        gate = lease.gate
+        if gate is not None and gate.breaker.suspects(gate.members):
+            return True
+        return self._gates.whole.breaker.suspects(2)
+
+    # Failures
+
+    def _failed(self, lease: Lease, outcome: Outcome, failure: str, now: float) -> bool:
+        gates, gate, member = self._gates, lease.gate, lease.member
+        sure = outcome is Outcome.PROXY_FAULT and failure in BEFORE_THE_TARGET
+        if gate is not None:
+            if outcome is Outcome.GATEWAY_FAULT and not gate.tripped:
+                gate.limit.rejected(lease.granted_at, now)
+            self._note(gate, lease, failure, now, sure=sure, one_of=gate.members)
+        whole = gates.whole
+        if member.answered and not (gate is not None and gate.tripped):
+            # That a proxy nobody has ever got through fails says nothing about the others.
+            self._note(whole, lease, failure, now, sure=sure, one_of=2)
+        out = whole.tripped or (gate is not None and gate.tripped)
+        return out and failure != PROXY_AUTH
+
+    def _note(
+        self, gate: Gate, lease: Lease, failure: str, now: float, *, sure: bool, one_of: int
+    ) -> None:
+        """Take note of a failure at a gate, and trip it if that is the last straw."""
+        breaker, member = gate.breaker, lease.member
+        before = breaker.running
+        whole = gate is self._gates.whole
+        trips = breaker.failed(
+            lease.proxy.gateway if whole else lease.proxy.name,
+            lease.target,
+            now,
+            sure=sure,
+            proxies=one_of,
+        )
+        if breaker.running > before:
+            if not before:
+                gate.before.clear()
+                gate.failures.clear()
+                gate.borne = self._borne(gate)
+            gate.failures[failure] += 1
+        elif not gate.tripped:
+            return
+        if member.health.state is not HealthState.OUT:
+            gate.before.setdefault(member.proxy.name, (member, copy(member.health)))
+        if trips:
+            self._trip(gate, now)
+
+    def _borne(self, gate: Gate) -> float:
+        """Return what a gate is known to bear."""
+        gates = self._gates
+        if gate is not gates.whole:
+            return gate.limit.borne
+        return max(float(gates.in_flight), gate.limit.borne if gates.narrowed else 0.0)
+
+    def _trip(self, gate: Gate, now: float) -> None:
+        gates = self._gates
+        [(failure, _)] = gate.failures.most_common(1)
+        if gate is gates.whole:
+            gates.narrowed = True
+            self._events.emit(PoolTripped(now=now, failure=failure))
+        else:
+            gates.tripped[gate.name] = gate
+            self._events.emit(
+                GatewayTripped(now=now, gateway=gate.name, failure=failure, proxies=gate.members)
+            )
+        # Those whose credentials were refused stay out until something gets through.
+        self._take_back(gate, now, out=False)
+
+    def _take_back(self, gate: Gate, now: float, *, out: bool) -> None:
+        """Give those that paid for an outage back the health that they had before it."""
+        for name, (member, before) in list(gate.before.items()):
+            health = member.health
+            if health.state is HealthState.OUT and not out:
+                continue
+            del gate.before[name]
+            sat_out = health.state is not before.state
+            before.generation = health.generation + 1
+            member.health = before
+            member.probe_out = False
+            self._ledger.rest(name, float("-inf"))
+            self._availability.refresh(member, now)
+            if sat_out:
+                self._events.emit(CooldownTakenBack(now=now, proxy=member.proxy))
+
+    # The end of an outage
+
+    def _reopen_gateway(self, gate: Gate, now: float) -> None:
+        self._gates.tripped.pop(gate.name, None)  # its last proxy may have left meanwhile
+        gate.limit.restart(gate.borne)
+        self._take_back(gate, now, out=True)
+        self._availability.recount(gate, now)
+        self._events.emit(
+            GatewayReopened(now=now, gateway=gate.name, seconds=gate.breaker.lasted)
+        )
+
+    def _reopen_pool(self, now: float) -> None:
+        whole = self._gates.whole
+        borne = max(_WHOLE_BORNE_MIN, int(whole.borne))
+        whole.limit = GatewayLimit(GatewayPolicy(fixed=borne))
+        whole.limit.restart(float(borne))
+        self._take_back(whole, now, out=True)
+        self._events.emit(PoolReopened(now=now, seconds=whole.breaker.lasted))
+
+    def _widen(self, lease: Lease, now: float) -> None:
+        """Let the pool's traffic grow back, and go without a limit when it has."""
+        limit = self._gates.whole.limit
+        limit.in_flight = self._gates.in_flight
+        limit.answered(lease.granted_at, None, lease.target, now)
+        self._gates.narrowed = limit.restarting
