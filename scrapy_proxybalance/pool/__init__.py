@@ -12,6 +12,7 @@ from .errors import (
     SessionLostError,
 )
 from .filters import ProxyFilter
+from .gateway_limit import GatewayPolicy
 from .health import HealthPolicy, HealthState
 from .lease import Hold, Lease
 from .ledger import Ledger, LocalLedger
@@ -30,6 +31,7 @@ from .targets import TargetGate
 __all__ = [
     "STRATEGIES",
     "ConfigurationError",
+    "GatewayPolicy",
     "HealthPolicy",
     "HealthState",
     "Hold",

@@ -140,7 +140,7 @@ class Outages:
             gate.failures[failure] += 1
         elif not gate.tripped:
             return
-        if member.health.state is not HealthState.OUT:
+        if member.in_good_standing:
             gate.before.setdefault(member.proxy.name, (member, copy(member.health)))
         if trips:
             self._trip(gate, now)
