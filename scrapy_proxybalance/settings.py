@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from scrapy.utils.misc import load_object
 
+from .gateway_settings import EVERY_GATEWAY, read_gateways, refuse_unknown_gateways
 from .pool import (
     STRATEGIES,
     ConfigurationError,
+    GatewayPolicy,
     HealthPolicy,
     PoolPolicy,
     Proxy,
@@ -205,6 +207,7 @@ SETTINGS: dict[str, tuple[Any, Callable[[str, Any], Any]]] = {
     "MAX_PAUSES": (5, _integer),
     "RAMP": (60.0, _seconds),
     "TARGETS": ({}, _targets),
+    "GATEWAYS": ({}, partial(read_gateways, _integer)),
     "IDLE_WHEN_PAUSED": ("wait", partial(_one_of, IDLE_POLICIES)),
     "IDLE_TIMEOUT": (7200.0, _seconds),
     "CLASSIFIER": (None, _class),
@@ -253,6 +256,7 @@ class Settings:
                 f"{PREFIX}PROXIES and {PREFIX}PROXIES_FILE name no proxy, and nothing is sent "
                 f"without one; list your proxies, or set {PREFIX}ENABLED = False"
             )
+        refuse_unknown_gateways(f"{PREFIX}GATEWAYS", values["GATEWAYS"], proxies)
         return cls(
             proxies=tuple(proxies),
             policy=_policy(values),
@@ -290,6 +294,10 @@ def _policy(values: dict[str, Any]) -> PoolPolicy:
             cooldown=values["COOLDOWN"],
             cooldown_max=values["COOLDOWN_MAX"],
         ),
+        gateways=values["GATEWAYS"].get(EVERY_GATEWAY, GatewayPolicy()),
+        gateways_by_name={
+            name: policy for name, policy in values["GATEWAYS"].items() if name != EVERY_GATEWAY
+        },
         targets=targets,
         targets_by_name=_targets_by_name(targets, values["TARGETS"]),
     )

@@ -4,6 +4,7 @@ What lives here may not know Scrapy, Twisted, I/O, a clock or a source of random
 it passes ``now`` and a ``random.Random``, so that tests and simulations run it in virtual time.
 """
 
+from .budget import Budget, Limit
 from .errors import (
     ConfigurationError,
     NoProxyAvailableError,
@@ -30,6 +31,7 @@ from .targets import TargetGate
 
 __all__ = [
     "STRATEGIES",
+    "Budget",
     "ConfigurationError",
     "GatewayPolicy",
     "HealthPolicy",
@@ -37,6 +39,7 @@ __all__ = [
     "Hold",
     "Lease",
     "Ledger",
+    "Limit",
     "LocalLedger",
     "NoProxyAvailableError",
     "NoProxyMatchesError",

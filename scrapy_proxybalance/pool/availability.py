@@ -132,7 +132,9 @@ class Availability:
         self._limit(now)
 
     def _limit(self, now: float) -> None:
-        self.free = min(self._sum, self._gates.whole_room(now)) if self._gates.narrowed else self._sum
+        self.free = (
+            min(self._sum, self._gates.whole_room(now)) if self._gates.narrowed else self._sum
+        )
 
     def _wake(self, member: Member, when: float) -> None:
         if member.timer != when:

@@ -1,4 +1,4 @@
-"""The circuit breaker of a gateway, or of a whole pool: does anything get through at all?
+"""The circuit breaker of a gateway, or of a whole pool: whether anything gets through at all.
 
 It is told how attempts ended, says when they look like an outage, and when the next probe may go. It
 knows no limits and no healths, and sends nothing.
@@ -57,6 +57,7 @@ class Breaker:
         "lasted",
         "probe_at",
         "probes_out",
+        "suspicious",
         "tripped_at",
     )
 
@@ -70,6 +71,8 @@ class Breaker:
         #: When the next probe may go.
         self.probe_at = 0.0
         self.probes_out = 0
+        #: Whether the last failure looks like an outage's doing, certain or not.
+        self.suspicious = False
         #: How many seconds the last outage lasted.
         self.lasted = 0.0
         self._delay = _FIRST_PROBE
@@ -112,14 +115,23 @@ class Breaker:
         return False
 
     def failed(
-        self, proxy: str, target: str, now: float, *, sure: bool, proxies: int
+        self,
+        proxy: str,
+        target: str,
+        now: float,
+        *,
+        sure: bool,
+        gateways_word: bool,
+        proxies: int,
     ) -> bool:
         """Take note of a failure; return whether it trips the breaker.
 
         :param sure: that it was not the target's doing.
+        :param gateways_word: that the gateway said so itself, whatever its reason.
         :param proxies: how many proxies there are to fail.
         """
-        if self.tripped_at is not None:
+        self.suspicious = self.tripped_at is not None
+        if self.suspicious:
             return False
         if not sure and self._answered and not self._answers_lately(target, now):
             return False
@@ -129,22 +141,20 @@ class Breaker:
         self._sure += sure
         self._proxies.add(proxy)
         self._targets.add(target)
-        if self._run < self._enough or len(self._proxies) < min(2, proxies):
+        likely = len(self._proxies) >= min(2, proxies) and (
+            2 * self._sure >= self._run
+            or len(self._targets) >= 2
+            or (gateways_word and self._is_the_only_one(target, now))
+        )
+        self.suspicious = likely and self._run >= _SUSPICIOUS
+        if not likely or self._run < self._enough:
             return False
         if 2 * self._sure < self._run:
             awaited = _ANSWERS_AWAITED * (self._usual_seconds or 0.0)
             if now - self._since < min(_LONGEST, max(_SHORTEST, awaited)):
                 return False
-            if len(self._targets) < 2 and not self._is_the_only_one(target, now):
-                return False
         self._trip(now)
         return True
-
-    def suspects(self, proxies: int) -> bool:
-        """Return whether the last failure looks like an outage, certain or not."""
-        return self.tripped_at is not None or (
-            self._run >= _SUSPICIOUS and len(self._proxies) >= min(2, proxies)
-        )
 
     # While it is tripped
 

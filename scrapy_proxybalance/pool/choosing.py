@@ -239,9 +239,7 @@ class Chooser:
             return self._strategy.pick(self._rng, gates.sample(self._rng))
         members = self._members if among is None else map(self._members.at, among)
         rested = [
-            member
-            for member in members
-            if member.proxy.name not in resting and gates.fits(member)
+            member for member in members if member.proxy.name not in resting and gates.fits(member)
         ]
         others = [member.index for member in rested if member.proxy.name not in avoid]
         index = self._strategy.pick(self._rng, others)

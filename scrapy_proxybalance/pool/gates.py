@@ -11,6 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from .breaker import Breaker
+from .budget import Limit
 from .gateway_limit import GatewayLimit, GatewayPolicy
 
 if TYPE_CHECKING:
@@ -210,6 +211,31 @@ class Gates:
         if self.whole.tripped:
             return 0
         return serving - sum(gate.serving for gate in self.tripped.values())
+
+    # What can be seen
+
+    def limits(self) -> tuple[Limit, ...]:
+        """Return the limit of every gate."""
+        return tuple(
+            Limit(
+                kind="gateway",
+                name=gate.name,
+                limit=0 if gate.tripped or self.whole.tripped else int(gate.limit.limit),
+                in_flight=gate.limit.in_flight,
+            )
+            for gate in self._gates.values()
+        )
+
+    def explain(self, others: int) -> Limit:
+        """Return what the gates carry together, with what the proxies without one do."""
+        limits = self.limits()
+        total = sum(limit.limit for limit in limits) + (0 if self.whole.tripped else others)
+        if self.narrowed and not self.whole.tripped:
+            total = min(total, int(self.whole.limit.limit))
+        name = limits[0].name if len(limits) == 1 and not self._alone else ""
+        return Limit(kind="gateway", name=name, limit=total, in_flight=self.in_flight)
+
+    # What choosing asks
 
     def fits(self, member: Member, besides: int = 0) -> bool:
         """Return whether a member's gateway has room for more than ``besides``."""

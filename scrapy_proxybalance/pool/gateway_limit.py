@@ -78,9 +78,7 @@ class _TargetLatency:
         """Take note of an answer."""
         self.answers += 1
         self.recent += max(_SMOOTHING, 1.0 / self.answers) * (latency - self.recent)
-        if self.answers <= _KNOWN:
-            self.least = self.recent
-        elif self.recent < self.least:
+        if self.answers <= _KNOWN or self.recent < self.least:
             self.least = self.recent
 
 
@@ -264,7 +262,7 @@ class GatewayLimit:
             )
 
     def _end_check(self) -> None:
-        """Judge the rejections after a deep cut: are they the load's after all?"""
+        """Judge the rejections after a deep cut: whether they are the load's after all."""
         share = self._checked_rejected / self._checked
         self._checking = False
         if share < self._noise / 2.0:
@@ -283,7 +281,8 @@ class GatewayLimit:
 
     def _pace(self) -> float:
         distance = abs(self.limit - self._ceiling) / (1.0 - _CUT) / self._ceiling
-        return min(_FASTEST, max(_SLOWEST, distance**_SHAPE))
+        shape: float = distance**_SHAPE
+        return min(_FASTEST, max(_SLOWEST, shape))
 
     # Latency
 

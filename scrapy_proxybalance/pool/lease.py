@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False, repr=False)
 class Lease:
-    """The right to send one request through one proxy. It ends exactly once, in ``Pool.release``."""
+    """The right to send one request through one proxy. It ends exactly once, in ``Pool.release``.
+
+    ``outage_suspected``, once it has failed: whether that looks like an outage of the gateway or of the
+    pool, so that nobody could have carried the request, and it deserves another try free of charge.
+    """
 
     proxy: Proxy
     target: str
@@ -28,6 +32,7 @@ class Lease:
     gate: Gate | None = None
     gateway_probe: bool = False
     pool_probe: bool = False
+    outage_suspected: bool = False
     ended: bool = False
 
     def __repr__(self) -> str:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from .gates import Gate, Gates
     from .lease import Lease
     from .ledger import Ledger
-    from .members import Member
 
 # What a pool whose outage is over grows back to, at least.
 _WHOLE_BORNE_MIN = 8
@@ -95,32 +94,22 @@ class Outages:
             gates.whole.breaker.probes_out -= 1
         return excused
 
-    def suspects(self, lease: Lease) -> bool:
-        """Return whether the failure of a lease that has just ended looks like an outage's doing."""
-        gate = lease.gate
-        if gate is not None and gate.breaker.suspects(gate.members):
-            return True
-        return self._gates.whole.breaker.suspects(2)
-
     # Failures
 
     def _failed(self, lease: Lease, outcome: Outcome, failure: str, now: float) -> bool:
-        gates, gate, member = self._gates, lease.gate, lease.member
-        sure = outcome is Outcome.PROXY_FAULT and failure in BEFORE_THE_TARGET
+        whole, gate = self._gates.whole, lease.gate
         if gate is not None:
             if outcome is Outcome.GATEWAY_FAULT and not gate.tripped:
                 gate.limit.rejected(lease.granted_at, now)
-            self._note(gate, lease, failure, now, sure=sure, one_of=gate.members)
-        whole = gates.whole
-        if member.answered and not (gate is not None and gate.tripped):
+            self._note(gate, lease, outcome, failure, now)
+        if lease.member.answered and not (gate is not None and gate.tripped):
             # That a proxy nobody has ever got through fails says nothing about the others.
-            self._note(whole, lease, failure, now, sure=sure, one_of=2)
+            self._note(whole, lease, outcome, failure, now)
         out = whole.tripped or (gate is not None and gate.tripped)
+        lease.outage_suspected = lease.outage_suspected or out
         return out and failure != PROXY_AUTH
 
-    def _note(
-        self, gate: Gate, lease: Lease, failure: str, now: float, *, sure: bool, one_of: int
-    ) -> None:
+    def _note(self, gate: Gate, lease: Lease, outcome: Outcome, failure: str, now: float) -> None:
         """Take note of a failure at a gate, and trip it if that is the last straw."""
         breaker, member = gate.breaker, lease.member
         before = breaker.running
@@ -129,8 +118,9 @@ class Outages:
             lease.proxy.gateway if whole else lease.proxy.name,
             lease.target,
             now,
-            sure=sure,
-            proxies=one_of,
+            sure=outcome is Outcome.PROXY_FAULT and failure in BEFORE_THE_TARGET,
+            gateways_word=outcome is Outcome.GATEWAY_FAULT and not whole,
+            proxies=2 if whole else gate.members,
         )
         if breaker.running > before:
             if not before:
@@ -138,6 +128,7 @@ class Outages:
                 gate.failures.clear()
                 gate.borne = self._borne(gate)
             gate.failures[failure] += 1
+            lease.outage_suspected = lease.outage_suspected or breaker.suspicious
         elif not gate.tripped:
             return
         if member.in_good_standing:
@@ -189,9 +180,7 @@ class Outages:
         gate.limit.restart(gate.borne)
         self._take_back(gate, now, out=True)
         self._availability.recount(gate, now)
-        self._events.emit(
-            GatewayReopened(now=now, gateway=gate.name, seconds=gate.breaker.lasted)
-        )
+        self._events.emit(GatewayReopened(now=now, gateway=gate.name, seconds=gate.breaker.lasted))
 
     def _reopen_pool(self, now: float) -> None:
         whole = self._gates.whole

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .availability import Availability
+from .budget import Budget, Limit
 from .choosing import Chooser
 from .errors import NoProxyAvailableError
 from .events import (
@@ -354,6 +355,28 @@ class Pool:
         return explain_score(
             member.proxy.weight, member.health, in_flight, self._teacher.usual_latency
         )
+
+    def explain_limit(self, target: str, now: float) -> Budget:
+        """Return how many requests to a target may be in flight at once, and which limit says so."""
+        self._availability.advance(now)
+        target = self.rules.target_of(target)
+        limit, in_flight = self.targets.limit(target, now)
+        own, shared = 0, 0
+        for member in self._members:
+            if member.in_good_standing:
+                cap = self._cap(member.proxy)
+                own += cap if member.gate is None else 0
+                shared += cap if member.gate is not None else 0
+        return Budget(
+            target=Limit(kind="target", name=target, limit=limit, in_flight=in_flight),
+            gateways=self._gates.explain(own),
+            pool=Limit(kind="pool", name="", limit=own + shared, in_flight=self.in_flight),
+            each_gateway=self._gates.limits(),
+        )
+
+    def gateway_limits(self) -> tuple[Limit, ...]:
+        """Return the limit of every gateway that has one."""
+        return self._gates.limits()
 
     def snapshot(self, now: float) -> list[ProxySnapshot]:
         """Return every proxy as it is at this moment, in the order in which they joined."""

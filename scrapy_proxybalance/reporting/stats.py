@@ -9,6 +9,8 @@ from scrapy.utils.asyncio import create_looping_call
 
 from ..pool.events import (
     CooldownStarted,
+    CooldownTakenBack,
+    PoolTripped,
     ProbeStarted,
     ProxyOut,
     ProxyRecovered,
@@ -32,13 +34,20 @@ KEYS = (
     "in_flight/max",
     "outcome/{outcome}",
     "failure/{failure}",
+    "concurrency/estimate",
     "cooldowns",
+    "cooldowns/taken_back",
+    "pool/trips",
     "probes",
     "recoveries",
     "proxies_out",
     "sessions/started",
     "sessions/reassigned",
     "sessions/ended/{reason}",
+    "gateway/{gateway}/limit",
+    "gateway/{gateway}/in_flight/max",
+    "gateway/{gateway}/rejections",
+    "gateway/{gateway}/trips",
     "target/{target}/signals",
     "target/{target}/pauses",
     "target/{target}/reopened",
@@ -54,6 +63,8 @@ PREFIX = "proxybalance/"
 
 _EVENTS = {
     "cooldowns": CooldownStarted,
+    "cooldowns/taken_back": CooldownTakenBack,
+    "pool/trips": PoolTripped,
     "probes": ProbeStarted,
     "recoveries": ProxyRecovered,
     "proxies_out": ProxyOut,
@@ -61,6 +72,8 @@ _EVENTS = {
     "sessions/reassigned": SessionReassigned,
 }
 _SECONDS = 1.0
+# Keys of each gateway only where there are so few.
+_GATEWAYS = 20
 
 
 class StatsWriter:
@@ -109,6 +122,14 @@ class StatsWriter:
             yield key, figures.events[event]
         for reason, count in figures.sessions_ended.items():
             yield f"sessions/ended/{reason}", count
+        yield "concurrency/estimate", round(figures.concurrency.estimate, 1)
+        if len(figures.limits) <= _GATEWAYS:
+            for limit in figures.limits:
+                gateway = figures.gateways[limit.name]
+                yield f"gateway/{limit.name}/limit", limit.limit
+                yield f"gateway/{limit.name}/in_flight/max", gateway.in_flight_max
+                yield f"gateway/{limit.name}/rejections", gateway.rejections
+                yield f"gateway/{limit.name}/trips", gateway.trips
         for name, target in figures.refusing():
             yield f"target/{name}/signals", target.signals
             yield f"target/{name}/pauses", target.pauses
