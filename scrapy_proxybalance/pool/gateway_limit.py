@@ -92,7 +92,7 @@ class GatewayLimit:
       the first cut (slow start, RFC 5681).
     - From then on it grows by ``4 / limit`` with each answer, or 4 per round trip, in the shape of
       CUBIC (RFC 9438): slower near the level at which it was last cut, faster far from it.
-    - It grows only while it is used: by half at least (RFC 7661).
+    - It grows only while it is used: by half at least, in the last round trip (RFC 7661).
     - A rejection cuts it to 0.9, at most once per round trip: rejections of what was granted before
       the last cut do not count. Nor do as many as came before below the level of the last cut: they
       have another cause than the load, such as dead exits (a CUSUM test, Page, 1954).
@@ -126,6 +126,7 @@ class GatewayLimit:
         "_slow_start_until",
         "_slowed",
         "_trial",
+        "_used_at",
         "in_flight",
         "limit",
     )
@@ -147,6 +148,7 @@ class GatewayLimit:
         self._checking = False
         self._checked = self._checked_rejected = 0
         self._answers = 0
+        self._used_at = float("-inf")
         self._latencies: dict[str, _TargetLatency] = {}
         self._samples: list[float] = []
         self._slowed = False
@@ -175,7 +177,8 @@ class GatewayLimit:
         :param latency: seconds to the response's headers, if known.
         :param target: what it went to.
         """
-        used = 2 * self.in_flight >= self.limit
+        if 2 * self.in_flight >= self.limit:
+            self._used_at = now
         if self._policy.fixed is None:
             self._attempted(granted_at, rejected=False)
             if latency is not None:
@@ -187,7 +190,7 @@ class GatewayLimit:
                 return  # what is usual is not to be learned from an overload
         elif not self._slow_start:
             return
-        if not used:
+        if self._used_at < granted_at:
             return
         if not self._slow_start:
             self.limit += _GROWTH * self._pace() / self.limit

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .gates import Gate, Gates
     from .lease import Lease
     from .ledger import Ledger
+    from .members import Member
 
 # What a pool whose outage is over grows back to, at least.
 _WHOLE_BORNE_MIN = 8
@@ -131,10 +132,17 @@ class Outages:
             lease.outage_suspected = lease.outage_suspected or breaker.suspicious
         elif not gate.tripped:
             return
-        if member.in_good_standing:
-            gate.before.setdefault(member.proxy.name, (member, copy(member.health)))
+        self._remember(gate, member)
         if trips:
             self._trip(gate, now)
+            if failure == PROXY_AUTH:
+                self._remember(gate, member)  # it will be out in a moment
+
+    @staticmethod
+    def _remember(gate: Gate, member: Member) -> None:
+        """Keep a member's health as it is before it pays for what has happened."""
+        if member.in_good_standing and member.proxy.name not in gate.before:
+            gate.before[member.proxy.name] = member, copy(member.health)
 
     def _borne(self, gate: Gate) -> float:
         """Return what a gate is known to bear."""
