@@ -127,7 +127,7 @@ class Breaker:
         """Take note of a failure; return whether it trips the breaker.
 
         :param sure: that it was not the target's doing.
-        :param gateways_word: that the gateway said so itself, whatever its reason.
+        :param gateways_word: that it was the gateway that said no, whatever its reason.
         :param proxies: how many proxies there are to fail.
         """
         self.suspicious = self.tripped_at is not None

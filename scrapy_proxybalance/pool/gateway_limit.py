@@ -12,10 +12,11 @@ import attrs
 
 from .errors import ConfigurationError
 
-# After a rejection the limit is so much of what it was, and grows by so much per round trip at the
-# level where it was rejected last, more the farther it is from there.
+# After a rejection the limit is so much of what it was, and at least one less. Then it grows by so much
+# per round trip, but no more than such a part of it, near the level of the last rejection and the more
+# the farther it is from there: by so many times that, at least and at most.
 _CUT = 0.9
-_GROWTH = 4.0
+_GROWTH, _GROWTH_MAX = 4.0, 0.1
 _SLOWEST, _FASTEST = 0.5, 32.0
 # As far from the last ceiling as a cut goes, the growth is what it says; CUBIC's shape: the slope of
 # a cubic, as a function of the distance.
@@ -39,10 +40,10 @@ _SAMPLES_MIN, _SAMPLES_MAX = 30, 101
 # Rejections that come below the last ceiling are none of the load's: so many leases are remembered.
 _NOISE_MEMORY, _NOISE_PRIOR = 200.0, 20.0
 _BELOW_CEILING = 0.95
-_NOISE_MAX = 0.5
+_NOISE_MAX = 0.4
 # The CUSUM test: so many rejections more than usual are enough, and the more the more are usual.
 _ENOUGH, _ENOUGH_PER_NOISE, _ALLOWED = 1.0, 15.0, 0.02
-_MUCH_NOISE, _DEEP_CUT, _CHECK = 0.05, 0.7, 30
+_MUCH_NOISE, _DEEP_CUT, _CHECK = 0.05, 0.5, 30
 
 
 @attrs.frozen(kw_only=True)
@@ -115,6 +116,7 @@ class GatewayLimit:
         "_checking",
         "_cut_at",
         "_excess",
+        "_harmless",
         "_latencies",
         "_patience",
         "_policy",
@@ -141,6 +143,7 @@ class GatewayLimit:
         self._slow_start = policy.fixed is None
         self._slow_start_until = float("inf")
         self._ceiling = self.limit
+        self._harmless = 0.0  # in flight: rejections below that are none of the load's
         self._cut_at = float("-inf")
         self._attempts_below = 0.0
         self._rejected_below = 0.0
@@ -170,6 +173,17 @@ class GatewayLimit:
         fixed = self._policy.fixed
         return fixed if fixed is not None else self._policy.max_in_flight
 
+    def granted(self) -> None:
+        """Count a request that goes."""
+        self.in_flight += 1
+        if self._is_below:
+            # At the beginning, because rejections come back sooner than answers.
+            if self._attempts_below >= _NOISE_MEMORY:
+                keep = 1.0 - 1.0 / _NOISE_MEMORY
+                self._attempts_below *= keep
+                self._rejected_below *= keep
+            self._attempts_below += 1.0
+
     def answered(self, granted_at: float, latency: float | None, target: str, now: float) -> None:
         """Learn from a request that was answered; call it before the request is taken out of flight.
 
@@ -184,7 +198,7 @@ class GatewayLimit:
             if latency is not None:
                 self._judge_latency(granted_at, latency, target, now)
             self._answers += 1
-            if self._slowed:
+            if self._slowed or self._checking:
                 return
             if self._answers <= _KNOWN and self.limit >= 2 * self._policy.start:
                 return  # what is usual is not to be learned from an overload
@@ -193,7 +207,7 @@ class GatewayLimit:
         if self._used_at < granted_at:
             return
         if not self._slow_start:
-            self.limit += _GROWTH * self._pace() / self.limit
+            self.limit += min(_GROWTH, _GROWTH_MAX * self.limit) * self._pace() / self.limit
         else:
             self.limit += 1.0
             if self.limit >= self._slow_start_until:
@@ -243,15 +257,16 @@ class GatewayLimit:
     @property
     def _noise(self) -> float:
         """The share of rejections that come whatever the load is."""
-        return min(_NOISE_MAX, self._rejected_below / (self._attempts_below + _NOISE_PRIOR))
+        share = self._rejected_below / (self._attempts_below + _NOISE_PRIOR)
+        return share if share <= _NOISE_MAX else 0.0  # where most are rejected, it is the load
+
+    @property
+    def _is_below(self) -> bool:
+        """Whether so little is in flight that the load does not cause rejections."""
+        return self.in_flight <= self._harmless
 
     def _attempted(self, granted_at: float, *, rejected: bool) -> None:
-        if granted_at >= self._cut_at and self.in_flight <= _BELOW_CEILING * self._ceiling:
-            if self._attempts_below >= _NOISE_MEMORY:
-                keep = 1.0 - 1.0 / _NOISE_MEMORY
-                self._attempts_below *= keep
-                self._rejected_below *= keep
-            self._attempts_below += 1.0
+        if granted_at >= self._cut_at and self._is_below:
             self._rejected_below += rejected
             if self._checking:
                 self._checked += 1
@@ -269,14 +284,15 @@ class GatewayLimit:
         share = self._checked_rejected / self._checked
         self._checking = False
         if share < self._noise / 2.0:
-            self._rejected_below *= 0.25
+            self._rejected_below = share * self._attempts_below
         elif share < _NOISE_MAX:
             self.limit = max(self.limit, self._ceiling)
 
     def _cut(self, part: float, now: float) -> None:
         self._slow_start = False
         self._ceiling = self.limit
-        self.limit = max(1.0, part * self.limit)
+        self.limit = max(1.0, min(part * self.limit, int(self.limit) - 1.0))
+        self._harmless = self.limit if self._checking else _BELOW_CEILING * self._ceiling
         self._cut_at = now
         self._excess = 0.0
         self._checked = self._checked_rejected = 0

@@ -47,7 +47,7 @@ class Outages:
         gates, gate = self._gates, lease.gate
         gates.in_flight += 1
         if gate is not None:
-            gate.limit.in_flight += 1
+            gate.limit.granted()
             if gate.tripped:
                 lease.gateway_probe = True
                 gate.breaker.probe(now)
@@ -120,7 +120,7 @@ class Outages:
             lease.target,
             now,
             sure=outcome is Outcome.PROXY_FAULT and failure in BEFORE_THE_TARGET,
-            gateways_word=outcome is Outcome.GATEWAY_FAULT and not whole,
+            gateways_word=outcome is not Outcome.AMBIGUOUS and not whole,
             proxies=2 if whole else gate.members,
         )
         if breaker.running > before:

@@ -90,7 +90,7 @@ class GatewayWorld:
             while queue and inside < hidden:
                 serve(queue.pop(0), now)
             while limit.in_flight < self.workers and limit.room > 0:
-                limit.in_flight += 1
+                limit.granted()
                 attempts += 1
                 if rng.random() < self.noise:
                     push(now + REJECTED_AFTER, "rejection", now)

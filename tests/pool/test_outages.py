@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -244,7 +245,7 @@ def test_an_answer_reopens_it_and_traffic_grows_back_by_doubling() -> None:
         for lease in leases:
             end(pool, lease, now, Outcome.SUCCESS)
     assert rounds[0] <= 5
-    assert all(after <= 2 * before for before, after in zip(rounds, rounds[1:], strict=False))
+    assert all(after <= 2 * before for before, after in pairwise(rounds))
     assert len(rounds) <= 4
 
 
