@@ -45,7 +45,7 @@ class Availability:
         self._strategy = strategy
         self._timers: list[tuple[float, int]] = []
         self._looked_at = float("-inf")
-        self._sum = 0  # of free leases, were it not for an outage of the whole pool
+        self._hidden = 0  # leases that would be free, were it not for an outage of the pool
         #: How many leases could be granted, on how many members, and how many members are in good
         #: standing.
         self.free = 0
@@ -54,7 +54,6 @@ class Availability:
 
     def advance(self, now: float) -> None:
         """Look again at every member whose time has come."""
-        self._looked_at = now
         timers = self._timers
         while timers and timers[0][0] <= now:
             when, index = heappop(timers)
@@ -62,11 +61,11 @@ class Availability:
             if member.timer == when:
                 member.timer = None
                 self.refresh(member, now)
-        gates = self._gates
-        if gates.tripped or gates.narrowed:
-            for gate in gates.tripped.values():
+        if self._gates.disturbed:
+            self._looked_at = now
+            for gate in self._gates.tripped.values():
                 self.recount(gate, now)
-            self._limit(now)
+            self.limit(now)
 
     def next_change(self) -> float | None:
         """Return when a cooldown, a rate or a probe next sets a member free; ``None`` if none will."""
@@ -96,7 +95,12 @@ class Availability:
                     free = min(1, free)
                 if not free and self._ledger.ready_at(name) > now:
                     self._wake(member, self._ledger.ready_at(name))
-        self._set_free(member, free, now)
+        if member.gate is not None:
+            self._set_free_behind(member.gate, member, free, now)
+        elif free != member.free:
+            self._set_free(member, free)
+        if self._gates.narrowed:
+            self.limit(now)
         if member.serving is not member.in_good_standing:
             member.serving = not member.serving
             change = 1 if member.serving else -1
@@ -109,32 +113,34 @@ class Availability:
 
     def withdraw(self, member: Member, now: float) -> None:
         """Count nothing as free on a member."""
-        self._set_free(member, 0, now)
+        if member.gate is not None:
+            self._set_free_behind(member.gate, member, 0, now)
+        else:
+            self._set_free(member, 0)
 
     def recount(self, gate: Gate, now: float) -> None:
         """Count what is free behind a gate anew."""
         leases, members = self._gates.recount(gate, now)
-        self._sum += leases
+        self.free += leases
         self.free_members += members
-        self._limit(now)
 
-    def _set_free(self, member: Member, free: int, now: float) -> None:
-        gate = member.gate
-        if gate is not None:
-            gate.set_free(member, free)
-            member.free = free
-            self.recount(gate, now)
-            return
-        self._sum += free - member.free
+    def limit(self, now: float) -> None:
+        """Count no more as free than the whole pool may grant."""
+        free = self.free + self._hidden
+        self.free = min(free, self._gates.whole_room(now)) if self._gates.narrowed else free
+        self._hidden = free - self.free
+
+    def _set_free(self, member: Member, free: int) -> None:
+        self.free += free - member.free
         if (free > 0) is not (member.free > 0):
             self.free_members += 1 if free else -1
         member.free = free
-        self._limit(now)
 
-    def _limit(self, now: float) -> None:
-        self.free = (
-            min(self._sum, self._gates.whole_room(now)) if self._gates.narrowed else self._sum
-        )
+    def _set_free_behind(self, gate: Gate, member: Member, free: int, now: float) -> None:
+        if free != member.free:
+            gate.set_free(member, free)
+            member.free = free
+        self.recount(gate, now)
 
     def _wake(self, member: Member, when: float) -> None:
         if member.timer != when:

@@ -48,7 +48,6 @@ class Breaker:
         "_answers",
         "_delay",
         "_proxies",
-        "_run",
         "_since",
         "_sure",
         "_targets",
@@ -57,6 +56,7 @@ class Breaker:
         "lasted",
         "probe_at",
         "probes_out",
+        "running",
         "suspicious",
         "tripped_at",
     )
@@ -78,16 +78,15 @@ class Breaker:
         self._delay = _FIRST_PROBE
         self._begin_run()
 
-    @property
-    def running(self) -> int:
-        """How many failures in a row may be signs of an outage."""
-        return self._run
+    def count(self, answers: int) -> None:
+        """Take note of so many answers of which nothing else is known."""
+        self._answers += answers
 
     def answered(self, target: str, granted_at: float, now: float) -> bool:
         """Take note of an answer; return whether it ends an outage."""
         self._answers += 1
         if (
-            not self._run
+            not self.running
             and self.tripped_at is None
             and self._answers % _COUNTED_AT_ONCE
             and now - self._answered.get(target, float("-inf")) < _NOTED_AGAIN
@@ -108,7 +107,7 @@ class Breaker:
         self._usual_seconds = (
             seconds if usual is None else usual + _SECONDS_SMOOTHING * (seconds - usual)
         )
-        failing = 1.0 - (1.0 - self._usual) * (1.0 - _SMOOTHING) ** self._run
+        failing = 1.0 - (1.0 - self._usual) * (1.0 - _SMOOTHING) ** self.running
         self._usual = failing * (1.0 - _SMOOTHING) ** self._answers
         self._answers = 0
         self._begin_run()
@@ -135,21 +134,21 @@ class Breaker:
             return False
         if not sure and self._answered and not self._answers_lately(target, now):
             return False
-        if not self._run:
+        if not self.running:
             self._since = now
-        self._run += 1
+        self.running += 1
         self._sure += sure
         self._proxies.add(proxy)
         self._targets.add(target)
         likely = len(self._proxies) >= min(2, proxies) and (
-            2 * self._sure >= self._run
+            2 * self._sure >= self.running
             or len(self._targets) >= 2
             or (gateways_word and self._is_the_only_one(target, now))
         )
-        self.suspicious = likely and self._run >= _SUSPICIOUS
-        if not likely or self._run < self._enough:
+        self.suspicious = likely and self.running >= _SUSPICIOUS
+        if not likely or self.running < self._enough:
             return False
-        if 2 * self._sure < self._run:
+        if 2 * self._sure < self.running:
             awaited = _ANSWERS_AWAITED * (self._usual_seconds or 0.0)
             if now - self._since < min(_LONGEST, max(_SHORTEST, awaited)):
                 return False
@@ -179,7 +178,8 @@ class Breaker:
         self._delay = 2.0 * _FIRST_PROBE
 
     def _begin_run(self) -> None:
-        self._run = 0
+        #: How many failures in a row may be signs of an outage.
+        self.running = 0
         self._sure = 0
         self._since = 0.0
         self._proxies: set[str] = set()

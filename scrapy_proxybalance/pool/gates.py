@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .breaker import Breaker
 from .budget import Limit
@@ -27,6 +27,14 @@ WHOLE_POOL = ""
 # Where most gateways have no room, so many that have are looked at, and so many proxies of each.
 _GATES_SAMPLED = 16
 _MEMBERS_SAMPLED = 16
+
+
+class Before(NamedTuple):
+    """A member's health, and what it was ``before`` a run of failures."""
+
+    member: Member
+    health: Health
+    before: Health
 
 
 class Gate:
@@ -63,7 +71,7 @@ class Gate:
         self.breaker = Breaker()
         self.members = 0
         self.serving = 0
-        self.before: dict[str, tuple[Member, Health]] = {}
+        self.before: dict[str, Before] = {}
         self.failures: Counter[str] = Counter()
         self.borne = self.limit.limit
         self.leases = 0
@@ -125,9 +133,18 @@ class Gates:
         #: The gate of the whole pool, which matters only while it is narrowed by an outage.
         self.whole = Gate(WHOLE_POOL, GatewayPolicy(fixed=sys.maxsize))
         self.narrowed = False
+        #: Whether anything has tripped, or has not grown back.
+        self.disturbed = False
+        #: So many answers need not be told to the breaker of the whole pool now.
+        self.quiet_answers = 0
 
     def __iter__(self) -> Iterator[Gate]:
         return iter(self._gates.values())
+
+    def settle(self, gate: Gate) -> None:
+        """Take note that a gateway is tripped no longer."""
+        self.tripped.pop(gate.name, None)
+        self.disturbed = self.narrowed or bool(self.tripped)
 
     # Who is behind which
 
@@ -169,7 +186,7 @@ class Gates:
         gate.before.pop(member.proxy.name, None)
         if not gate.members:
             del self._gates[name]
-            self.tripped.pop(name, None)
+            self.settle(gate)
 
     # What is free
 

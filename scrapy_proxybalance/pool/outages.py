@@ -9,6 +9,7 @@ from copy import copy
 from typing import TYPE_CHECKING
 
 from .events import CooldownTakenBack, GatewayReopened, GatewayTripped, PoolReopened, PoolTripped
+from .gates import Before
 from .gateway_limit import GatewayLimit, GatewayPolicy
 from .health import HealthState
 from .outcome import BEFORE_THE_TARGET, PROXY_AUTH, Outcome
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from .ledger import Ledger
     from .members import Member
 
+# Answers are told to the breaker of the whole pool so many at a time, while nothing fails.
+_QUIET_ANSWERS = 16
+_NOT_IN_SERVICE = (HealthState.COOLING, HealthState.PROBING, HealthState.OUT)
 # What a pool whose outage is over grows back to, at least.
 _WHOLE_BORNE_MIN = 8
 
@@ -43,17 +47,19 @@ class Outages:
         self._events = events
 
     def granted(self, lease: Lease, now: float) -> None:
-        """Count a lease that goes out; it is a probe if its gateway, or the pool, has tripped."""
-        gates, gate = self._gates, lease.gate
-        gates.in_flight += 1
+        """Count a lease that goes out; it is a probe if its gateway, or the pool, has tripped.
+
+        Need not be called for one without a gate while nothing is disturbed.
+        """
+        whole, gate = self._gates.whole, lease.gate
         if gate is not None:
             gate.limit.granted()
             if gate.tripped:
                 lease.gateway_probe = True
                 gate.breaker.probe(now)
-        if gates.whole.tripped:
+        if whole.tripped:
             lease.pool_probe = True
-            gates.whole.breaker.probe(now)
+            whole.breaker.probe(now)
 
     def ended(
         self,
@@ -64,7 +70,10 @@ class Outages:
         latency: float | None,
         failure: str | None,
     ) -> bool:
-        """Learn from a lease that has ended; return whether an outage was to blame for its failure."""
+        """Learn from a lease that has ended; return whether an outage was to blame for its failure.
+
+        Need not be called for a success without a gate as often as ``Gates.quiet_answers`` says.
+        """
         gates, gate = self._gates, lease.gate
         excused = False
         if outcome is Outcome.SUCCESS or outcome is Outcome.TARGET_SIGNAL:
@@ -78,13 +87,15 @@ class Outages:
                 )
                 if gate.breaker.answered(lease.target, lease.granted_at, now):
                     self._reopen_gateway(gate, now)
-            if gates.whole.breaker.answered(lease.target, lease.granted_at, now):
+            whole = gates.whole
+            whole.breaker.count(_QUIET_ANSWERS - gates.quiet_answers)
+            if whole.breaker.answered(lease.target, lease.granted_at, now):
                 self._reopen_pool(now)
-            elif gates.narrowed and not gates.whole.tripped:
+            elif gates.narrowed and not whole.tripped:
                 self._widen(lease, now)
+            gates.quiet_answers = 0 if gates.narrowed else _QUIET_ANSWERS
         elif outcome is not Outcome.IGNORED:
             excused = self._failed(lease, outcome, failure or outcome.value, now)
-        gates.in_flight -= 1
         if gate is not None:
             gate.limit.in_flight -= 1
             if lease.gateway_probe:
@@ -103,6 +114,9 @@ class Outages:
             if outcome is Outcome.GATEWAY_FAULT and not gate.tripped:
                 gate.limit.rejected(lease.granted_at, now)
             self._note(gate, lease, outcome, failure, now)
+        if self._gates.quiet_answers:
+            whole.breaker.count(_QUIET_ANSWERS - self._gates.quiet_answers)
+            self._gates.quiet_answers = 0
         if lease.member.answered and not (gate is not None and gate.tripped):
             # That a proxy nobody has ever got through fails says nothing about the others.
             self._note(whole, lease, outcome, failure, now)
@@ -142,7 +156,7 @@ class Outages:
     def _remember(gate: Gate, member: Member) -> None:
         """Keep a member's health as it is before it pays for what has happened."""
         if member.in_good_standing and member.proxy.name not in gate.before:
-            gate.before[member.proxy.name] = member, copy(member.health)
+            gate.before[member.proxy.name] = Before(member, member.health, copy(member.health))
 
     def _borne(self, gate: Gate) -> float:
         """Return what a gate is known to bear."""
@@ -156,9 +170,11 @@ class Outages:
         [(failure, _)] = gate.failures.most_common(1)
         if gate is gates.whole:
             gates.narrowed = True
+            gates.disturbed = True
             self._events.emit(PoolTripped(now=now, failure=failure))
         else:
             gates.tripped[gate.name] = gate
+            gates.disturbed = True
             self._events.emit(
                 GatewayTripped(now=now, gateway=gate.name, failure=failure, proxies=gate.members)
             )
@@ -167,24 +183,25 @@ class Outages:
 
     def _take_back(self, gate: Gate, now: float, *, out: bool) -> None:
         """Give those that paid for an outage back the health that they had before it."""
-        for name, (member, before) in list(gate.before.items()):
-            health = member.health
+        for name, known in list(gate.before.items()):
+            member, health, before = known.member, known.health, known.before
             if health.state is HealthState.OUT and not out:
                 continue
             del gate.before[name]
-            sat_out = health.state is not before.state
+            if member.health is not health:
+                continue  # it has been taken back already, or has new credentials
             before.generation = health.generation + 1
             member.health = before
             member.probe_out = False
             self._ledger.rest(name, float("-inf"))
             self._availability.refresh(member, now)
-            if sat_out:
+            if health.state in _NOT_IN_SERVICE:
                 self._events.emit(CooldownTakenBack(now=now, proxy=member.proxy))
 
     # The end of an outage
 
     def _reopen_gateway(self, gate: Gate, now: float) -> None:
-        self._gates.tripped.pop(gate.name, None)  # its last proxy may have left meanwhile
+        self._gates.settle(gate)
         gate.limit.restart(gate.borne)
         self._take_back(gate, now, out=True)
         self._availability.recount(gate, now)
@@ -200,7 +217,11 @@ class Outages:
 
     def _widen(self, lease: Lease, now: float) -> None:
         """Let the pool's traffic grow back, and go without a limit when it has."""
-        limit = self._gates.whole.limit
-        limit.in_flight = self._gates.in_flight
+        gates = self._gates
+        limit = gates.whole.limit
+        limit.in_flight = gates.in_flight
         limit.answered(lease.granted_at, None, lease.target, now)
-        self._gates.narrowed = limit.restarting
+        if not limit.restarting:
+            gates.narrowed = False
+            gates.disturbed = bool(gates.tripped)
+            self._availability.limit(now)

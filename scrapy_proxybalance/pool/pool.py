@@ -214,7 +214,9 @@ class Pool:
             chosen.health.generation,
             chosen.gate,
         )
-        self._outages.granted(lease, now)
+        self._gates.in_flight += 1
+        if chosen.gate is not None or self._gates.disturbed:
+            self._outages.granted(lease, now)
         if probe:
             chosen.probe_out = True
             self.events.emit(ProbeStarted(now=now, proxy=chosen.proxy))
@@ -283,8 +285,14 @@ class Pool:
             member.probe_out = False
         if lease.session is not None:
             self.sessions.released(lease.session)
-        charged = False
-        excused = self._outages.ended(lease, outcome, now, latency=latency, failure=failure)
+        gates = self._gates
+        gates.in_flight -= 1
+        excused = charged = False
+        if lease.gate is None and gates.quiet_answers and outcome is Outcome.SUCCESS:
+            gates.quiet_answers -= 1
+            member.answered = True
+        else:
+            excused = self._outages.ended(lease, outcome, now, latency=latency, failure=failure)
         if not excused:
             charged = self._teacher.learn(
                 lease,
