@@ -33,7 +33,9 @@ class Seen:
 
 @attrs.define
 class GatewayWorld:
-    """``phases``: the hidden limit from each moment on; ``queues``: it queues in place of rejecting;
+    """The gateway and its users.
+
+    ``phases``: the hidden limit from each moment on; ``queues``: it queues in place of rejecting;
     ``noise``: the share of attempts that it rejects whatever the load is; ``slower``: from which
     moment on, and how many times, everything takes longer.
     """
