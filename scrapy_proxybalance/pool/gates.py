@@ -90,7 +90,9 @@ class Gate:
     def room(self, now: float) -> int:
         """Return how many requests may go this way now."""
         if self.breaker.tripped_at is None:
-            return max(0, self.limit.room)
+            limit = self.limit
+            room = int(limit.limit) - limit.in_flight
+            return room if room > 0 else 0
         probe = self.breaker.may_probe(now) and self.limit.in_flight < self.limit.hard_cap
         return 1 if probe else 0
 
@@ -193,18 +195,22 @@ class Gates:
     def recount(self, gate: Gate, now: float) -> tuple[int, int]:
         """Work out anew what is free behind a gate; return by how much leases and proxies change."""
         room = gate.room(now)
-        leases = min(room, gate.free_on_members)
-        proxies = min(room, len(gate.free_members))
+        leases, proxies = gate.free_on_members, len(gate.free_members)
+        if room < leases:
+            leases = room
+            proxies = min(room, proxies)
         changes = leases - gate.leases, proxies - gate.proxies
         gate.leases, gate.proxies = leases, proxies
         shut = gate.free_on_members > 0 and not leases
         if shut is not gate.shut:
             gate.shut = shut
             self.shut += 1 if shut else -1
-        if leases and gate.position is None:
+        if (leases > 0) is (gate.position is not None):
+            return changes
+        if leases:
             gate.position = len(self._open)
             self._open.append(gate)
-        elif not leases and gate.position is not None:
+        elif gate.position is not None:
             last = self._open.pop()
             if last is not gate:
                 self._open[gate.position] = last

@@ -176,7 +176,7 @@ class GatewayLimit:
     def granted(self) -> None:
         """Count a request that goes."""
         self.in_flight += 1
-        if self._is_below:
+        if self.in_flight <= self._harmless:
             # At the beginning, because rejections come back sooner than answers.
             if self._attempts_below >= _NOISE_MEMORY:
                 keep = 1.0 - 1.0 / _NOISE_MEMORY
@@ -194,7 +194,8 @@ class GatewayLimit:
         if 2 * self.in_flight >= self.limit:
             self._used_at = now
         if self._policy.fixed is None:
-            self._attempted(granted_at, rejected=False)
+            if self._checking or self._excess:
+                self._attempted(granted_at, rejected=False)
             if latency is not None:
                 self._judge_latency(granted_at, latency, target, now)
             self._answers += 1
@@ -260,13 +261,8 @@ class GatewayLimit:
         share = self._rejected_below / (self._attempts_below + _NOISE_PRIOR)
         return share if share <= _NOISE_MAX else 0.0  # where most are rejected, it is the load
 
-    @property
-    def _is_below(self) -> bool:
-        """Whether so little is in flight that the load does not cause rejections."""
-        return self.in_flight <= self._harmless
-
     def _attempted(self, granted_at: float, *, rejected: bool) -> None:
-        if granted_at >= self._cut_at and self._is_below:
+        if granted_at >= self._cut_at and self.in_flight <= self._harmless:
             self._rejected_below += rejected
             if self._checking:
                 self._checked += 1
