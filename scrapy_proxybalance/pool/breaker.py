@@ -17,7 +17,7 @@ _SECONDS_SMOOTHING = 0.1
 # With nothing failing, answers are counted so many at a time, and a target again after so many seconds.
 _COUNTED_AT_ONCE = 16
 _NOTED_AGAIN = 60.0
-# What may also be the target's word has to last so many times the usual answer, in seconds at least
+# Rejections and timeouts have to last so many times the usual answer, in seconds at least
 # and at most: before that, the answers of what went out before may still come.
 _ANSWERS_AWAITED = 3.0
 _SHORTEST, _LONGEST = 1.0, 5.0
@@ -47,6 +47,7 @@ class Breaker:
         "_answered",
         "_answers",
         "_delay",
+        "_prompt",
         "_proxies",
         "_since",
         "_sure",
@@ -121,11 +122,14 @@ class Breaker:
         *,
         sure: bool,
         gateways_word: bool,
+        prompt: bool,
         proxies: int,
     ) -> bool:
         """Take note of a failure; return whether it trips the breaker.
 
         :param sure: that it was not the target's doing.
+        :param prompt: that nothing was said at all, so that nothing has to be awaited: a gateway that
+            has too much to do may reject some and answer others later.
         :param gateways_word: that it was the gateway that said no, whatever its reason.
         :param proxies: how many proxies there are to fail.
         """
@@ -138,6 +142,7 @@ class Breaker:
             self._since = now
         self.running += 1
         self._sure += sure
+        self._prompt += prompt
         self._proxies.add(proxy)
         self._targets.add(target)
         likely = len(self._proxies) >= min(2, proxies) and (
@@ -148,7 +153,7 @@ class Breaker:
         self.suspicious = likely and self.running >= _SUSPICIOUS
         if not likely or self.running < self._enough:
             return False
-        if 2 * self._sure < self.running:
+        if 2 * self._prompt < self.running:
             awaited = _ANSWERS_AWAITED * (self._usual_seconds or 0.0)
             if now - self._since < min(_LONGEST, max(_SHORTEST, awaited)):
                 return False
@@ -181,6 +186,7 @@ class Breaker:
         #: How many failures in a row may be signs of an outage.
         self.running = 0
         self._sure = 0
+        self._prompt = 0
         self._since = 0.0
         self._proxies: set[str] = set()
         self._targets: set[str] = set()

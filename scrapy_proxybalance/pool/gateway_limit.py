@@ -16,6 +16,8 @@ from .errors import ConfigurationError
 # per round trip, but no more than such a part of it, near the level of the last rejection and the more
 # the farther it is from there: by so many times that, at least and at most.
 _CUT = 0.9
+# When most of what ended since the last cut was rejected, of so many at least, it is cut further.
+_FAR_CUT, _ROUND_MIN = 0.7, 10
 _GROWTH, _GROWTH_MAX = 4.0, 0.1
 _SLOWEST, _FASTEST = 0.5, 32.0
 # As far from the last ceiling as a cut goes, the growth is what it says; CUBIC's shape: the slope of
@@ -94,9 +96,10 @@ class GatewayLimit:
     - From then on it grows by ``4 / limit`` with each answer, or 4 per round trip, in the shape of
       CUBIC (RFC 9438): slower near the level at which it was last cut, faster far from it.
     - It grows only while it is used: by half at least, in the last round trip (RFC 7661).
-    - A rejection cuts it to 0.9, at most once per round trip: rejections of what was granted before
-      the last cut do not count. Nor do as many as came before below the level of the last cut: they
-      have another cause than the load, such as dead exits (a CUSUM test, Page, 1954).
+    - A rejection cuts it to 0.9, or to 0.7 when most requests since the last cut were rejected, at most
+      once per round trip: rejections of what was granted before the last cut do not count. Nor do as
+      many as came before below the level of the last cut: they have another cause than the load, such
+      as dead exits (a CUSUM test, Page, 1954).
     - When answers take longer than 1.5 times the least that their target ever took, by the median of
       a round trip, it stops growing, and beyond twice that it is cut (as TCP Vegas does; Brakmo and
       Peterson, 1995). If smaller limits do not make answers faster, the load was not the cause: then
@@ -115,6 +118,8 @@ class GatewayLimit:
         "_checked_rejected",
         "_checking",
         "_cut_at",
+        "_cut_ended",
+        "_cut_rejected",
         "_excess",
         "_harmless",
         "_latencies",
@@ -143,6 +148,7 @@ class GatewayLimit:
         self._slow_start = policy.fixed is None
         self._slow_start_until = float("inf")
         self._ceiling = self.limit
+        self._cut_ended = self._cut_rejected = 0  # requests since the last cut
         self._harmless = 0.0  # in flight: rejections below that are none of the load's
         self._cut_at = float("-inf")
         self._attempts_below = 0.0
@@ -194,6 +200,7 @@ class GatewayLimit:
         if 2 * self.in_flight >= self.limit:
             self._used_at = now
         if self._policy.fixed is None:
+            self._cut_ended += 1
             if self._checking or self._excess:
                 self._attempted(granted_at, rejected=False)
             if latency is not None:
@@ -221,6 +228,8 @@ class GatewayLimit:
         if self._policy.fixed is not None:
             return False
         self._attempted(granted_at, rejected=True)
+        self._cut_ended += 1
+        self._cut_rejected += 1
         if granted_at < self._cut_at:
             return False
         # As many rejections as usual change nothing; the more are usual, the more it takes to tell.
@@ -229,7 +238,9 @@ class GatewayLimit:
             return False
         # Where many seem usual, a deep cut finds out whether they are.
         self._checking = noise > _MUCH_NOISE
-        self._cut(_DEEP_CUT if self._checking else _CUT, now)
+        far_above = self._cut_ended >= _ROUND_MIN and 2 * self._cut_rejected > self._cut_ended
+        part = _DEEP_CUT if self._checking else _FAR_CUT if far_above else _CUT
+        self._cut(part, now)
         return True
 
     def restart(self, borne: float) -> None:
@@ -288,6 +299,7 @@ class GatewayLimit:
         self._slow_start = False
         self._ceiling = self.limit
         self.limit = max(1.0, min(part * self.limit, int(self.limit) - 1.0))
+        self._cut_ended = self._cut_rejected = 0
         self._harmless = self.limit if self._checking else _BELOW_CEILING * self._ceiling
         self._cut_at = now
         self._excess = 0.0

@@ -135,6 +135,7 @@ class Outages:
             now,
             sure=outcome is Outcome.PROXY_FAULT and failure in BEFORE_THE_TARGET,
             gateways_word=outcome is not Outcome.AMBIGUOUS and not whole,
+            prompt=outcome is Outcome.PROXY_FAULT,
             proxies=2 if whole else gate.members,
         )
         if breaker.running > before:

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
 PASSWORD = "s3cr3t"
 
-#: OpenSSL leaves the last of a tunnel unread when it is closed.
-speaks_tls = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+#: Scrapy 2.14 makes its TLS contexts in a way that Twisted has deprecated.
+speaks_tls = pytest.mark.filterwarnings(
+    "ignore:Passing method to twisted.internet.ssl.CertificateOptions:DeprecationWarning"
+)
 
 
 class LimitedGateway(ForwardProxy):
@@ -89,11 +91,10 @@ async def test_a_gateway_that_rejects_above_its_limit_gets_less_and_its_exits_pa
     stats = proxybalance_stats(crawler)
     assert crawler.spider.failures == []
     assert rejected
-    # 20 at once to begin with, and far fewer once it is known.
-    assert rejected < 0.5 * asked
+    assert rejected < 0.5 * asked  # without a limit it would be nearly all
     assert stats[f"gateway/{host}/rejections"] == rejected
     assert 1 <= stats[f"gateway/{host}/limit"] < 12
-    assert stats[f"gateway/{host}/in_flight/max"] <= 20
+    assert stats[f"gateway/{host}/in_flight/max"] >= 5
     assert f"gateway/{host}/trips" not in stats
     assert "cooldowns" not in stats
 
