@@ -47,6 +47,9 @@ _FAILURES = (Outcome.PROXY_FAULT, Outcome.GATEWAY_FAULT, Outcome.AMBIGUOUS)
 # In seconds; what is due already may still depend on something else that is not.
 _SHORTEST_WAIT = 0.01
 
+#: What may have come to nothing through the proxy's or its gateway's fault.
+FAILED = (Outcome.PROXY_FAULT, Outcome.GATEWAY_FAULT, Outcome.AMBIGUOUS)
+
 #: In the meta of what our RobotsTxtMiddleware asks for, which deals with its failures itself.
 ROBOTS = "_proxybalance_robots"
 
@@ -223,7 +226,7 @@ class ProxyBalanceMiddleware:
         )
         if verdict.outcome is Outcome.TARGET_SIGNAL:
             resend = self._refused(request, flight, verdict, said(response, verdict))
-        elif verdict.outcome in (Outcome.PROXY_FAULT, Outcome.AMBIGUOUS):
+        elif verdict.outcome in FAILED:
             resend = self._failed(request, flight, verdict)
         else:
             resend = None
@@ -288,10 +291,13 @@ class ProxyBalanceMiddleware:
     def _failed(self, request: Request, flight: Flight, verdict: Verdict) -> Request | None:
         """Mark the proxy as tried; where it did not let us in at all, another one is free of charge.
 
-        That ends: each such proxy is out from then on.
+        That ends: each such proxy is out from then on. So is another try when nothing gets through the
+        gateway, or the pool: that ends with the outage, or the crawl does.
         """
         if flight.lease is None:
             return None
+        if flight.lease.outage_suspected:
+            return request_meta.resend(request)
         request_meta.mark_tried(request, flight.lease.proxy)
         return request_meta.resend(request) if verdict.failure == PROXY_AUTH else None
 

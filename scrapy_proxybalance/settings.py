@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from scrapy.utils.misc import load_object
 
+from .gateway_settings import EVERY_GATEWAY, read_gateways, refuse_unknown_gateways
 from .pool import (
     STRATEGIES,
     ConfigurationError,
+    GatewayPolicy,
     HealthPolicy,
     PoolPolicy,
     Proxy,
@@ -227,6 +229,7 @@ SETTINGS: dict[str, tuple[Any, Callable[[str, Any], Any]]] = {
     "RETRY_DELAY": (0.25, partial(_from_zero, "a number of seconds, or 0 for none")),
     "RETRY_BUDGET": (0.2, partial(_from_zero, "a share, like 0.2 for one retry per five requests")),
     "RETRY_BUDGET_MIN": (10.0, _per_second),
+    "GATEWAYS": ({}, partial(read_gateways, _integer)),
     "IDLE_WHEN_PAUSED": ("wait", partial(_one_of, IDLE_POLICIES)),
     "IDLE_TIMEOUT": (7200.0, _seconds),
     "CLASSIFIER": (None, _class),
@@ -279,6 +282,7 @@ class Settings:
                 f"{PREFIX}PROXIES and {PREFIX}PROXIES_FILE name no proxy, and nothing is sent "
                 f"without one; list your proxies, or set {PREFIX}ENABLED = False"
             )
+        refuse_unknown_gateways(f"{PREFIX}GATEWAYS", values["GATEWAYS"], proxies)
         return cls(
             proxies=tuple(proxies),
             policy=_policy(values),
@@ -321,6 +325,10 @@ def _policy(values: dict[str, Any]) -> PoolPolicy:
             cooldown=values["COOLDOWN"],
             cooldown_max=values["COOLDOWN_MAX"],
         ),
+        gateways=values["GATEWAYS"].get(EVERY_GATEWAY, GatewayPolicy()),
+        gateways_by_name={
+            name: policy for name, policy in values["GATEWAYS"].items() if name != EVERY_GATEWAY
+        },
         targets=targets,
         targets_by_name=_targets_by_name(targets, values["TARGETS"]),
     )

@@ -33,6 +33,7 @@ from scrapy_proxybalance import (
     request_meta,
     signals,
 )
+from scrapy_proxybalance.gateway_settings import GATEWAY_KEYS
 from scrapy_proxybalance.pool import (
     STRATEGIES,
     HealthState,
@@ -163,6 +164,10 @@ def test_the_keys_of_an_entry_are_those_that_are_read() -> None:
 
 def test_the_keys_of_a_target_are_those_that_are_read() -> None:
     assert first_codes(REFERENCE / "settings.md", "In a target's dict") == list(TARGET_KEYS)
+
+
+def test_the_keys_of_a_gateway_are_those_that_are_read() -> None:
+    assert first_codes(REFERENCE / "settings.md", "In a gateway's dict") == list(GATEWAY_KEYS)
 
 
 def test_the_meta_keys_are_those_of_the_code() -> None:

@@ -4,6 +4,7 @@ What lives here may not know Scrapy, Twisted, I/O, a clock or a source of random
 it passes ``now`` and a ``random.Random``, so that tests and simulations run it in virtual time.
 """
 
+from .budget import Budget, Limit
 from .errors import (
     ConfigurationError,
     NoProxyAvailableError,
@@ -12,6 +13,7 @@ from .errors import (
     SessionLostError,
 )
 from .filters import ProxyFilter
+from .gateway_limit import GatewayPolicy
 from .health import HealthPolicy, HealthState
 from .lease import Hold, Lease
 from .ledger import Ledger, LocalLedger
@@ -29,12 +31,15 @@ from .targets import TargetGate
 
 __all__ = [
     "STRATEGIES",
+    "Budget",
     "ConfigurationError",
+    "GatewayPolicy",
     "HealthPolicy",
     "HealthState",
     "Hold",
     "Lease",
     "Ledger",
+    "Limit",
     "LocalLedger",
     "NoProxyAvailableError",
     "NoProxyMatchesError",

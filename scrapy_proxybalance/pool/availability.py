@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from .health import HealthState
 
 if TYPE_CHECKING:
+    from .gates import Gate, Gates
     from .ledger import Ledger
     from .members import Member, Members
     from .strategies import Strategy
 
 # A probe that succeeds has so many others made at once.
-_BROUGHT_FORWARD = 8
+_BROUGHT_FORWARD = 3
 
 
 class Availability:
@@ -26,13 +27,17 @@ class Availability:
     :param members: whose.
     :param ledger: knows what they hold.
     :param strategy: is told of every change.
+    :param gates: know what the gateways have room for.
     """
 
-    def __init__(self, members: Members, ledger: Ledger, strategy: Strategy) -> None:
+    def __init__(self, members: Members, ledger: Ledger, strategy: Strategy, gates: Gates) -> None:
         self._members = members
+        self._gates = gates
         self._ledger = ledger
         self._strategy = strategy
         self._timers: list[tuple[float, int]] = []
+        self._looked_at = float("-inf")
+        self._hidden = 0  # leases that would be free, were it not for an outage of the pool
         #: How many leases could be granted, on how many members, and how many members are in good
         #: standing.
         self.free = 0
@@ -48,13 +53,22 @@ class Availability:
             if member.timer == when:
                 member.timer = None
                 self.refresh(member, now)
+        if self._gates.disturbed:
+            self._looked_at = now
+            for gate in self._gates.tripped.values():
+                self.recount(gate, now)
+            self.limit(now)
 
     def next_change(self) -> float | None:
-        """Return when a cooldown or a rate next sets a member free, or ``None`` if none will."""
+        """Return when a cooldown, a rate or a probe next sets a member free; ``None`` if none will."""
         timers = self._timers
         while timers and self._members.at(timers[0][1]).timer != timers[0][0]:
             heappop(timers)  # overtaken by what happened since
-        return timers[0][0] if timers else None
+        moment = timers[0][0] if timers else None
+        probe_at = self._gates.next_probe(self._looked_at)
+        if probe_at is not None and (moment is None or probe_at < moment):
+            return probe_at
+        return moment
 
     def refresh(self, member: Member, now: float) -> None:
         """Work out anew how many leases a member can take."""
@@ -73,13 +87,18 @@ class Availability:
                     free = min(1, free)
                 if not free and self._ledger.ready_at(name) > now:
                     self._wake(member, self._ledger.ready_at(name))
-        self.free += free - member.free
-        if (free > 0) is not (member.free > 0):
-            self.free_members += 1 if free else -1
-        member.free = free
+        if member.gate is not None:
+            self._set_free_behind(member.gate, member, free, now)
+        elif free != member.free:
+            self._set_free(member, free)
+        if self._gates.narrowed:
+            self.limit(now)
         if member.serving is not member.in_good_standing:
             member.serving = not member.serving
-            self.serving += 1 if member.serving else -1
+            change = 1 if member.serving else -1
+            self.serving += change
+            if member.gate is not None:
+                member.gate.serving += change
         member.priced_at = float("-inf")
         member.in_flight = self._ledger.in_flight(name)
         self._strategy.set(
@@ -93,7 +112,8 @@ class Availability:
     def bring_forward(self, now: float) -> None:
         """End the cooldowns that would end next: who comes back seldom comes back alone."""
         for _ in range(_BROUGHT_FORWARD):
-            if self.next_change() is None:
+            self.next_change()  # clears away what was overtaken
+            if not self._timers:
                 return
             member = self._members.at(self._timers[0][1])
             if member.health.state is not HealthState.COOLING:
@@ -103,6 +123,37 @@ class Availability:
             member.health.cooldown_until = now
             self._ledger.rest(member.proxy.name, now)
             self.refresh(member, now)
+
+    def withdraw(self, member: Member, now: float) -> None:
+        """Count nothing as free on a member."""
+        if member.gate is not None:
+            self._set_free_behind(member.gate, member, 0, now)
+        else:
+            self._set_free(member, 0)
+
+    def recount(self, gate: Gate, now: float) -> None:
+        """Count what is free behind a gate anew."""
+        leases, members = self._gates.recount(gate, now)
+        self.free += leases
+        self.free_members += members
+
+    def limit(self, now: float) -> None:
+        """Count no more as free than the whole pool may grant."""
+        free = self.free + self._hidden
+        self.free = min(free, self._gates.whole_room(now)) if self._gates.narrowed else free
+        self._hidden = free - self.free
+
+    def _set_free(self, member: Member, free: int) -> None:
+        self.free += free - member.free
+        if (free > 0) is not (member.free > 0):
+            self.free_members += 1 if free else -1
+        member.free = free
+
+    def _set_free_behind(self, gate: Gate, member: Member, free: int, now: float) -> None:
+        if free != member.free:
+            gate.set_free(member, free)
+            member.free = free
+        self.recount(gate, now)
 
     def _wake(self, member: Member, when: float) -> None:
         if member.timer != when:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from .availability import Availability
     from .filters import FilterSpec
+    from .gates import Gate, Gates
     from .ledger import Ledger
     from .members import Member, Members
     from .proxy import Proxy
@@ -70,6 +71,7 @@ class Chooser:
         strategy: Strategy,
         sessions: Sessions,
         spacing: Spacing,
+        gates: Gates,
         rng: Random,
         cap: Callable[[Proxy], int],
         session_lost: str,
@@ -80,6 +82,7 @@ class Chooser:
         self._strategy = strategy
         self._sessions = sessions
         self._spacing = spacing
+        self._gates = gates
         self._rng = rng
         self._cap = cap
         self._session_lost = session_lost
@@ -166,18 +169,27 @@ class Chooser:
     def _has_free(self, eligible: _Eligible, besides: int, *, once: bool) -> bool:
         """Whether more than ``besides`` leases could be granted."""
         among, resting = eligible.among, eligible.resting
+        free_in_all = self._availability.free
         if among is None:
             if not once:
-                return self._availability.free > besides
+                return free_in_all > besides
             free = self._availability.free_members
             if free - len(resting) > besides:
                 return True
             if free <= besides or len(self._members) - len(resting) <= besides:
                 return False
+        if free_in_all <= besides:
+            return False
         left = besides
+        rooms: dict[Gate, int] = {}
         for member in self._members if among is None else map(self._members.at, among):
             if member.free and member.proxy.name not in resting:
-                left -= 1 if once else member.free
+                count = 1 if once else member.free
+                if member.gate is not None:
+                    room = rooms.get(member.gate, member.gate.leases)
+                    count = min(count, room)
+                    rooms[member.gate] = room - count
+                left -= count
                 if left < 0:
                     return True
         return False
@@ -187,6 +199,8 @@ class Chooser:
         moments = [self._availability.next_change()]
         if not resting:
             reason = "every proxy is at its cap or rate, cooling down or out"
+            if self._gates.shut or self._gates.narrowed:
+                reason += ", or its gateway is at its limit or does not answer"
         else:
             reason = f"every proxy rests at {target}, is at its cap or rate, cooling down or out"
             if among is None:
@@ -204,7 +218,10 @@ class Chooser:
 
     def _pick(self, pick: Pick, eligible: _Eligible, avoid: Collection[str]) -> int | None:
         among, resting = eligible.among, eligible.resting
-        if not avoid and not resting:
+        gates = self._gates
+        if self._availability.free <= 0:
+            return None
+        if not avoid and not resting and not gates.shut:
             return self._strategy.pick(pick)
         if len(resting) >= len(self._members):
             return None
@@ -213,14 +230,19 @@ class Chooser:
             index = self._strategy.pick(pick)
             if index is None:
                 return None
-            name = self._members.at(index).proxy.name
-            if name not in avoid and name not in resting:
+            member = self._members.at(index)
+            name = member.proxy.name
+            if name not in avoid and name not in resting and gates.fits(member):
                 return index
-            if index == last or not resting:
+            if index == last or not (resting or gates.shut):
                 break  # the same again, or to be avoided: as likely as not there is no other
             last = index
+        if among is None and not avoid and not resting:
+            return self._strategy.pick(attrs.evolve(pick, among=gates.sample(self._rng)))
         members = self._members if among is None else map(self._members.at, among)
-        rested = [member for member in members if member.proxy.name not in resting]
+        rested = [
+            member for member in members if member.proxy.name not in resting and gates.fits(member)
+        ]
         others = [member.index for member in rested if member.proxy.name not in avoid]
         index = self._strategy.pick(attrs.evolve(pick, among=others))
         if index is None and avoid:
@@ -241,10 +263,18 @@ class Chooser:
             for member in members
             if member.proxy.name not in avoid
             and member.proxy.name not in resting
+            and self._gates.fits(member)
             and self._sessions.on_proxy(member.proxy.name) < fair
         ]
         other = self._strategy.pick(attrs.evolve(pick, among=others))
         return index if other is None else other
+
+    def _has_way(self, member: Member, besides: int) -> bool:
+        """Return whether what a free proxy's request passes has room for more than ``besides``."""
+        gates = self._gates
+        return gates.fits(member, besides) and (
+            not gates.narrowed or self._availability.free > besides
+        )
 
     # Where a session is
 
@@ -263,7 +293,13 @@ class Chooser:
                     return hold
             share = self._sessions.has_share(session, name, self._cap(member.proxy))
             if member.free > besides and share:
-                return member
+                if self._has_way(member, besides):
+                    return member
+                return Hold(
+                    reason=f"session {session!r} waits for the gateway of its proxy {name}",
+                    waits_for=(name, session),
+                    retry_at=self._availability.next_change(),
+                )
             ready_at = self._ledger.ready_at(name)
             return Hold(
                 reason=f"session {session!r} waits for its proxy {name}",

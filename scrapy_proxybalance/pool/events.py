@@ -97,6 +97,50 @@ class ProxyRemoved(Event):
 
 
 @attrs.define(kw_only=True)
+class CooldownTakenBack(Event):
+    """A proxy is as it was before: an outage of its gateway, or of the pool, was to blame."""
+
+    proxy: Proxy
+
+
+@attrs.define(kw_only=True)
+class GatewayTripped(Event):
+    """Nothing gets through a gateway that ``proxies`` share: only probes go there.
+
+    ``failure``: the most frequent class of failure.
+    """
+
+    gateway: str
+    proxies: int
+    failure: str
+
+
+@attrs.define(kw_only=True)
+class GatewayReopened(Event):
+    """A probe was answered: a gateway's traffic grows back. ``seconds``: how long it was tripped."""
+
+    gateway: str
+    seconds: float
+
+
+@attrs.define(kw_only=True)
+class PoolTripped(Event):
+    """Nothing gets through any gateway, although it did before: only probes go out.
+
+    ``failure``: the most frequent class of failure.
+    """
+
+    failure: str
+
+
+@attrs.define(kw_only=True)
+class PoolReopened(Event):
+    """A probe was answered: the traffic grows back. ``seconds``: how long the pool was tripped."""
+
+    seconds: float
+
+
+@attrs.define(kw_only=True)
 class SessionStarted(Event):
     """A session was pinned to a proxy for the first time."""
 

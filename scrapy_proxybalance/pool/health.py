@@ -6,6 +6,7 @@ flight or of selection; what an ambiguous outcome counts as has been decided bef
 
 from __future__ import annotations
 
+from copy import copy
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -92,6 +93,14 @@ class Health:
         self.recovery = 1.0
         self.generation = 0
         self.state = HealthState.HEALTHY
+
+    def __copy__(self) -> Health:
+        """Return one that goes its own way from here on, record included."""
+        twin = Health()
+        for name in self.__slots__:
+            setattr(twin, name, getattr(self, name))
+        twin.record = copy(self.record)
+        return twin
 
     def succeeded(self, slowness: float, generation: int, now: float, policy: HealthPolicy) -> bool:
         """Record a success; return whether it was the probe's and brought the proxy back.

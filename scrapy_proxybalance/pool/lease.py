@@ -9,6 +9,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
+    from .gates import Gate
     from .members import Member
     from .proxy import Proxy
 
@@ -19,6 +20,8 @@ class Lease:
 
     ``timeout``: seconds after which its request is cut off, where ``Pool.timeout`` has set less than
     the user's own; ``None`` otherwise. ``cuts``: how often its page had been cut off so before.
+    ``outage_suspected``, once it has failed: whether that looks like an outage of the gateway or of the
+    pool, so that nobody could have carried the request, and it deserves another try free of charge.
     """
 
     proxy: Proxy
@@ -28,6 +31,10 @@ class Lease:
     probe: bool
     member: Member
     generation: int
+    gate: Gate | None = None
+    gateway_probe: bool = False
+    pool_probe: bool = False
+    outage_suspected: bool = False
     ended: bool = False
     timeout: float | None = None
     cuts: int = 0

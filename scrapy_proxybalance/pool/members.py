@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
     from .filters import ProxyFilter
+    from .gates import Gate
     from .groups import Group
     from .proxy import Proxy
 
@@ -29,13 +30,16 @@ class Member:
     ``free``: leases that could be granted now; ``in_flight``: leases that are out, of ``cap``;
     ``timer``: when it is to be looked at again; ``serving``: whether it is counted as being in good
     standing; ``group``: tells what to expect while little is known of it; ``price``: its score but for
-    the load, as it was at ``priced_at``.
+    the load, as it was at ``priced_at``; ``gate``: that of its gateway, if it has one; ``answered``:
+    whether anything has ever come back through it.
     """
 
     __slots__ = (
+        "answered",
         "cap",
         "draining",
         "free",
+        "gate",
         "group",
         "health",
         "in_flight",
@@ -62,6 +66,8 @@ class Member:
         self.free = 0
         self.serving = False
         self.timer: float | None = None
+        self.gate: Gate | None = None
+        self.answered = False
 
     @property
     def in_good_standing(self) -> bool:

@@ -20,3 +20,6 @@ class Outcome(Enum):
 PROXY_AUTH = "proxy_auth"
 #: The class of failure of an attempt that was cut off because it took too long.
 TIMEOUT = "timeout"
+
+#: The classes of failure that come before the proxy is told the target: never the target's doing.
+BEFORE_THE_TARGET = frozenset((PROXY_AUTH, "connection_refused", "connect_error", "dns"))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from .errors import ConfigurationError
+from .gateway_limit import GatewayPolicy
 from .health import HealthPolicy
 from .target_policy import TargetPolicy
 
@@ -30,6 +31,8 @@ class PoolPolicy:
     :param session_lost: ``reassign``, ``wait`` or ``fail`` when a session's proxy is lost.
     :param timeout_min: seconds that no adaptive timeout is below, see ``Pool.timeout``.
     :param health: when proxies are sent out.
+    :param gateways: how much gateways carry that several proxies share.
+    :param gateways_by_name: how much others carry, by ``host:port``, whoever shares them.
     :param targets: what holds for a target: how much it may get, how long it is left alone.
     :param targets_by_name: what holds instead for some, see :class:`~.target_policy.TargetRules`.
     """
@@ -42,6 +45,8 @@ class PoolPolicy:
     session_lost: str = "reassign"
     timeout_min: float = 5.0
     health: HealthPolicy = attrs.field(factory=HealthPolicy)
+    gateways: GatewayPolicy = attrs.field(factory=GatewayPolicy)
+    gateways_by_name: Mapping[str, GatewayPolicy] = attrs.field(factory=dict)
     targets: TargetPolicy = attrs.field(factory=TargetPolicy)
     targets_by_name: Mapping[str, TargetPolicy] = attrs.field(factory=dict)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .availability import Availability
+from .budget import Budget, Limit
 from .choosing import Chooser
 from .errors import NoProxyAvailableError
 from .events import (
@@ -20,11 +21,13 @@ from .events import (
     ProxyAdded,
     ProxyRemoved,
 )
+from .gates import Gates
 from .health import HealthState
 from .learning import Teacher
 from .lease import Hold, Lease
 from .ledger import LocalLedger
 from .members import Members, ProxySnapshot
+from .outages import Outages
 from .outcome import TIMEOUT, Outcome
 from .score import expected, explain_score, idle_score, load_factor
 from .sessions import Sessions
@@ -83,7 +86,9 @@ class Pool:
         self._rng = rng
         self._members = Members()
         self._strategy = make_strategy(policy.strategy, _View(self._members))
-        self._availability = Availability(self._members, self._ledger, self._strategy)
+        self._gates = Gates(policy.gateways, policy.gateways_by_name)
+        self._availability = Availability(self._members, self._ledger, self._strategy, self._gates)
+        self._outages = Outages(self._gates, self._availability, self._ledger, self.events)
         self._spacing = Spacing()
         self._timeouts = Timeouts(policy.timeout_min)
         self._chooser = Chooser(
@@ -93,11 +98,11 @@ class Pool:
             strategy=self._strategy,
             sessions=self.sessions,
             spacing=self._spacing,
+            gates=self._gates,
             rng=rng,
             cap=self._cap,
             session_lost=policy.session_lost,
         )
-        self._in_flight = 0
         for proxy in proxies:
             self.add(proxy, now)
 
@@ -116,7 +121,7 @@ class Pool:
         """
         member = self._members.add(proxy)
         self._register(member)
-        self._availability.refresh(member, now)
+        self._join(member, now)
         self.events.emit(ProxyAdded(now=now, proxy=proxy))
 
     def remove(self, name: str, now: float) -> None:
@@ -137,8 +142,24 @@ class Pool:
         :raises KeyError: if there is no such proxy.
         :raises ConfigurationError: if its endpoint with its credentials is there under another name.
         """
+        before = self._members[proxy.name].proxy
         member = self._members.replace(proxy)
         self._register(member)
+        if proxy.gateway == before.gateway:
+            self._availability.refresh(member, now)
+            return
+        self._availability.withdraw(member, now)
+        self._gates.leave(member, before.gateway)
+        self._join(member, now)
+
+    def _join(self, member: Member, now: float) -> None:
+        """Let a member take requests, behind the gate of its gateway."""
+        other = self._gates.alone(member.proxy.gateway)
+        if other is not None:
+            self._availability.withdraw(other, now)
+        self._gates.join(member)
+        if other is not None:
+            self._availability.refresh(other, now)
         self._availability.refresh(member, now)
 
     def _register(self, member: Member) -> None:
@@ -149,6 +170,7 @@ class Pool:
     def _remove_if_drained(self, member: Member, now: float) -> None:
         if member.draining and not self._ledger.in_flight(member.proxy.name):
             self._members.remove(member)
+            self._gates.leave(member, member.proxy.gateway)
             self._strategy.forget(member.index)
             self._ledger.forget(member.proxy.name)
             self._spacing.forget(member.proxy.name)
@@ -191,9 +213,20 @@ class Pool:
                 f"proxy {chosen.proxy.name} was taken by another process",
                 ready_at if ready_at > now else None,
             )
-        self._in_flight += 1
         probe = chosen.health.state is HealthState.PROBING
-        lease = Lease(chosen.proxy, target, session, now, probe, chosen, chosen.health.generation)
+        lease = Lease(
+            chosen.proxy,
+            target,
+            session,
+            now,
+            probe,
+            chosen,
+            chosen.health.generation,
+            chosen.gate,
+        )
+        self._gates.in_flight += 1
+        if chosen.gate is not None or self._gates.disturbed:
+            self._outages.granted(lease, now)
         if probe:
             chosen.probe_out = True
             self.events.emit(ProbeStarted(now=now, proxy=chosen.proxy))
@@ -262,7 +295,6 @@ class Pool:
         lease.ended = True
         member = lease.member
         self._ledger.release(member.proxy.name)
-        self._in_flight -= 1
         if lease.probe and lease.generation == member.health.generation:
             member.probe_out = False
         if lease.session is not None:
@@ -274,14 +306,23 @@ class Pool:
         if duration is None:
             duration = latency if latency is not None else now - lease.granted_at
         was_probing = member.health.state is HealthState.PROBING
-        charged = self._teacher.learn(
-            lease,
-            outcome,
-            now,
-            duration=duration,
-            failure=failure,
-            gateway_shared=self._members.sharing_gateway(member.proxy) > 1,
-        )
+        gates = self._gates
+        gates.in_flight -= 1
+        excused, charged = False, 0.0
+        if lease.gate is None and gates.quiet_answers and outcome is Outcome.SUCCESS:
+            gates.quiet_answers -= 1
+            member.answered = True
+        else:
+            excused = self._outages.ended(lease, outcome, now, latency=latency, failure=failure)
+        if not excused:
+            charged = self._teacher.learn(
+                lease,
+                outcome,
+                now,
+                duration=duration,
+                failure=failure,
+                gateway_shared=self._members.sharing_gateway(member.proxy) > 1,
+            )
         self._availability.refresh(member, now)
         if was_probing and member.health.state is HealthState.RECOVERING:
             self._availability.bring_forward(now)
@@ -342,7 +383,7 @@ class Pool:
     @property
     def in_flight(self) -> int:
         """How many leases are out."""
-        return self._in_flight
+        return self._gates.in_flight
 
     @property
     def capacity(self) -> int:
@@ -351,8 +392,11 @@ class Pool:
 
     @property
     def in_service(self) -> int:
-        """How many proxies are in good standing: not cooling down, being probed, out or leaving."""
-        return self._availability.serving
+        """How many proxies are in good standing: not cooling down, being probed, out or leaving.
+
+        While an outage lasts, those of the gateway, or all, are not.
+        """
+        return self._gates.in_service(self._availability.serving)
 
     @property
     def beyond_hope(self) -> bool:
@@ -375,6 +419,28 @@ class Pool:
             member.cap,
             now,
         )
+
+    def explain_limit(self, target: str, now: float) -> Budget:
+        """Return how many requests to a target may be in flight at once, and which limit says so."""
+        self._availability.advance(now)
+        target = self.rules.target_of(target)
+        limit, in_flight = self.targets.limit(target, now)
+        own, shared = 0, 0
+        for member in self._members:
+            if member.in_good_standing:
+                cap = self._cap(member.proxy)
+                own += cap if member.gate is None else 0
+                shared += cap if member.gate is not None else 0
+        return Budget(
+            target=Limit(kind="target", name=target, limit=limit, in_flight=in_flight),
+            gateways=self._gates.explain(own),
+            pool=Limit(kind="pool", name="", limit=own + shared, in_flight=self.in_flight),
+            each_gateway=self._gates.limits(),
+        )
+
+    def gateway_limits(self) -> tuple[Limit, ...]:
+        """Return the limit of every gateway that has one."""
+        return self._gates.limits()
 
     def snapshot(self, now: float) -> list[ProxySnapshot]:
         """Return every proxy as it is at this moment, in the order in which they joined."""

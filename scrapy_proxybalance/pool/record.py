@@ -12,8 +12,8 @@ from math import exp
 _FADES_IN = 200.0
 
 # What was learned so many seconds ago is outdated by an answer that takes no more than so many parts of
-# the mean, or that comes where more than so many failures per success are on record. Little of it is left
-# then: who has become good again is hardly ever asked, and would wait long to be seen as such.
+# the mean, or that comes where more than so many failures per success are on record. Little of it is
+# left then: who has become good again is hardly ever asked, and would wait long to be seen as such.
 _OUTDATED = 10.0
 _FASTER = 0.5
 _UNRELIABLE = 0.2

@@ -118,6 +118,18 @@ class TargetGate:
             limit = ramped if limit is None else min(limit, ramped)
         return None if limit is not None and known.in_flight >= limit else when
 
+    def limit(self, target: str, now: float) -> tuple[float, int]:
+        """Return how many requests may be in flight to ``target`` at once, and how many are."""
+        known = self._targets.get(target)
+        if known is None:
+            return self._rules.policy_of(target).max_in_flight or float("inf"), 0
+        if known.state is not TargetState.OPEN and known.state is not TargetState.RAMPING:
+            return 0.0, known.in_flight
+        limit = float(known.policy.max_in_flight or "inf")
+        if known.ramp is not None:
+            limit = min(limit, known.ramp.max_in_flight(now))
+        return limit, known.in_flight
+
     # What was sent, and what came of it
 
     def send(self, target: str, now: float) -> bool:

@@ -12,7 +12,10 @@ import attrs
 from ..pool import Outcome
 from ..pool.events import (
     CooldownStarted,
+    CooldownTakenBack,
+    GatewayTripped,
     LeaseEnded,
+    PoolTripped,
     ProbeStarted,
     ProxyOut,
     ProxyRecovered,
@@ -24,11 +27,12 @@ from ..pool.events import (
     TargetSuspended,
 )
 from ..pool.outcome import TIMEOUT
+from .concurrency import Concurrency
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ..pool import Pool
+    from ..pool import Limit, Pool
     from ..pool.events import Event
 
 # Percentiles are those of a proxy's last so many responses, exactly.
@@ -109,6 +113,15 @@ class TargetFigures:
             self._paused_since = None
 
 
+@attrs.define
+class GatewayFigures:
+    """One gateway's counts, of those that have a limit."""
+
+    in_flight_max: int = 0
+    rejections: int = 0
+    trips: int = 0
+
+
 class Figures:
     """An observer that counts. A request counts when its lease ends.
 
@@ -121,6 +134,10 @@ class Figures:
         self._held = held
         self.proxies: defaultdict[str, ProxyFigures] = defaultdict(ProxyFigures)
         self.targets: defaultdict[str, TargetFigures] = defaultdict(TargetFigures)
+        #: Of gateways that have a limit, as of the last sample.
+        self.gateways: defaultdict[str, GatewayFigures] = defaultdict(GatewayFigures)
+        self.limits: tuple[Limit, ...] = ()
+        self.concurrency = Concurrency()
         #: How often each kind of event happened, but for the end of a lease.
         self.events: Counter[type[Event]] = Counter()
         self.sessions_ended: Counter[str] = Counter()
@@ -136,6 +153,7 @@ class Figures:
             self._count,
             *(CooldownStarted, ProbeStarted, ProxyOut, ProxyRecovered),
             *(SessionStarted, SessionReassigned, SessionEnded),
+            *(CooldownTakenBack, GatewayTripped, PoolTripped),
         )
         pool.events.subscribe(self._target_changed, *(TargetPaused, TargetRamping, TargetSuspended))
 
@@ -152,6 +170,11 @@ class Figures:
         """
         for name, target in self.refusing():
             target.sample(now, self._held(name))
+        self.limits = self._pool.gateway_limits()
+        for limit in self.limits:
+            gateway = self.gateways[limit.name]
+            gateway.in_flight_max = max(gateway.in_flight_max, limit.in_flight)
+        self.concurrency.sample(now)
 
     def _lease_ended(self, event: LeaseEnded) -> None:
         self.requests += 1
@@ -162,6 +185,11 @@ class Figures:
         proxy.requests += 1
         proxy.outcomes[outcome.value] += 1
         self.outcomes[outcome.value] += 1
+        self.concurrency.ended(event.now - lease.granted_at)
+        if lease.gate is not None:
+            gateway = self.gateways[lease.gate.name]
+            gateway.in_flight_max = max(gateway.in_flight_max, lease.gate.limit.in_flight + 1)
+            gateway.rejections += outcome is Outcome.GATEWAY_FAULT
         if event.failure is not None:
             proxy.failures[event.failure] += 1
             self.failures[event.failure] += 1
@@ -181,6 +209,8 @@ class Figures:
             self.proxies[event.proxy.name].cooldowns += 1
         elif isinstance(event, SessionStarted | SessionReassigned):
             self.proxies[event.proxy.name].sessions += 1
+        elif isinstance(event, GatewayTripped):
+            self.gateways[event.gateway].trips += 1
         elif isinstance(event, SessionEnded):
             self.sessions_ended[event.reason] += 1
 

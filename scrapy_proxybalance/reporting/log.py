@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 
 from ..pool.events import (
     CooldownStarted,
+    GatewayReopened,
+    GatewayTripped,
+    PoolReopened,
+    PoolTripped,
     ProxyOut,
     ProxyRecovered,
     SessionReassigned,
@@ -39,6 +43,9 @@ class EventLog:
         events = balancer.pool.events
         events.subscribe(self._log, *(CooldownStarted, ProxyRecovered, ProxyOut, SessionReassigned))
         events.subscribe(
+            self._log_outage, *(GatewayTripped, GatewayReopened, PoolTripped, PoolReopened)
+        )
+        events.subscribe(
             self._log_target,
             *(TargetPaused, TargetPauseExtended, TargetRamping, TargetReopened, TargetSuspended),
         )
@@ -68,6 +75,35 @@ class EventLog:
                 event.session,
                 event.lost,
                 event.proxy.name,
+            )
+
+    def _log_outage(self, event: Event) -> None:
+        if isinstance(event, GatewayTripped):
+            logger.warning(
+                "Nothing gets through gateway %s any more (%s); requests are held, and only probes go "
+                "through its %d proxies. If that lasts, check the gateway's address and syntax, the "
+                "credentials, the region and session parameters, and the provider's limits and "
+                "your balance there.",
+                event.gateway,
+                event.failure,
+                event.proxies,
+            )
+        elif isinstance(event, PoolTripped):
+            logger.warning(
+                "Nothing gets through any gateway any more (%s); requests are held, and only probes go "
+                "out. If that lasts, check your own network first, then the credentials and the "
+                "provider's limits and your balance there.",
+                event.failure,
+            )
+        elif isinstance(event, GatewayReopened):
+            logger.info(
+                "Gateway %s answers again after %.0f s; its traffic grows back",
+                event.gateway,
+                event.seconds,
+            )
+        elif isinstance(event, PoolReopened):
+            logger.info(
+                "The proxies answer again after %.0f s; the traffic grows back", event.seconds
             )
 
     def _log_target(self, event: Event) -> None:

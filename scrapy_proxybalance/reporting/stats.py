@@ -9,6 +9,8 @@ from scrapy.utils.asyncio import create_looping_call
 
 from ..pool.events import (
     CooldownStarted,
+    CooldownTakenBack,
+    PoolTripped,
     ProbeStarted,
     ProxyOut,
     ProxyRecovered,
@@ -34,7 +36,10 @@ KEYS = (
     "failure/{failure}",
     "timeouts/adaptive",
     "timeouts/adaptive/rescued",
+    "concurrency/estimate",
     "cooldowns",
+    "cooldowns/taken_back",
+    "pool/trips",
     "probes",
     "recoveries",
     "proxies_out",
@@ -43,6 +48,10 @@ KEYS = (
     "sessions/started",
     "sessions/reassigned",
     "sessions/ended/{reason}",
+    "gateway/{gateway}/limit",
+    "gateway/{gateway}/in_flight/max",
+    "gateway/{gateway}/rejections",
+    "gateway/{gateway}/trips",
     "target/{target}/signals",
     "target/{target}/pauses",
     "target/{target}/reopened",
@@ -58,6 +67,8 @@ PREFIX = "proxybalance/"
 
 _EVENTS = {
     "cooldowns": CooldownStarted,
+    "cooldowns/taken_back": CooldownTakenBack,
+    "pool/trips": PoolTripped,
     "probes": ProbeStarted,
     "recoveries": ProxyRecovered,
     "proxies_out": ProxyOut,
@@ -65,6 +76,8 @@ _EVENTS = {
     "sessions/reassigned": SessionReassigned,
 }
 _SECONDS = 1.0
+# Keys of each gateway only where there are so few.
+_GATEWAYS = 20
 
 
 class StatsWriter:
@@ -118,6 +131,14 @@ class StatsWriter:
         yield "retries/seconds_held", round(held, 3)
         for reason, count in figures.sessions_ended.items():
             yield f"sessions/ended/{reason}", count
+        yield "concurrency/estimate", round(figures.concurrency.estimate, 1)
+        if len(figures.limits) <= _GATEWAYS:
+            for limit in figures.limits:
+                gateway = figures.gateways[limit.name]
+                yield f"gateway/{limit.name}/limit", limit.limit
+                yield f"gateway/{limit.name}/in_flight/max", gateway.in_flight_max
+                yield f"gateway/{limit.name}/rejections", gateway.rejections
+                yield f"gateway/{limit.name}/trips", gateway.trips
         for name, target in figures.refusing():
             yield f"target/{name}/signals", target.signals
             yield f"target/{name}/pauses", target.pauses

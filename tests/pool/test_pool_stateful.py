@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from scrapy_proxybalance.pool import (
     ConfigurationError,
+    GatewayPolicy,
     HealthPolicy,
     Hold,
     Lease,
@@ -32,8 +33,11 @@ from scrapy_proxybalance.pool import (
 )
 from scrapy_proxybalance.pool.events import (
     CooldownStarted,
+    CooldownTakenBack,
+    GatewayTripped,
     LeaseEnded,
     LeaseGranted,
+    PoolTripped,
     ProbeStarted,
     ProxyOut,
     ProxyRecovered,
@@ -52,6 +56,11 @@ PHASES = (Phase.explicit, Phase.generate, Phase.shrink)
 SESSION_TTL = 40.0
 COUNTRIES = ("de", "fr")
 NAMES = [f"p{number}" for number in range(7)]
+# p0 to p2 share a gateway with a fixed limit, p3 and p4 one whose limit is learned; the others are
+# alone.
+HOSTS = ["fixed.test"] * 3 + ["learned.test"] * 2 + ["p5.test", "p6.test"]
+FIXED, LEARNED = "fixed.test:8080", "learned.test:8080"
+LEARNED_MAX = 5
 
 caps = st.none() | st.integers(1, 3)
 # Intervals that are binary fractions, so that the model's sums are exact.
@@ -147,6 +156,7 @@ class PoolMachine(RuleBasedStateMachine):
         session_lost=st.sampled_from(["reassign", "wait", "fail"]),
         session_limit=st.sampled_from([2, 100]),
         first=st.lists(members, min_size=2, max_size=5),
+        gateway_cap=st.integers(1, 6),
     )
     def begin(
         self,
@@ -156,7 +166,12 @@ class PoolMachine(RuleBasedStateMachine):
         session_lost: str,
         session_limit: int,
         first: list[tuple[int | None, Rate | None]],
+        gateway_cap: int,
     ) -> None:
+        self.gateway_cap = gateway_cap
+        # Until an outage has been called, or a learned limit may bind: after that the model knows what
+        # may go at most, but not what has to.
+        self.exact = True
         self.now = 0.0
         self.versions = 0
         self.known: dict[str, Known] = {}
@@ -173,6 +188,10 @@ class PoolMachine(RuleBasedStateMachine):
             session_limit=session_limit,
             session_lost=session_lost,
             health=HealthPolicy(failure_threshold=2, cooldown=8, cooldown_max=30),
+            gateways_by_name={
+                FIXED: GatewayPolicy(fixed=gateway_cap),
+                LEARNED: GatewayPolicy(start=LEARNED_MAX, max_in_flight=LEARNED_MAX),
+            },
         )
         self.pool = Pool((), self.policy, rng=Random(seed))
         self.pool.events.subscribe(self.notice)
@@ -193,6 +212,12 @@ class PoolMachine(RuleBasedStateMachine):
             known.cooling_until = None
         elif isinstance(event, ProxyOut):
             self.known[event.proxy.name].out = True
+        elif isinstance(event, CooldownTakenBack):
+            known = self.known[event.proxy.name]
+            assert known.out or known.cooling_until is not None
+            known.out, known.cooling_until, known.probe = False, None, None
+        elif isinstance(event, GatewayTripped | PoolTripped):
+            self.exact = False
         elif isinstance(event, SessionStarted):
             assert event.session not in self.pinned
             self.pinned[event.session] = event.proxy.name
@@ -212,7 +237,7 @@ class PoolMachine(RuleBasedStateMachine):
     def made(self, name: str, cap: int | None, rate: Rate | None, version: int) -> Proxy:
         return Proxy(
             name=name,
-            host=f"{name}.test",
+            host=HOSTS[int(name[1:])],
             port=8080,
             username=f"user-{version}",
             password="secret-secret",
@@ -301,7 +326,11 @@ class PoolMachine(RuleBasedStateMachine):
         held = self.ask(session, matching)
         pinned = self.pinned.get(session) if session is not None else None
         fitting = [known for known in self.known.values() if self.fits(known.proxy, matching)]
-        eligible = {known.proxy.name for known in fitting if known.eligible(self.now)}
+        eligible = {
+            known.proxy.name
+            for known in fitting
+            if known.eligible(self.now) and self.gateway_room(known) > 0
+        }
         try:
             lease: Lease | Exception = self.pool.acquire(
                 self.now, target=target, session=session, matching=matching, avoid=avoid
@@ -317,6 +346,14 @@ class PoolMachine(RuleBasedStateMachine):
             assert type(held) is (Hold if isinstance(lease, NoProxyAvailableError) else type(lease))
             self.check_refusal(lease, session, pinned, fitting, eligible)
 
+    def gateway_room(self, known: Known) -> float:
+        """How many leases the proxy's gateway can take, as far as the model knows."""
+        gateway = known.proxy.gateway
+        caps = {FIXED: self.gateway_cap, LEARNED: LEARNED_MAX}
+        return caps.get(gateway, float("inf")) - sum(
+            len(other.open) for other in self.known.values() if other.proxy.gateway == gateway
+        )
+
     def check_grant(
         self,
         lease: Lease,
@@ -328,6 +365,7 @@ class PoolMachine(RuleBasedStateMachine):
         name = lease.proxy.name
         known = self.known[name]
         assert known.eligible(self.now), "a lease on a proxy that is full, resting or gone"
+        assert self.gateway_room(known) > 0, "a lease through a gateway that is full"
         assert lease.proxy is known.proxy
         assert lease.probe is (known.cooling_until is not None)
         if pinned is not None and pinned in self.known and self.known[pinned].in_service(self.now):
@@ -337,7 +375,7 @@ class PoolMachine(RuleBasedStateMachine):
             assert mine < ceil(known.cap / sharing), "a session took more than its share"
         else:
             assert name in eligible
-            assert name not in avoid or eligible <= avoid
+            assert name not in avoid or eligible <= avoid or not self.exact
         known.grant(lease, self.now)
         known.probe = lease if lease.probe else known.probe
         self.leases.append(lease)
@@ -370,12 +408,19 @@ class PoolMachine(RuleBasedStateMachine):
         else:
             assert isinstance(error, NoProxyAvailableError)
             assert error.retry_at is None or error.retry_at > self.now
+            if not self.exact:
+                return
             if on is not None and on.in_service(self.now):
                 has_its_share = any(lease.session == session for lease in self.open_leases)
-                assert has_its_share or not on.eligible(self.now)
+                room = self.gateway_room(on)
+                assert has_its_share or not on.eligible(self.now) or room <= 0
             elif pinned is None or self.policy.session_lost == "reassign":
                 assert not eligible
-                moments = [known.free_at for known in fitting if known.free_at is not None]
+                moments = [
+                    known.free_at
+                    for known in fitting
+                    if known.free_at is not None and self.gateway_room(known) > 0
+                ]
                 if moments:
                     assert error.retry_at is not None
                     assert error.retry_at <= min(moments)
@@ -410,6 +455,8 @@ class PoolMachine(RuleBasedStateMachine):
         known = self.known[name]
         known.open.remove(lease)
         self.ending = lease
+        if outcome is Outcome.GATEWAY_FAULT and known.proxy.gateway == LEARNED:
+            self.exact = False
         assert self.pool.release(lease, outcome, self.now, **how)
         if known.probe is lease:
             known.probe = None
@@ -446,10 +493,20 @@ class PoolMachine(RuleBasedStateMachine):
         assert dict(self.pool.sessions) == self.pinned
 
     @invariant()
+    def no_gateway_carries_more_than_it_may(self) -> None:
+        for known in self.known.values():
+            assert self.gateway_room(known) >= 0
+
+    @invariant()
     def something_is_available_exactly_if_some_proxy_is_eligible(self) -> None:
         available = self.pool.available(self.now)
-        room = sum(known.room(self.now) for known in self.known.values())
-        assert (available > 0) is (room > 0)
+        rooms: dict[str, float] = {}
+        behind = {known.proxy.gateway: known for known in self.known.values()}
+        for known in self.known.values():
+            gateway = known.proxy.gateway
+            rooms[gateway] = rooms.get(gateway, 0) + known.room(self.now)
+        room = sum(min(room, self.gateway_room(behind[name])) for name, room in rooms.items())
+        assert (available > 0) is (room > 0) or (not self.exact and not available)
         assert available <= room
 
     @invariant()
@@ -459,7 +516,9 @@ class PoolMachine(RuleBasedStateMachine):
             for known in self.known.values()
             if not (known.out or known.leaving or known.cooling_until is not None)
         ]
-        assert self.pool.in_service == len(well)
+        assert self.pool.in_service == len(well) or (
+            not self.exact and self.pool.in_service < len(well)
+        )
         hopeless = all(known.out or known.leaving for known in self.known.values())
         assert self.pool.beyond_hope is hopeless
 

@@ -1,0 +1,208 @@
+"""The circuit breaker of a gateway, or of a whole pool: whether anything gets through at all.
+
+It is told how attempts ended, says when they look like an outage, and when the next probe may go. It
+knows no limits and no healths, and sends nothing.
+"""
+
+from __future__ import annotations
+
+from math import ceil, log
+
+# A run of failures without any answer is an outage when by chance, at the share of failures that is
+# usual, it would come once in so many attempts.
+_ONCE_IN = 1e6
+_USUAL_AT_FIRST, _USUAL_MIN, _USUAL_MAX = 0.1, 0.05, 0.95
+_SMOOTHING = 0.02
+_SECONDS_SMOOTHING = 0.1
+# With nothing failing, answers are counted so many at a time, and a target again after so many seconds.
+_COUNTED_AT_ONCE = 16
+_NOTED_AGAIN = 60.0
+# Rejections and timeouts have to last so many times the usual answer, in seconds at least
+# and at most: before that, the answers of what went out before may still come.
+_ANSWERS_AWAITED = 3.0
+_SHORTEST, _LONGEST = 1.0, 5.0
+# Probes: the first after so many seconds, each further one after twice as long, up to a longest time;
+# so many may be out at once, because one may hang.
+_FIRST_PROBE, _LAST_PROBE = 1.0, 5.0
+_PROBES = 3
+# A run of so many failures looks like an outage before it is certain.
+_SUSPICIOUS = 3
+# Targets are known to answer for so many seconds; so many are remembered.
+_KNOWN_FOR = 600.0
+_TARGETS = 1000
+
+
+class Breaker:
+    """Trips when nothing gets through any more, and says when to try again.
+
+    A circuit breaker (Nygard, "Release It!", 2007) with a sequential test in place of a fixed
+    threshold: a run of failures trips it when, at the usual share of failures, one as long would come
+    once in a million attempts (6 where hardly any fail, 20 where half do). The run has to come
+    through two proxies at least, if there are two. What may be the target's word as well counts only
+    if the run has two targets that have answered lately; one is enough where no other has. So a
+    target that is down trips nothing while others answer, and one that has never answered never does.
+    """
+
+    __slots__ = (
+        "_answered",
+        "_answers",
+        "_delay",
+        "_prompt",
+        "_proxies",
+        "_since",
+        "_sure",
+        "_targets",
+        "_usual",
+        "_usual_seconds",
+        "lasted",
+        "probe_at",
+        "probes_out",
+        "running",
+        "suspicious",
+        "tripped_at",
+    )
+
+    def __init__(self) -> None:
+        self._usual = _USUAL_AT_FIRST
+        self._usual_seconds: float | None = None
+        self._answers = 0  # since they were last counted
+        self._answered: dict[str, float] = {}
+        #: When it tripped; ``None`` while it has not.
+        self.tripped_at: float | None = None
+        #: When the next probe may go.
+        self.probe_at = 0.0
+        self.probes_out = 0
+        #: Whether the last failure looks like an outage's doing, certain or not.
+        self.suspicious = False
+        #: How many seconds the last outage lasted.
+        self.lasted = 0.0
+        self._delay = _FIRST_PROBE
+        self._begin_run()
+
+    def count(self, answers: int) -> None:
+        """Take note of so many answers of which nothing else is known."""
+        self._answers += answers
+
+    def answered(self, target: str, granted_at: float, now: float) -> bool:
+        """Take note of an answer; return whether it ends an outage."""
+        self._answers += 1
+        if (
+            not self.running
+            and self.tripped_at is None
+            and self._answers % _COUNTED_AT_ONCE
+            and now - self._answered.get(target, float("-inf")) < _NOTED_AGAIN
+        ):
+            return False  # nothing new
+        self._answered.pop(target, None)
+        if len(self._answered) >= _TARGETS:
+            del self._answered[next(iter(self._answered))]
+        self._answered[target] = now
+        if self.tripped_at is not None:
+            if granted_at < self.tripped_at:
+                return False
+            self.lasted = now - self.tripped_at
+            self.tripped_at = None
+            self._begin_run()
+            return True
+        seconds, usual = now - granted_at, self._usual_seconds
+        self._usual_seconds = (
+            seconds if usual is None else usual + _SECONDS_SMOOTHING * (seconds - usual)
+        )
+        failing = 1.0 - (1.0 - self._usual) * (1.0 - _SMOOTHING) ** self.running
+        self._usual = failing * (1.0 - _SMOOTHING) ** self._answers
+        self._answers = 0
+        self._begin_run()
+        return False
+
+    def failed(
+        self,
+        proxy: str,
+        target: str,
+        now: float,
+        *,
+        sure: bool,
+        gateways_word: bool,
+        prompt: bool,
+        proxies: int,
+    ) -> bool:
+        """Take note of a failure; return whether it trips the breaker.
+
+        :param sure: that it was not the target's doing.
+        :param prompt: that nothing was said at all, so that nothing has to be awaited: a gateway that
+            has too much to do may reject some and answer others later.
+        :param gateways_word: that it was the gateway that said no, whatever its reason.
+        :param proxies: how many proxies there are to fail.
+        """
+        self.suspicious = self.tripped_at is not None
+        if self.suspicious:
+            return False
+        if not sure and self._answered and not self._answers_lately(target, now):
+            return False
+        if not self.running:
+            self._since = now
+        self.running += 1
+        self._sure += sure
+        self._prompt += prompt
+        self._proxies.add(proxy)
+        self._targets.add(target)
+        likely = len(self._proxies) >= min(2, proxies) and (
+            2 * self._sure >= self.running
+            or len(self._targets) >= 2
+            or (gateways_word and self._is_the_only_one(target, now))
+        )
+        self.suspicious = likely and self.running >= _SUSPICIOUS
+        if not likely or self.running < self._enough:
+            return False
+        if 2 * self._prompt < self.running:
+            awaited = _ANSWERS_AWAITED * (self._usual_seconds or 0.0)
+            if now - self._since < min(_LONGEST, max(_SHORTEST, awaited)):
+                return False
+        self._trip(now)
+        return True
+
+    # While it is tripped
+
+    def may_probe(self, now: float) -> bool:
+        """Return whether a probe may go now."""
+        return now >= self.probe_at and self.probes_out < _PROBES
+
+    @property
+    def next_probe(self) -> float | None:
+        """When the next probe may go; ``None`` while one has to end first."""
+        return self.probe_at if self.probes_out < _PROBES else None
+
+    def probe(self, now: float) -> None:
+        """Take note that one goes."""
+        self.probes_out += 1
+        self.probe_at = now + self._delay
+        self._delay = min(_LAST_PROBE, 2.0 * self._delay)
+
+    def _trip(self, now: float) -> None:
+        self.tripped_at = now
+        self.probe_at = now + _FIRST_PROBE
+        self._delay = 2.0 * _FIRST_PROBE
+
+    def _begin_run(self) -> None:
+        #: How many failures in a row may be signs of an outage.
+        self.running = 0
+        self._sure = 0
+        self._prompt = 0
+        self._since = 0.0
+        self._proxies: set[str] = set()
+        self._targets: set[str] = set()
+
+    @property
+    def _enough(self) -> int:
+        usual = min(_USUAL_MAX, max(_USUAL_MIN, self._usual))
+        return ceil(log(_ONCE_IN) / -log(usual))
+
+    def _answers_lately(self, target: str, now: float) -> bool:
+        answered_at = self._answered.get(target)
+        return answered_at is not None and now - answered_at < _KNOWN_FOR
+
+    def _is_the_only_one(self, target: str, now: float) -> bool:
+        """Return whether a target answers, and no other does."""
+        return bool(self._answered) and not any(
+            name != target and now - answered_at < _KNOWN_FOR
+            for name, answered_at in self._answered.items()
+        )

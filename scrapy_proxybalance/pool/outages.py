@@ -1,0 +1,228 @@
+"""What ended leases say about gateways and the pool: limits, trips, and what is taken back for them.
+
+Stands before learning: what an outage has done is nobody else's fault. It chooses nothing.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import TYPE_CHECKING
+
+from .events import CooldownTakenBack, GatewayReopened, GatewayTripped, PoolReopened, PoolTripped
+from .gates import Before
+from .gateway_limit import GatewayLimit, GatewayPolicy
+from .health import HealthState
+from .outcome import BEFORE_THE_TARGET, PROXY_AUTH, Outcome
+
+if TYPE_CHECKING:
+    from .availability import Availability
+    from .events import EventBus
+    from .gates import Gate, Gates
+    from .lease import Lease
+    from .ledger import Ledger
+    from .members import Member
+
+# Answers are told to the breaker of the whole pool so many at a time, while nothing fails.
+_QUIET_ANSWERS = 16
+_NOT_IN_SERVICE = (HealthState.COOLING, HealthState.PROBING, HealthState.OUT)
+# What a pool whose outage is over grows back to, at least.
+_WHOLE_BORNE_MIN = 8
+
+
+class Outages:
+    """Watches how leases end.
+
+    :param gates: whose limits and breakers are told.
+    :param availability: is told what changes.
+    :param ledger: forgets the rests that are taken back.
+    :param events: is told of outages.
+    """
+
+    def __init__(
+        self, gates: Gates, availability: Availability, ledger: Ledger, events: EventBus
+    ) -> None:
+        self._gates = gates
+        self._availability = availability
+        self._ledger = ledger
+        self._events = events
+
+    def granted(self, lease: Lease, now: float) -> None:
+        """Count a lease that goes out; it is a probe if its gateway, or the pool, has tripped.
+
+        Need not be called for one without a gate while nothing is disturbed.
+        """
+        whole, gate = self._gates.whole, lease.gate
+        if gate is not None:
+            gate.limit.granted()
+            if gate.tripped:
+                lease.gateway_probe = True
+                gate.breaker.probe(now)
+        if whole.tripped:
+            lease.pool_probe = True
+            whole.breaker.probe(now)
+
+    def ended(
+        self,
+        lease: Lease,
+        outcome: Outcome,
+        now: float,
+        *,
+        latency: float | None,
+        failure: str | None,
+    ) -> bool:
+        """Learn from a lease that has ended; return whether an outage was to blame for its failure.
+
+        Need not be called for a success without a gate as often as ``Gates.quiet_answers`` says.
+        """
+        gates, gate = self._gates, lease.gate
+        excused = False
+        if outcome is Outcome.SUCCESS or outcome is Outcome.TARGET_SIGNAL:
+            lease.member.answered = True
+            if gate is not None:
+                gate.limit.answered(
+                    lease.granted_at,
+                    latency if outcome is Outcome.SUCCESS else None,
+                    lease.target,
+                    now,
+                )
+                if gate.breaker.answered(lease.target, lease.granted_at, now):
+                    self._reopen_gateway(gate, now)
+            whole = gates.whole
+            whole.breaker.count(_QUIET_ANSWERS - gates.quiet_answers)
+            if whole.breaker.answered(lease.target, lease.granted_at, now):
+                self._reopen_pool(now)
+            elif gates.narrowed and not whole.tripped:
+                self._widen(lease, now)
+            gates.quiet_answers = 0 if gates.narrowed else _QUIET_ANSWERS
+        elif outcome is not Outcome.IGNORED:
+            excused = self._failed(lease, outcome, failure or outcome.value, now)
+        if gate is not None:
+            gate.limit.in_flight -= 1
+            if lease.gateway_probe:
+                gate.breaker.probes_out -= 1
+            if gate is not lease.member.gate:
+                self._availability.recount(gate, now)
+        if lease.pool_probe:
+            gates.whole.breaker.probes_out -= 1
+        return excused
+
+    # Failures
+
+    def _failed(self, lease: Lease, outcome: Outcome, failure: str, now: float) -> bool:
+        whole, gate = self._gates.whole, lease.gate
+        if gate is not None:
+            if outcome is Outcome.GATEWAY_FAULT and not gate.tripped:
+                gate.limit.rejected(lease.granted_at, now)
+            self._note(gate, lease, outcome, failure, now)
+        if self._gates.quiet_answers:
+            whole.breaker.count(_QUIET_ANSWERS - self._gates.quiet_answers)
+            self._gates.quiet_answers = 0
+        if lease.member.answered and not (gate is not None and gate.tripped):
+            # That a proxy nobody has ever got through fails says nothing about the others.
+            self._note(whole, lease, outcome, failure, now)
+        out = whole.tripped or (gate is not None and gate.tripped)
+        lease.outage_suspected = lease.outage_suspected or out
+        return out and failure != PROXY_AUTH
+
+    def _note(self, gate: Gate, lease: Lease, outcome: Outcome, failure: str, now: float) -> None:
+        """Take note of a failure at a gate, and trip it if that is the last straw."""
+        breaker, member = gate.breaker, lease.member
+        before = breaker.running
+        whole = gate is self._gates.whole
+        trips = breaker.failed(
+            lease.proxy.gateway if whole else lease.proxy.name,
+            lease.target,
+            now,
+            sure=outcome is Outcome.PROXY_FAULT and failure in BEFORE_THE_TARGET,
+            gateways_word=outcome is not Outcome.AMBIGUOUS and not whole,
+            prompt=outcome is Outcome.PROXY_FAULT,
+            proxies=2 if whole else gate.members,
+        )
+        if breaker.running > before:
+            if not before:
+                gate.before.clear()
+                gate.failures.clear()
+                gate.borne = self._borne(gate)
+            gate.failures[failure] += 1
+            lease.outage_suspected = lease.outage_suspected or breaker.suspicious
+        elif not gate.tripped:
+            return
+        self._remember(gate, member)
+        if trips:
+            self._trip(gate, now)
+            if failure == PROXY_AUTH:
+                self._remember(gate, member)  # it will be out in a moment
+
+    @staticmethod
+    def _remember(gate: Gate, member: Member) -> None:
+        """Keep a member's health as it is before it pays for what has happened."""
+        if member.in_good_standing and member.proxy.name not in gate.before:
+            gate.before[member.proxy.name] = Before(member, member.health, copy(member.health))
+
+    def _borne(self, gate: Gate) -> float:
+        """Return what a gate is known to bear."""
+        gates = self._gates
+        if gate is not gates.whole:
+            return gate.limit.borne
+        return max(float(gates.in_flight), gate.limit.borne if gates.narrowed else 0.0)
+
+    def _trip(self, gate: Gate, now: float) -> None:
+        gates = self._gates
+        [(failure, _)] = gate.failures.most_common(1)
+        if gate is gates.whole:
+            gates.narrowed = True
+            gates.disturbed = True
+            self._events.emit(PoolTripped(now=now, failure=failure))
+        else:
+            gates.tripped[gate.name] = gate
+            gates.disturbed = True
+            self._events.emit(
+                GatewayTripped(now=now, gateway=gate.name, failure=failure, proxies=gate.members)
+            )
+        # Those whose credentials were refused stay out until something gets through.
+        self._take_back(gate, now, out=False)
+
+    def _take_back(self, gate: Gate, now: float, *, out: bool) -> None:
+        """Give those that paid for an outage back the health that they had before it."""
+        for name, known in list(gate.before.items()):
+            member, health, before = known.member, known.health, known.before
+            if health.state is HealthState.OUT and not out:
+                continue
+            del gate.before[name]
+            if member.health is not health:
+                continue  # it has been taken back already, or has new credentials
+            before.generation = health.generation + 1
+            member.health = before
+            member.probe_out = False
+            self._ledger.rest(name, float("-inf"))
+            self._availability.refresh(member, now)
+            if health.state in _NOT_IN_SERVICE:
+                self._events.emit(CooldownTakenBack(now=now, proxy=member.proxy))
+
+    # The end of an outage
+
+    def _reopen_gateway(self, gate: Gate, now: float) -> None:
+        self._gates.settle(gate)
+        gate.limit.restart(gate.borne)
+        self._take_back(gate, now, out=True)
+        self._availability.recount(gate, now)
+        self._events.emit(GatewayReopened(now=now, gateway=gate.name, seconds=gate.breaker.lasted))
+
+    def _reopen_pool(self, now: float) -> None:
+        whole = self._gates.whole
+        borne = max(_WHOLE_BORNE_MIN, int(whole.borne))
+        whole.limit = GatewayLimit(GatewayPolicy(fixed=borne))
+        whole.limit.restart(float(borne))
+        self._take_back(whole, now, out=True)
+        self._events.emit(PoolReopened(now=now, seconds=whole.breaker.lasted))
+
+    def _widen(self, lease: Lease, now: float) -> None:
+        """Let the pool's traffic grow back, and go without a limit when it has."""
+        gates = self._gates
+        limit = gates.whole.limit
+        limit.in_flight = gates.in_flight
+        limit.answered(lease.granted_at, None, lease.target, now)
+        if not limit.restarting:
+            gates.narrowed = False
+            gates.disturbed = bool(gates.tripped)
+            self._availability.limit(now)

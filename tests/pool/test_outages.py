@@ -1,0 +1,376 @@
+"""Outages of gateways and of the pool: called, probed, ended, and charged to nobody."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from scrapy_proxybalance.pool import (
+    GatewayPolicy,
+    HealthState,
+    Lease,
+    NoProxyAvailableError,
+    Outcome,
+    Pool,
+    Proxy,
+)
+from scrapy_proxybalance.pool.events import (
+    CooldownStarted,
+    CooldownTakenBack,
+    GatewayReopened,
+    GatewayTripped,
+    PoolReopened,
+    PoolTripped,
+)
+from scrapy_proxybalance.pool.outcome import PROXY_AUTH
+
+from .helpers import Events, carry, carry_through, make_pool, proxies, refuses, shown
+
+GATE = "gate.test:8080"
+REFUSED = {"outcome": Outcome.PROXY_FAULT, "failure": "connection_refused"}
+REJECTED = {"outcome": Outcome.GATEWAY_FAULT, "failure": "connect_503"}
+
+
+def shared(count: int, host: str = "gate.test", prefix: str = "g") -> list[Proxy]:
+    """Return so many proxies of one gateway."""
+    return [
+        Proxy(name=f"{prefix}{number}", host=host, port=8080, username=f"user-{number}")
+        for number in range(count)
+    ]
+
+
+def end(pool: Pool, lease: Lease, now: float, outcome: Outcome, failure: str | None = None) -> None:
+    assert pool.release(lease, outcome, now, failure=failure)
+
+
+def in_use(count: int = 6, **policy: Any) -> tuple[Pool, Events]:
+    """Return a pool behind one gateway that has carried requests to two targets."""
+    pool = make_pool(shared(count), **policy)
+    events = Events(pool.events)
+    for number in range(4 * count):
+        carry_through(
+            pool, f"g{number % count}", 0, Outcome.SUCCESS, target=f"{number % 2}.test", latency=1.0
+        )
+    return pool, events
+
+
+def fail_until_tripped(pool: Pool, now: float, at_most: int = 30, **how: Any) -> tuple[int, float]:
+    """Send one request after the other that fails; return how many it took, and the time."""
+    events = Events(pool.events)
+    for number in range(at_most):
+        try:
+            lease = pool.acquire(now, target=f"{number % 2}.test")
+        except NoProxyAvailableError:
+            break
+        now += 0.1
+        end(pool, lease, now, **how)
+        if events.of(GatewayTripped) or events.of(PoolTripped):
+            return number + 1, now
+    return at_most, now
+
+
+# Tripping
+
+
+def test_a_gateway_that_refuses_every_connection_trips_after_a_handful() -> None:
+    pool, events = in_use()
+    taken, now = fail_until_tripped(pool, 1.0, **REFUSED)
+    assert taken <= 8
+    [tripped] = events.of(GatewayTripped)
+    assert (tripped.gateway, tripped.proxies) == (GATE, 6)
+    assert tripped.failure == "connection_refused"
+    assert pool.available(now) == 0
+    assert pool.in_service == 0
+    assert refuses(pool, now).retry_at == pytest.approx(now + 1)
+
+
+def test_a_gateway_that_rejects_everything_trips_only_after_its_answers_had_time_to_come() -> None:
+    pool, events = in_use()
+    leases = [pool.acquire(1.0, target=f"{number % 2}.test") for number in range(16)]
+    for lease in leases[:14]:
+        end(pool, lease, 1.05, **REJECTED)
+    assert not events.of(GatewayTripped)
+    end(pool, leases[14], 1.5, Outcome.SUCCESS)
+    for lease in leases[15:]:
+        end(pool, lease, 2.5, **REJECTED)
+    assert not events.of(GatewayTripped)
+    _, now = fail_until_tripped(pool, 3.0, **REJECTED)
+    assert events.of(GatewayTripped)
+    assert now <= 6
+
+
+def test_a_gateway_where_half_of_the_attempts_fail_does_not_trip() -> None:
+    pool, events = in_use(20)
+    for number in range(2000):
+        how: dict[str, Any] = {"outcome": Outcome.SUCCESS} if number % 4 < 2 else dict(REJECTED)
+        carry(pool, float(number), target=f"{number % 2}.test", **how)
+    assert not events.of(GatewayTripped)
+
+
+@pytest.mark.parametrize("how", [REJECTED, {"outcome": Outcome.AMBIGUOUS, "failure": "timeout"}])
+def test_a_target_that_is_down_trips_neither_gateway_nor_pool(how: dict[str, Any]) -> None:
+    pool, events = in_use()
+    for number in range(300):
+        carry(pool, 1.0 + number / 10, target="0.test", **how)
+    assert not events.of(GatewayTripped)
+    assert not events.of(PoolTripped)
+
+
+def test_targets_that_have_never_answered_trip_nothing() -> None:
+    pool, events = in_use()
+    for number in range(300):
+        carry(pool, 1.0 + number / 10, target=f"dead-{number}.test", **REJECTED)
+    assert not events.of(GatewayTripped)
+
+
+def test_a_gateway_trips_by_its_only_target_if_it_says_itself_that_it_cannot() -> None:
+    for how, trips in ((REJECTED, 1), ({"outcome": Outcome.AMBIGUOUS, "failure": "timeout"}, 0)):
+        pool = make_pool(shared(6))
+        events = Events(pool.events)
+        for number in range(20):
+            carry(pool, number / 10, target="only.test", latency=0.1)
+        for number in range(60):
+            if not pool.available(3.0 + number / 10):
+                break
+            carry(pool, 3.0 + number / 10, target="only.test", **how)
+        assert len(events.of(GatewayTripped)) == trips
+
+
+def test_one_bad_exit_cools_down_and_does_not_trip_its_gateway() -> None:
+    pool, events = in_use()
+    for number in range(3):
+        carry_through(pool, "g0", 1.0 + number, target="0.test", **REFUSED)
+    assert shown(pool, "g0", 4.0).state is HealthState.COOLING
+    assert not events.of(GatewayTripped)
+
+
+def test_a_gateway_trips_from_the_start_when_it_accepts_no_credentials() -> None:
+    pool = make_pool(shared(30))
+    events = Events(pool.events)
+    taken, now = fail_until_tripped(pool, 0.0, outcome=Outcome.PROXY_FAULT, failure=PROXY_AUTH)
+    assert taken <= 8
+    assert events.of(GatewayTripped)[0].failure == PROXY_AUTH
+    states = [seen.state for seen in pool.snapshot(now)]
+    assert states.count(HealthState.OUT) == taken
+    # What is out comes back when something gets through: the account was to blame.
+    carry(pool, now + 1, target="0.test")
+    assert all(seen.state is HealthState.HEALTHY for seen in pool.snapshot(now + 1))
+
+
+# While it lasts
+
+
+def test_while_it_lasts_probes_go_alone_and_ever_more_seldom_but_every_five_seconds() -> None:
+    pool, _ = in_use()
+    _, now = fail_until_tripped(pool, 1.0, **REFUSED)
+    gaps = []
+    for _ in range(6):
+        when = refuses(pool, now).retry_at
+        assert when is not None
+        assert when == pool.next_change()
+        gaps.append(when - now)
+        now = when
+        assert pool.available(now) == 1
+        carry(pool, now, target="0.test", **REFUSED)
+    assert gaps == pytest.approx([1, 2, 4, 5, 5, 5])
+
+
+def test_a_probe_that_hangs_does_not_keep_the_others_waiting() -> None:
+    pool, events = in_use()
+    _, now = fail_until_tripped(pool, 1.0, **REFUSED)
+    hanging = pool.acquire(now + 1, target="0.test")
+    assert pool.available(now + 1) == 0
+    carry(pool, now + 3, target="0.test")
+    assert events.of(GatewayReopened)
+    end(pool, hanging, now + 60, Outcome.AMBIGUOUS, "timeout")
+
+
+def test_what_fails_while_it_lasts_is_charged_to_nobody_and_gets_another_try() -> None:
+    pool, events = in_use()
+    late = pool.acquire(0.5, target="0.test")
+    _, now = fail_until_tripped(pool, 1.0, **REFUSED)
+    end(pool, late, now, Outcome.AMBIGUOUS, "timeout")
+    assert late.outage_suspected
+    probe = carry(pool, now + 1, target="0.test", **REFUSED)
+    assert probe.outage_suspected
+    assert not events.of(CooldownStarted)[1:]
+
+
+def test_an_answer_to_what_went_out_before_does_not_end_it() -> None:
+    pool, events = in_use()
+    late = pool.acquire(0.5, target="0.test")
+    _, now = fail_until_tripped(pool, 1.0, **REFUSED)
+    end(pool, late, now, Outcome.SUCCESS)
+    assert not events.of(GatewayReopened)
+    assert pool.available(now) == 0
+
+
+def test_requests_of_a_session_wait_for_the_gateway_of_their_proxy() -> None:
+    pool, _ = in_use()
+    carry(pool, 0.5, target="0.test", session="alice")
+    _, now = fail_until_tripped(pool, 1.0, **REFUSED)
+    error = refuses(pool, now, session="alice")
+    assert "gateway" in str(error)
+    assert error.retry_at == pytest.approx(now + 1)
+
+
+# The end of it
+
+
+def test_what_it_has_cost_the_proxies_is_taken_back() -> None:
+    pool, events = in_use(2)
+    before = {seen.proxy.name: seen for seen in pool.snapshot(1.0)}
+    fail_until_tripped(pool, 1.0, **REFUSED)
+    assert events.of(GatewayTripped)
+    assert events.of(CooldownStarted)
+    assert {event.proxy.name for event in events.of(CooldownTakenBack)} == {
+        event.proxy.name for event in events.of(CooldownStarted)
+    }
+    assert {seen.proxy.name: seen for seen in pool.snapshot(2.0)} == before
+
+
+def test_an_answer_reopens_it_and_traffic_grows_back_by_doubling() -> None:
+    pool, events = in_use(20, max_in_flight=4, gateways=GatewayPolicy(fixed=32))
+    _, now = fail_until_tripped(pool, 1.0, **REFUSED)
+    carry(pool, now + 1, target="0.test")
+    assert events.of(GatewayReopened)[0].seconds == pytest.approx(1.0)
+    now += 1
+    rounds = []
+    while pool.available(now) < 32:
+        leases = [pool.acquire(now, target="0.test") for _ in range(pool.available(now))]
+        rounds.append(len(leases))
+        now += 1.0
+        for lease in leases:
+            end(pool, lease, now, Outcome.SUCCESS)
+    assert rounds[0] <= 5
+    assert all(after <= 2 * before for before, after in pairwise(rounds))
+    assert len(rounds) <= 4
+
+
+def test_what_was_under_suspicion_before_it_was_certain_gets_another_try() -> None:
+    pool, _ = in_use()
+    suspected = [
+        carry(pool, 1.0 + number / 10, target="0.test", **REFUSED).outage_suspected
+        for number in range(5)
+    ]
+    assert suspected == [False, False, True, True, True]
+    alone = carry(pool, 2.0, target="0.test", outcome=Outcome.SUCCESS)
+    assert not alone.outage_suspected
+
+
+# The pool
+
+
+def test_the_pool_trips_when_nothing_gets_through_any_of_its_gateways() -> None:
+    pool = make_pool(proxies(10))
+    events = Events(pool.events)
+    for number in range(40):
+        carry(pool, 0.0, target=f"{number % 2}.test")
+    before = {seen.proxy.name: seen for seen in pool.snapshot(1.0)}
+    taken, now = fail_until_tripped(pool, 1.0, **REFUSED)
+    assert taken <= 8
+    assert events.of(PoolTripped)
+    assert pool.available(now) == 0
+    assert pool.in_service == 0
+    assert {seen.proxy.name: seen for seen in pool.snapshot(1.0)} == before
+    carry(pool, now + 1, target="0.test")
+    assert events.of(PoolReopened)
+    assert pool.available(now + 1) <= 5
+
+
+def test_a_pool_that_has_grown_back_has_no_limit_of_its_own_any_more() -> None:
+    pool = make_pool(proxies(10))
+    for number in range(40):
+        carry(pool, 0.0, target=f"{number % 2}.test")
+    _, now = fail_until_tripped(pool, 1.0, **REFUSED)
+    carry(pool, now + 1, target="0.test")
+    for _ in range(6):
+        now += 1.0
+        leases = [pool.acquire(now, target="0.test") for _ in range(pool.available(now))]
+        for lease in leases:
+            end(pool, lease, now, Outcome.SUCCESS)
+    assert pool.available(now) == pool.capacity
+
+
+def test_a_list_of_mostly_dead_proxies_does_not_trip_the_pool() -> None:
+    pool = make_pool(proxies(200))
+    events = Events(pool.events)
+    for number in range(150):
+        carry(pool, float(number), target=f"{number % 2}.test", **REFUSED)
+    assert not events.of(PoolTripped)
+
+
+# Room
+
+
+def test_a_full_gateway_is_passed_over_for_one_with_room() -> None:
+    pool = make_pool(
+        [*shared(50), *shared(50, "other.test", "o"), *proxies(2)],
+        gateways_by_name={GATE: GatewayPolicy(fixed=3)},
+        gateways=GatewayPolicy(start=5),
+    )
+    assert pool.available(0.0) == 3 + 5 + 8
+    names = [pool.acquire(0.0).proxy.name[0] for _ in range(16)]
+    assert sorted(names) == ["g"] * 3 + ["o"] * 5 + ["p"] * 8
+    assert "gateway" in str(refuses(pool, 0.0))
+
+
+def test_a_filter_gets_no_more_than_the_room_of_its_gateways() -> None:
+    pool = make_pool(shared(5), gateways=GatewayPolicy(start=7))
+    wanted = {"name": ["g0", "g1", "g2"]}
+    assert pool.hold(0.0, matching=wanted, besides=6) is None
+    assert pool.hold(0.0, matching=wanted, besides=7) is not None
+
+
+def test_a_lone_proxy_has_no_limit_until_another_one_shares_its_gateway() -> None:
+    first, second, third = shared(3)
+    pool = make_pool([first], max_in_flight=10, gateways=GatewayPolicy(start=6))
+    assert pool.available(0.0) == 10
+    pool.add(second, 0.0)
+    assert pool.available(0.0) == 6
+    pool.add(third, 0.0)
+    assert pool.available(0.0) == 6
+    for member in (first, second, third):
+        pool.remove(member.name, 0.0)
+    assert pool.available(0.0) == 0
+    pool.add(first, 0.0)
+    assert pool.available(0.0) == 10
+
+
+def test_a_proxy_that_moves_to_another_gateway_counts_there() -> None:
+    pool = make_pool([*shared(2), *shared(2, "other.test", "o")], gateways=GatewayPolicy(start=3))
+    lease = pool.acquire(0.0, matching={"name": "g0"})
+    moved = Proxy(name="g0", host="other.test", port=8080, username="moved")
+    pool.update(moved, 0.0)
+    assert {limit.name: limit.in_flight for limit in pool.gateway_limits()} == {
+        GATE: 1,
+        "other.test:8080": 0,
+    }
+    assert pool.available(0.0) == 2 + 3
+    end(pool, lease, 1.0, Outcome.IGNORED)
+    assert pool.available(1.0) == 3 + 3
+
+
+# What binds
+
+
+def test_the_least_of_target_gateways_and_pool_is_named() -> None:
+    pool = make_pool([*shared(5), *proxies(1)], gateways=GatewayPolicy(start=6))
+    lease = pool.acquire(0.0, target="0.test")
+    budget = pool.explain_limit("0.test", 0.0)
+    assert (budget.target.limit, budget.gateways.limit, budget.pool.limit) == (float("inf"), 10, 24)
+    assert budget.binds is budget.gateways
+    assert budget.gateways.in_flight == budget.pool.in_flight == 1
+    assert [limit.name for limit in budget.each_gateway] == [GATE]
+    end(pool, lease, 0.0, Outcome.SUCCESS)
+    pool.targets.suspend("0.test", 0.0, "enough")
+    assert pool.explain_limit("0.test", 0.0).binds.kind == "target"
+    assert "target 0.test: limit 0, in flight 0" in str(pool.explain_limit("0.test", 0.0))
+
+
+def test_without_limits_of_gateways_the_pool_binds() -> None:
+    budget = make_pool(proxies(3)).explain_limit("0.test", 0.0)
+    assert budget.binds is budget.pool
+    assert str(budget).startswith("pool binds")
