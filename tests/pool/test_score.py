@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from itertools import pairwise
 from math import isfinite
 from random import Random
 
@@ -299,7 +300,7 @@ def test_what_is_known_fades_towards_what_is_expected_of_the_group(
         distances.append(
             (abs(success - prior.success), abs(slowness - prior.slowness), abs(lost - prior.lost))
         )
-    for sooner, later in zip(distances, distances[1:], strict=False):
+    for sooner, later in pairwise(distances):
         assert all(b <= a + 1e-9 for a, b in zip(sooner, later, strict=True))
     assert expected(health.record, prior, now + 1e7) == pytest.approx(
         (prior.success, prior.slowness, prior.lost)
