@@ -447,7 +447,8 @@ async def test_a_filter_uses_only_proxies_that_match() -> None:
     async with world() as w:
         wanted = {"country": "de"}
         crawler = await crawl(
-            [*requests(30, "de", proxy_filter=wanted), *requests(30)], w.settings()
+            [*requests(30, "de", proxy_filter=wanted), *requests(30)],
+            w.settings(PROXYBALANCE_STRATEGY="round_robin"),
         )
         assert fetched(crawler) == sorted(paths(30, "de") + paths(30))
         through_france = [request.url for request in w.proxies["fr-1"].requests]
