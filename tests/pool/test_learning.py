@@ -221,6 +221,17 @@ def test_a_fault_that_is_clearly_the_proxys_speaks_not_against_the_target() -> N
     assert paid[1] >= paid[0]
 
 
+def test_an_exits_own_fault_speaks_not_against_the_target_either() -> None:
+    paid = []
+    for faults in (0, 20):
+        pool, events = gateway_pool(8)
+        for turn in range(faults):
+            carry_through(pool, f"p{turn % 8}", 0, Outcome.PROXY_FAULT, target=BAD)
+        carry_through(pool, "lone", 1, AMBIGUOUS, target=BAD)
+        paid.append(charged(events)[-1])
+    assert paid[1] >= paid[0]
+
+
 def test_a_target_that_works_again_is_no_excuse_any_more() -> None:
     pool, events = watched_pool(known=True)
     for turn in range(20):

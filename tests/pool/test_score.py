@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scrapy_proxybalance.pool import HealthPolicy, HealthState, Outcome, Pool
 from scrapy_proxybalance.pool.health import Health
 from scrapy_proxybalance.pool.outcome import PROXY_AUTH
-from scrapy_proxybalance.pool.score import Expectation, expected, explain_score, score_value
+from scrapy_proxybalance.pool.score import Expectation, expected, explain_score
 
 from .helpers import carry_through, cooling, make_pool, proxies, proxy, shown
 
@@ -42,8 +42,8 @@ def lives(draw: st.DrawFn, lost: float | None = None) -> tuple[Health, float]:
     return health, now
 
 
-def value(health: Health, now: float, prior: Expectation | None = None) -> float:
-    return score_value(1.0, health, prior or Expectation(), 0, 4, now)
+def value(health: Health, now: float) -> float:
+    return explain_score(1.0, health, Expectation(), 0, 4, now).value
 
 
 # What is shown
@@ -92,15 +92,23 @@ def test_a_score_is_positive_in_service_and_nothing_else_and_made_of_what_is_sho
             assert score.load == 1
 
 
-@given(lives(), expectations, st.integers(0, 4), st.floats(0.1, 10), st.floats(0, 1e4))
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(list(Outcome)), times), max_size=20),
+    st.integers(0, 4),
+    st.floats(10, 1e4),
+)
 def test_the_score_that_is_explained_is_the_one_that_is_chosen_by(
-    life: tuple[Health, float], prior: Expectation, in_flight: int, weight: float, later: float
+    steps: list[tuple[str, Outcome, float]], in_flight: int, later: float
 ) -> None:
-    health, now = life
-    now += later
-    chosen_by = score_value(weight, health, prior, in_flight, 4, now)
-    assert explain_score(weight, health, prior, in_flight, 4, now).value == pytest.approx(chosen_by)
-    assert 0 < chosen_by < float("inf")
+    pool = make_pool([proxy("a", weight=3), proxy("b", provider="one")], health=POLICY)
+    for now, (name, outcome, duration) in enumerate(steps):
+        carry_through(pool, name, now, outcome, latency=duration)
+    for _ in range(in_flight):
+        pool.acquire(len(steps), matching={"name": "a"})
+    later += len(steps)
+    for index, name in enumerate("ab"):
+        chosen_by = pool._strategy._view.score(index, later)
+        assert 0 < chosen_by == pytest.approx(pool.explain(name, later).value)
 
 
 def test_an_unknown_proxy_has_no_score() -> None:
@@ -257,13 +265,15 @@ def test_a_slow_target_makes_no_slow_proxies() -> None:
     assert slow.value == pytest.approx(fast.value, rel=0.25)
 
 
-def test_a_target_that_only_slow_proxies_serve_does_not_hide_that_they_are() -> None:
-    pool = make_pool(proxies(2))
+def test_a_target_that_only_a_slow_proxy_serves_does_not_hide_that_it_is_slow() -> None:
+    pool = make_pool(proxies(6))
     for now in range(200):
-        carry_through(pool, "p0", now, Outcome.SUCCESS, target="both.test", latency=1.0)
-        carry_through(pool, "p1", now, Outcome.SUCCESS, target="both.test", latency=4.0)
-        carry_through(pool, "p1", now, Outcome.SUCCESS, target="its-own.test", latency=4.0)
-    assert pool.explain("p1", 200).slowness > 1.5 * pool.explain("p0", 200).slowness
+        for number in range(5):
+            carry_through(pool, f"p{number}", now, Outcome.SUCCESS, target="all.test", latency=1.0)
+        carry_through(pool, "p5", now, Outcome.SUCCESS, target="all.test", latency=4.0)
+        for _ in range(3):
+            carry_through(pool, "p5", now, Outcome.SUCCESS, target="its-own.test", latency=4.0)
+    assert pool.explain("p5", 200).slowness > 2.5 * pool.explain("p0", 200).slowness
 
 
 def test_a_refusal_by_the_target_is_no_evidence_of_a_fast_proxy() -> None:
