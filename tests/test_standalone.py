@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 
 import pytest
 
@@ -36,14 +37,15 @@ def test_a_lease_carries_the_url_with_credentials_and_shows_none() -> None:
         assert "secret-word" not in repr(lease)
 
 
-def test_the_end_of_the_block_is_a_success_with_its_duration_as_latency() -> None:
+def test_the_end_of_the_block_is_a_success_with_its_duration() -> None:
     clock = Clock()
     pool = ProxyPool([TWO], clock=clock)
     with pool.lease():
         assert pool.core.in_flight == 1
         clock.now = 0.25
     (snapshot,) = pool.core.snapshot(clock())
-    assert (pool.core.in_flight, snapshot.latency, snapshot.outcomes) == (0, 0.25, 1)
+    assert pool.core.in_flight == 0
+    assert (snapshot.duration, snapshot.outcomes) == (pytest.approx(0.25), 1)
 
 
 def test_an_exception_in_the_block_is_charged_and_goes_on() -> None:
@@ -51,7 +53,10 @@ def test_an_exception_in_the_block_is_charged_and_goes_on() -> None:
     with pytest.raises(OSError, match="cut"), pool.lease() as lease:
         raise OSError("cut")
     assert lease.ended
-    assert pool.core.explain(lease.proxy.name).penalty == 0.5
+    other = {"two": "three", "three": "two"}[lease.proxy.name]
+    now = time.monotonic()
+    charged, unknown = (pool.core.explain(name, now) for name in (lease.proxy.name, other))
+    assert charged.success < unknown.success
 
 
 def test_what_was_said_inside_the_block_stands() -> None:
@@ -64,10 +69,11 @@ def test_what_was_said_inside_the_block_stands() -> None:
 
 def test_a_keyboard_interrupt_ends_the_lease_and_charges_nobody() -> None:
     pool = pool_of(TWO)
+    before = pool.core.explain("two", time.monotonic())
     with pytest.raises(KeyboardInterrupt), pool.lease():
         raise KeyboardInterrupt
     assert pool.core.in_flight == 0
-    assert pool.core.explain("two").penalty == 1
+    assert pool.core.explain("two", time.monotonic()) == before
 
 
 def test_filters_and_bad_entries_are_those_of_the_settings() -> None:

@@ -142,8 +142,11 @@ class Health:
             return False
         self.faults_in_a_row += share
         self.last_fault_at = now
-        well = self.state is HealthState.HEALTHY
-        if self.faults_in_a_row < (policy.failure_threshold - _ROUNDING if well else _MOSTLY):
+        if self.state is HealthState.HEALTHY:
+            enough = self.faults_in_a_row >= policy.failure_threshold - _ROUNDING
+        else:
+            enough = share >= _MOSTLY
+        if not enough:
             return False
         self.cooldowns += 1
         self.generation += 1

@@ -116,6 +116,7 @@ class Members:
         self._unused: list[int] = []
         self._identities: set[tuple[object, ...]] = set()
         self._gateways: dict[str, int] = {}
+        self._alone: dict[str, Member] = {}  # of each gateway that nobody has shared yet
         self._matching: dict[Hashable, list[int]] = {}
 
     def __len__(self) -> int:
@@ -145,9 +146,9 @@ class Members:
             raise ConfigurationError(
                 f"proxy name {proxy.name!r} is there twice; give each proxy a name of its own"
             )
-        self._enrol(proxy)
         index = self._unused.pop() if self._unused else len(self._by_index)
-        member = Member(proxy, index, self.group_of(proxy))
+        member = Member(proxy, index, self.groups.whole)
+        self._enrol(member)
         if index == len(self._by_index):
             self._by_index.append(member)
         else:
@@ -167,10 +168,9 @@ class Members:
         renewed = proxy.identity != member.proxy.identity
         if renewed:
             self._refuse_double(proxy)
-        self._discharge(member.proxy)
-        self._enrol(proxy)
+        self._discharge(member)
         member.proxy = proxy
-        member.group = self.group_of(proxy)
+        self._enrol(member)
         member.draining = False
         if renewed or member.health.state is HealthState.OUT:
             generation = member.health.generation
@@ -184,7 +184,7 @@ class Members:
         del self._by_name[member.proxy.name]
         member.timer = None
         self._unused.append(member.index)
-        self._discharge(member.proxy)
+        self._discharge(member)
 
     def sharing_gateway(self, proxy: Proxy) -> int:
         """Return how many members have the host and port of ``proxy``."""
@@ -222,14 +222,24 @@ class Members:
                 "already; list each proxy once"
             )
 
-    def _enrol(self, proxy: Proxy) -> None:
+    def _enrol(self, member: Member) -> None:
+        proxy, gateway = member.proxy, member.proxy.gateway
         self._identities.add(proxy.identity)
-        self._gateways[proxy.gateway] = self._gateways.get(proxy.gateway, 0) + 1
+        self._gateways[gateway] = self._gateways.get(gateway, 0) + 1
+        member.group = self.group_of(proxy)
+        if self._gateways[gateway] == 1:
+            self._alone[gateway] = member
+        else:
+            first = self._alone.pop(gateway, None)
+            if first is not None:
+                first.group = member.group
         self._matching.clear()
 
-    def _discharge(self, proxy: Proxy) -> None:
-        self._identities.discard(proxy.identity)
-        self._gateways[proxy.gateway] -= 1
-        if not self._gateways[proxy.gateway]:
-            del self._gateways[proxy.gateway]
+    def _discharge(self, member: Member) -> None:
+        gateway = member.proxy.gateway
+        self._identities.discard(member.proxy.identity)
+        self._gateways[gateway] -= 1
+        if not self._gateways[gateway]:
+            del self._gateways[gateway]
+            self._alone.pop(gateway, None)
         self._matching.clear()

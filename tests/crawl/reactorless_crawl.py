@@ -56,6 +56,7 @@ async def crawl() -> dict[str, Any]:
                 {"url": one.url(), "name": "one"},
                 {"url": two.url("user"), "name": "two"},
             ],
+            "PROXYBALANCE_STRATEGY": "round_robin",
             "PROXYBALANCE_PAUSE": PAUSE,
             "PROXYBALANCE_RAMP": 0.1,
             "RETRY_TIMES": 0,

@@ -87,23 +87,24 @@ class GoesOn(UrlsSpider):
 
 
 class TrafficAfterWarmUp:
-    """Counts leases by proxy, from when each of ``bad`` has begun its first cooldown."""
+    """Counts leases by proxy, but for the first ones, with which the pool gets to know them."""
 
-    def __init__(self, bad: set[str]) -> None:
+    def __init__(self, first: int) -> None:
         self.leases: Counter[str] = Counter()
-        self._unknown = set(bad)
+        self._first = first
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, CooldownStarted):
-            self._unknown.discard(event.proxy.name)
-        elif isinstance(event, LeaseGranted) and not self._unknown:
-            self.leases[event.lease.proxy.name] += 1
+        if isinstance(event, LeaseGranted):
+            if self._first:
+                self._first -= 1
+            else:
+                self.leases[event.lease.proxy.name] += 1
 
 
 @crawl_test
 async def test_bad_proxies_lose_no_page_and_get_next_to_no_traffic_once_known() -> None:
     bad = {"refuses-1", "refuses-2", "hangs-1", "hangs-2"}
-    traffic = TrafficAfterWarmUp(bad)
+    traffic = TrafficAfterWarmUp(first=300)
     async with AsyncExitStack() as stack:
         origin = await stack.enter_async_context(Origin(echo))
         urls = {f"refuses-{n}": stack.enter_context(closed_port()) for n in (1, 2)}

@@ -190,7 +190,9 @@ async def test_a_session_of_50_requests_uses_one_proxy(key: str, settings: dict[
 @crawl_test
 async def test_only_the_key_that_is_set_makes_a_session() -> None:
     async with world() as w:
-        settings = w.settings(PROXYBALANCE_SESSION_META_KEY="cookiejar", CONCURRENT_REQUESTS=1)
+        settings = w.settings(
+            PROXYBALANCE_SESSION_META_KEY="cookiejar", PROXYBALANCE_STRATEGY="round_robin"
+        )
         crawler = await crawl(requests(12, session="a"), settings)
         assert len(w.used()) == 3
         assert "sessions/started" not in proxybalance_stats(crawler)
@@ -199,7 +201,7 @@ async def test_only_the_key_that_is_set_makes_a_session() -> None:
 @crawl_test
 async def test_sessions_are_spread_over_the_proxies_and_none_of_them_is_split() -> None:
     async with world() as w:
-        everything = [r for n in range(12) for r in requests(5, f"{n}-", session=n)]
+        everything = [r for n in range(30) for r in requests(2, f"{n}-", session=n)]
         crawler = await crawl(everything, w.settings())
         assert len(fetched(crawler)) == 60
         assert len(w.used()) == 3
@@ -208,8 +210,8 @@ async def test_sessions_are_spread_over_the_proxies_and_none_of_them_is_split() 
             for paths_seen in w.through().values()
             for session in {path.partition("-")[0] for path in paths_seen}
         )
-        assert homes == {f"/{n}": 1 for n in range(12)}
-        assert proxybalance_stats(crawler)["sessions/started"] == 12
+        assert homes == {f"/{n}": 1 for n in range(30)}
+        assert proxybalance_stats(crawler)["sessions/started"] == 30
 
 
 @crawl_test
@@ -445,7 +447,8 @@ async def test_a_filter_uses_only_proxies_that_match() -> None:
     async with world() as w:
         wanted = {"country": "de"}
         crawler = await crawl(
-            [*requests(30, "de", proxy_filter=wanted), *requests(30)], w.settings()
+            [*requests(30, "de", proxy_filter=wanted), *requests(30)],
+            w.settings(PROXYBALANCE_STRATEGY="round_robin"),
         )
         assert fetched(crawler) == sorted(paths(30, "de") + paths(30))
         through_france = [request.url for request in w.proxies["fr-1"].requests]

@@ -61,7 +61,7 @@ def test_a_lease_ends_once_and_only_the_first_end_counts() -> None:
         assert not pool.release(lease, outcome, 2, failure=PROXY_AUTH)
     assert pool.in_flight == 0
     assert [event.outcome for event in events.of(LeaseEnded)] == [SUCCESS]
-    assert shown(pool, "a", 2).outcomes == 1
+    assert shown(pool, "a", 2).outcomes == pytest.approx(1, rel=0.05)
     assert shown(pool, "a", 2).state is HealthState.HEALTHY
 
 
@@ -360,7 +360,8 @@ def test_an_update_changes_the_limits_and_keeps_what_is_in_flight_and_learned() 
     carry(pool, 0, FAULT, latency=1)
     pool.acquire(0)
     pool.update(proxy("a", max_in_flight=1), 1)
-    assert (shown(pool, "a", 1).outcomes, shown(pool, "a", 1).in_flight) == (1, 1)
+    seen = shown(pool, "a", 1)
+    assert (seen.outcomes, seen.in_flight) == (pytest.approx(1, rel=0.05), 1)
     refuses(pool, 1)
     pool.update(proxy("a", max_in_flight=3), 2)
     assert pool.available(2) == 2
@@ -417,8 +418,8 @@ def test_a_snapshot_shows_every_proxy_in_the_order_of_joining() -> None:
     pool.acquire(1, matching={"name": "a"})
     first, second = pool.snapshot(1)
     assert (first.proxy.name, first.max_in_flight, first.outcomes) == ("b", 3, 1)
-    assert (first.latency, first.sessions, first.in_flight) == (0.5, 1, 0)
-    assert (second.proxy.name, second.in_flight, second.latency) == ("a", 1, None)
+    assert (first.duration, first.sessions, first.in_flight) == (pytest.approx(0.5), 1, 0)
+    assert (second.proxy.name, second.in_flight, second.duration) == ("a", 1, None)
 
 
 # The ledger seam

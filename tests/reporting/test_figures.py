@@ -11,11 +11,11 @@ from scrapy_proxybalance.reporting.figures import Figures
 from scrapy_proxybalance.reporting.summary import summary_lines
 
 
-def watched_pool(size: int) -> tuple[Pool, Figures]:
+def watched_pool(size: int, **policy: str) -> tuple[Pool, Figures]:
     proxies = [
         Proxy(host="proxy.example", port=port, name=f"p{port}") for port in range(1, size + 1)
     ]
-    pool = Pool(proxies, PoolPolicy(), rng=random.Random(3))
+    pool = Pool(proxies, PoolPolicy(**policy), rng=random.Random(3))
     return pool, Figures(pool)
 
 
@@ -46,7 +46,7 @@ def test_a_single_response_is_its_own_percentile() -> None:
 
 
 def test_the_summary_of_a_large_pool_shows_the_busiest_and_sums_up_the_rest() -> None:
-    pool, figures = watched_pool(100)
+    pool, figures = watched_pool(100, strategy="round_robin")
     leases = [pool.acquire(0.0, target="shop.example") for _ in range(100)]
     for lease in leases:
         pool.release(lease, Outcome.SUCCESS, 1.0, latency=0.1)
