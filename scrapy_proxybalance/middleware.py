@@ -131,6 +131,7 @@ class ProxyBalanceMiddleware:
                         session=request_meta.session_of(request, self.settings.session_meta_key),
                         matching=request_meta.filter_of(request),
                         avoid=request_meta.tried(request),
+                        strategy=request_meta.strategy_of(request),
                     )
                 balancer.depart(request, target, lease)
                 if lease is not None:

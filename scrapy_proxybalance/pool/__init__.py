@@ -22,7 +22,7 @@ from .policy import PoolPolicy
 from .pool import Pool
 from .proxy import Proxy
 from .score import Score
-from .strategies import STRATEGIES, Strategy
+from .strategies import STRATEGIES, Pick, Strategy, StrategyChoice, View
 from .target_policy import TargetPolicy, TargetRules
 from .target_record import TargetMemory, TargetState
 from .targets import TargetGate
@@ -39,6 +39,7 @@ __all__ = [
     "NoProxyAvailableError",
     "NoProxyMatchesError",
     "Outcome",
+    "Pick",
     "Pool",
     "PoolPolicy",
     "Proxy",
@@ -49,9 +50,11 @@ __all__ = [
     "Score",
     "SessionLostError",
     "Strategy",
+    "StrategyChoice",
     "TargetGate",
     "TargetMemory",
     "TargetPolicy",
     "TargetRules",
     "TargetState",
+    "View",
 ]

@@ -1,7 +1,7 @@
 """Who can take a request now, how many, and when that changes next.
 
 Works out each member's free leases anew whenever something happened to it or its time has come, and
-keeps the strategy in step. Grants nothing and learns nothing.
+keeps the strategies in step. Grants nothing and learns nothing.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from .health import HealthState
+from .strategies.active import tell
 
 if TYPE_CHECKING:
     from .ledger import Ledger
     from .members import Member, Members
-    from .strategies import Strategy
+    from .strategies.active import Strategies
 
 
 class Availability:
@@ -22,13 +23,13 @@ class Availability:
 
     :param members: whose.
     :param ledger: knows what they hold.
-    :param strategy: is told of every change.
+    :param strategies: are told of every change.
     """
 
-    def __init__(self, members: Members, ledger: Ledger, strategy: Strategy) -> None:
+    def __init__(self, members: Members, ledger: Ledger, strategies: Strategies) -> None:
         self._members = members
         self._ledger = ledger
-        self._strategy = strategy
+        self._strategies = strategies
         self._timers: list[tuple[float, int]] = []
         #: How many leases could be granted, on how many members, and how many members are in good
         #: standing.
@@ -78,13 +79,8 @@ class Availability:
             member.serving = not member.serving
             self.serving += 1 if member.serving else -1
         member.in_flight = self._ledger.in_flight(name)
-        self._strategy.set(
-            member.index,
-            usable=free > 0,
-            on_trial=health.state is not HealthState.HEALTHY,
-            weight=member.proxy.weight,
-            in_flight=member.in_flight,
-        )
+        for strategy in self._strategies.in_use:
+            tell(strategy, member)
 
     def _wake(self, member: Member, when: float) -> None:
         if member.timer != when:
