@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _FADES_IN = 10.0
 # The usual duration takes on this part of each new one.
 _STEP = 0.02
+# One that is not known, or was long ago, is hoped to be faster than usual: so it is tried.
+_HOPED = 0.5
 # In seconds, before anything has been answered.
 _USUAL = 1.0
 # A failure counts as an answer that took so many times as long as expected, or as usual if that is
@@ -29,11 +31,12 @@ class Latency(Strategy):
     """Of two that are drawn at random by weight, the one with the lower load: latency x (in flight + 1).
 
     The latency is a Peak EWMA, from Finagle (``PeakEwma.scala``) and tower (``load::peak_ewma``): it
-    follows a longer duration at once, and shorter ones slowly; two choices: Mitzenmacher, 2001. What is
-    not known, or was long ago, is taken to be as usual in the pool.
+    follows a longer duration at once, and shorter ones slowly; two choices: Mitzenmacher, 2001. As it
+    fades, it approaches half of what is usual in the pool, and not 0 as in these two, so that slow
+    proxies are tried again, but not all of the traffic goes to whoever has been idle.
 
     A failure counts as a long duration, however fast it came, and further ones as longer still: else
-    a proxy that fails fast would draw all requests. It is looked at again when that has faded.
+    a proxy that fails fast would draw all requests. It is tried again when that has faded.
     """
 
     def __init__(self, view: View) -> None:
@@ -63,24 +66,24 @@ class Latency(Strategy):
 
     def ended(self, index: int, *, now: float, duration: float | None, rng: Random) -> None:
         """Take the duration, or what a failure counts as, into the latency."""
-        usual = self._usual or _USUAL
         if duration is None:
+            usual = _USUAL if self._usual is None else self._usual
             expected = max(usual, self._expected(index, now))
             self._latency[index] = (min(_LONGEST * usual, _FAILURE * expected), now)
             return
-        latency, at = self._latency.get(index, (usual, now))
-        if duration < latency:
-            kept = exp((at - now) / _FADES_IN)
-            duration_counted = latency * kept + duration * (1.0 - kept)
-        else:
-            duration_counted = duration
-        self._latency[index] = (duration_counted, now)
-        self._usual = duration if self._usual is None else usual + _STEP * (duration - usual)
+        latency, at = self._latency.get(index, (duration, now))
+        kept = exp((at - now) / _FADES_IN) if duration < latency else 0.0
+        self._latency[index] = (latency * kept + duration * (1.0 - kept), now)
+        usual = duration if self._usual is None else self._usual
+        self._usual = usual + _STEP * (duration - usual)
 
     def _load(self, index: int, now: float) -> float:
         return self._expected(index, now) * (self._in_flight[index] + 1)
 
     def _expected(self, index: int, now: float) -> float:
-        usual = self._usual or _USUAL
-        latency, at = self._latency.get(index, (usual, now))
-        return usual + (latency - usual) * exp((at - now) / _FADES_IN)
+        hoped = _HOPED * (_USUAL if self._usual is None else self._usual)
+        known = self._latency.get(index)
+        if known is None:
+            return hoped
+        latency, at = known
+        return hoped + (latency - hoped) * exp((at - now) / _FADES_IN)

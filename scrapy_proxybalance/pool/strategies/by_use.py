@@ -50,10 +50,12 @@ class LeastUsed(Strategy):
 
     def pick(self, pick: Pick) -> int | None:
         """Return the least used index."""
-        return self._uses.first(pick.among)
+        index = self._uses.first(pick.among)
+        if index is not None and pick.among is None:
+            self._least = self._uses.keys[index][0]
+        return index
 
     def _least_of_all(self) -> float:
+        """Return the fewest leases for its weight that one has; while all are busy, had."""
         first = self._uses.first(None)
-        if first is not None:
-            self._least = self._uses.keys[first][0]
-        return self._least
+        return self._least if first is None else self._uses.keys[first][0]

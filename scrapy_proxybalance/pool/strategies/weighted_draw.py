@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 # So often one is drawn blindly, before it is done the long way.
 _TRIES = 8
+# So few can be looked through several times.
+_FEW = 50
 
 
 class WeightedDraw:
@@ -61,7 +63,7 @@ class WeightedDraw:
         first = self.draw(rng, among)
         if first is None:
             return []
-        for _ in range(_TRIES):
+        for _ in range(_TRIES if among is None or len(among) <= _FEW else 1):
             second = self.draw(rng, among)
             if second is not None and second != first:
                 return [first, second]
