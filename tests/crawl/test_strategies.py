@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import attrs
 import pytest
 from scrapy import Request
 
@@ -16,18 +17,17 @@ from .crawling import crawl_test
 from .test_target_budgets import page, world
 
 if TYPE_CHECKING:
+    from scrapy_proxybalance.pool import Pick
+
     from .test_target_budgets import World
 
 
 class LastAvailable(FirstAvailable):
     """A user's own: the last proxy, as long as it is free."""
 
-    def pick(self, pick: Any) -> int | None:
-        return super().pick(type(pick)(**{**_fields(pick), "among": [2]})) or super().pick(pick)
-
-
-def _fields(pick: Any) -> dict[str, Any]:
-    return {name: getattr(pick, name) for name in ("now", "rng", "target", "session", "among")}
+    def pick(self, pick: Pick) -> int | None:
+        last = super().pick(attrs.evolve(pick, among=[2]))
+        return super().pick(pick) if last is None else last
 
 
 def urls(host: str, count: int, **meta: Any) -> list[Request]:
