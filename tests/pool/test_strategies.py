@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from math import ceil
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -618,6 +618,39 @@ def test_sticky_lets_no_proxy_carry_more_than_a_quarter_above_its_share(
         assert shown(pool, lease.proxy.name, 0.0).in_flight <= ceil(share)
 
 
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.integers(0, 3),
+            st.sampled_from(["a", "b", "c", "d", "e", None]),
+            st.booleans(),
+            st.sampled_from([1.0, 3.0]),
+            st.integers(0, 3),
+        ),
+        max_size=40,
+    )
+)
+def test_sticky_picks_by_how_things_stand_and_not_by_how_they_came_about(
+    steps: list[tuple[int, str | None, bool, float, int]],
+) -> None:
+    names = ["", "", "", ""]
+    chooser = made("sticky", [], Seen(names=names))
+    here: dict[int, dict[str, Any]] = {}
+    for index, name, usable, weight, in_flight in steps:
+        if index in here and name != names[index]:
+            chooser.forget(index)
+            del here[index]
+        if name is not None and name not in (names[other] for other in here if other != index):
+            names[index] = name
+            here[index] = {"usable": usable, "weight": weight, "in_flight": in_flight}
+            put(chooser, index, **here[index])
+        fresh = made("sticky", [], Seen(names=names))
+        for known in sorted(here, reverse=True):
+            put(fresh, known, **here[known])
+        for target in ("one.test", "two.test", "three.test"):
+            assert picks(chooser, 1, target=target) == picks(fresh, 1, target=target)
+
+
 def test_sticky_comes_back_to_the_first_in_the_ranking_when_that_has_room_again() -> None:
     pool = make_pool(proxies(10), strategy="sticky", max_in_flight=1)
     first = pool.acquire(0, target="shop.test")
@@ -640,8 +673,8 @@ def test_sticky_keeps_to_one_proxy_within_a_filter() -> None:
 
 
 def test_sticky_keeps_to_one_proxy_where_few_of_many_may_be_used() -> None:
-    chooser = made("sticky", [1.0] * 3000)
-    for index in range(3000):
+    chooser = made("sticky", [1.0] * 20_000)
+    for index in range(20_000):
         put(chooser, index, usable=index in (5, 1500, 2999))
     assert len(set(picks(chooser, 20, target="shop.test"))) == 1
     assert len({picks(chooser, 1, target=f"{number}.test")[0] for number in range(30)}) == 3
