@@ -122,7 +122,7 @@ def _strategy(name: str, value: Any) -> Any:
     try:
         strategy_class(strategy)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{name}: {error}, or its import path") from None
+        raise _fail(name, value, f"{error}, or its import path") from None
     return strategy
 
 

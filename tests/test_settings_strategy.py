@@ -45,18 +45,18 @@ def test_a_strategy_may_be_a_class_or_its_import_path(spec: object) -> None:
 @pytest.mark.parametrize(
     ("spec", "parts"),
     [
-        ("wheighted", ["'wheighted'", "use one of weighted, round_robin", "import path"]),
+        ("wheighted", ["'wheighted'", "use one of 'weighted', 'round_robin'", "import path"]),
         ("no.such.Strategy", ["'no.such.Strategy'", "cannot be imported"]),
         (f"{__name__}.Missing", ["Missing", "cannot be imported"]),
         (f"{__name__}.not_a_class", ["not_a_class", "a class derived from"]),
         ("collections.Counter", ["Counter", "a class derived from"]),
         ("scrapy_proxybalance.pool.Strategy", ["does not say how to pick, set"]),
-        (3, ["3", "use one of weighted"]),
-        (["random"], ["['random']", "use one of weighted"]),
+        (3, ["3", "use one of 'weighted'"]),
+        (["random"], ["['random']", "use one of 'weighted'"]),
     ],
 )
 def test_what_is_no_strategy_is_refused_with_the_mend(spec: object, parts: list[str]) -> None:
     with pytest.raises(ConfigurationError) as caught:
         policy(STRATEGY=spec)
-    for part in ["PROXYBALANCE_STRATEGY", *parts]:
+    for part in ["PROXYBALANCE_STRATEGY = ", *parts]:
         assert part in str(caught.value)

@@ -76,7 +76,7 @@ async def test_a_strategy_that_is_none_fails_its_own_request_and_no_other(wrong:
     [failure] = crawler.spider.failures
     assert failure.check(ConfigurationError)
     assert repr(wrong) in failure.getErrorMessage()
-    assert "weighted, round_robin" in failure.getErrorMessage()
+    assert "'weighted', 'round_robin'" in failure.getErrorMessage()
     assert len(crawler.spider.responses) == 6
 
 

@@ -197,7 +197,7 @@ class Unfinished(Strategy):
 @pytest.mark.parametrize(
     ("choice", "parts"),
     [
-        ("best", ["'best'", "weighted, round_robin", "derived from"]),
+        ("best", ["'best'", "'weighted', 'round_robin'", "derived from"]),
         (7, ["7", "weighted"]),
         (["random"], ["['random']", "weighted"]),
         (PoolPolicy, ["PoolPolicy", "derived from scrapy_proxybalance.pool.Strategy"]),

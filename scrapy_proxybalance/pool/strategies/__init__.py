@@ -47,8 +47,8 @@ def strategy_class(choice: object) -> type[Strategy]:
         return STRATEGIES[choice]
     if not (isinstance(choice, type) and issubclass(choice, Strategy)):
         raise ConfigurationError(
-            f"unknown strategy {choice!r}; use one of {', '.join(STRATEGIES)}, or a class derived from "
-            "scrapy_proxybalance.pool.Strategy"
+            f"unknown strategy {choice!r}; use one of {', '.join(map(repr, STRATEGIES))}, or a class "
+            "derived from scrapy_proxybalance.pool.Strategy"
         )
     if isabstract(choice):
         missing = ", ".join(sorted(choice.__abstractmethods__))

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from hashlib import blake2s
-from math import log
+from math import inf, log
 from typing import TYPE_CHECKING
 
 from .index_set import IndexSet
 from .interface import Strategy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from .interface import Pick, View
 
 # A proxy takes no more than this times its even share of what is in flight.
 _SPREAD = 1.25
 # So many proxies are ranked at once for a key; so many are looked at before any other will do.
-_NEIGHBOURS = 256
-_LOOKED_AT = 4 * _NEIGHBOURS
+_NEIGHBOURS = 128
+_LOOKED_AT = 8 * _NEIGHBOURS
 # The rankings of so many keys are remembered.
 _KEYS = 2_000
 
@@ -36,7 +36,7 @@ class _Ranking:
     __slots__ = ("digest", "order", "point", "ranks")
 
     def __init__(self, key: str) -> None:
-        self.digest = blake2s(_bytes(key), digest_size=32).digest()
+        self.digest = blake2s(_bytes(key), digest_size=16).digest()
         self.point = _number(self.digest[:8])
         self.order: list[int] = []
         self.ranks: dict[int, float] = {}
@@ -47,8 +47,8 @@ class Sticky(Strategy):
 
     Rendezvous hashing (Thaler and Ravishankar, 1998), with chances in proportion to the weights
     (Schindelhauer and Schomaker, 2005): each key ranks all proxies by hashes of both names, so that a
-    proxy that comes or goes moves no keys but its own. In pools of more than 256 proxies a key ranks
-    the 256 that follow it on a ring of hashes, and then the next 256, so that a new key costs the same
+    proxy that comes or goes moves no keys but its own. In pools of more than 128 proxies a key ranks
+    the 128 that follow it on a ring of hashes, and then the next 128, so that a new key costs the same
     in pools of any size.
 
     Bounded load (Mirrokni, Thorup and Zadimoghaddam, 2018): a proxy with more than 1.25 times its even
@@ -62,6 +62,8 @@ class Sticky(Strategy):
         self._in_flight: dict[int, int] = {}
         self._usable = IndexSet()
         self._usable_weight = 0.0
+        # In flight for the weight, of those that may be used.
+        self._loads: dict[int, float] = {}
         self._load = 0
         self._ring: list[tuple[int, int]] = []
         self._ring_is_sorted = True
@@ -81,12 +83,13 @@ class Sticky(Strategy):
                 self._usable_weight += weight - before
         self._load += in_flight - self._in_flight[index]
         self._in_flight[index] = in_flight
-        if usable is not (index in self._usable):
-            if usable:
+        if usable:
+            self._loads[index] = in_flight / weight
+            if index not in self._usable:
                 self._usable.add(index)
                 self._usable_weight += weight
-            else:
-                self._leave(index)
+        elif index in self._usable:
+            self._leave(index)
 
     def forget(self, index: int) -> None:
         """Forget the proxy."""
@@ -95,7 +98,7 @@ class Sticky(Strategy):
         if index in self._usable:
             self._leave(index)
         self._sort_ring()
-        place = bisect_left(self._ring, (_place(self._names.pop(index)), index))
+        place = bisect_left(self._ring, (_number(self._names.pop(index)[:8]), index))
         del self._ring[place]
         del self._weights[index]
         self._load -= self._in_flight.pop(index)
@@ -106,30 +109,37 @@ class Sticky(Strategy):
         ranking = self._ranking_of(pick)
         if pick.among is not None:
             return self._pick_among(ranking, pick.among)
-        usable, in_flight, weights = self._usable, self._in_flight, self._weights
-        if not usable:
+        if not self._usable:
             return None
         share = _SPREAD * (self._load + 1) / self._usable_weight
-        for index in self._in_order(ranking):
-            if index in usable and in_flight[index] < share * weights[index]:
+        load, order = self._loads.get, ranking.order
+        for index in order:
+            if load(index, inf) < share:
                 return index
-        if len(usable) <= _LOOKED_AT:
-            return self._best(ranking, list(usable))
-        return usable.draw(pick.rng)
+        while len(order) < min(_LOOKED_AT, len(self._ring)):
+            more = self._neighbours(ranking, passed=len(order))
+            order += more
+            for index in more:
+                if load(index, inf) < share:
+                    return index
+        if len(self._usable) <= _LOOKED_AT:
+            return self._best(ranking, list(self._usable))
+        return self._usable.draw(pick.rng)
 
     # Who is there
 
     def _join(self, index: int, weight: float) -> None:
-        name = _bytes(self._view.proxy(index).name)
+        name = blake2s(_bytes(self._view.proxy(index).name), digest_size=16).digest()
         self._names[index] = name
         self._weights[index] = weight
         self._in_flight[index] = 0
-        self._ring.append((_place(name), index))
+        self._ring.append((_number(name[:8]), index))
         self._ring_is_sorted = False
         self._rankings.clear()
 
     def _leave(self, index: int) -> None:
         self._usable.discard(index)
+        del self._loads[index]
         self._usable_weight = self._usable_weight - self._weights[index] if self._usable else 0.0
 
     def _sort_ring(self) -> None:
@@ -148,19 +158,7 @@ class Sticky(Strategy):
             ranking = self._rankings[key] = _Ranking(key)
         return ranking
 
-    def _in_order(self, ranking: _Ranking) -> Iterator[int]:
-        """Give the indices as they rank, up to as many as are looked at."""
-        order, looked_at = ranking.order, 0
-        most = min(_LOOKED_AT, len(self._ring))
-        while True:
-            while looked_at < len(order):
-                yield order[looked_at]
-                looked_at += 1
-            if looked_at >= most:
-                return
-            order += self._neighbours(ranking, looked_at)
-
-    def _neighbours(self, ranking: _Ranking, passed: int) -> list[int]:
+    def _neighbours(self, ranking: _Ranking, *, passed: int) -> list[int]:
         """Return the next of the ring, so many after the key's own place, as they rank."""
         self._sort_ring()
         ring = self._ring
@@ -173,7 +171,7 @@ class Sticky(Strategy):
     def _rank(self, ranking: _Ranking, index: int) -> float:
         rank = ranking.ranks.get(index)
         if rank is None:
-            digest = blake2s(self._names[index], key=ranking.digest, digest_size=8).digest()
+            digest = blake2s(self._names[index] + ranking.digest, digest_size=8).digest()
             rank = -log((_number(digest) + 0.5) / _HASHES) / self._weights[index]
             if len(ranking.ranks) >= _LOOKED_AT:
                 ranking.ranks.clear()
@@ -207,7 +205,3 @@ def _bytes(name: str) -> bytes:
 
 def _number(digest: bytes) -> int:
     return int.from_bytes(digest, "big")
-
-
-def _place(name: bytes) -> int:
-    return _number(blake2s(name, digest_size=8).digest())
