@@ -140,6 +140,7 @@ class ProxyBalanceMiddleware:
                         session=request_meta.session_of(request, self.settings.session_meta_key),
                         matching=request_meta.filter_of(request),
                         avoid=request_meta.tried(request),
+                        strategy=request_meta.strategy_of(request),
                     )
                 if is_retry:
                     balancer.retries.goes(request, now)

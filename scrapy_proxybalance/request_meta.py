@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 #: Documented keys that users set; the key of the session is a setting.
 PROXY = "proxy"
 PROXY_FILTER = "proxy_filter"
+STRATEGY = "proxy_strategy"
 TIMEOUT = "download_timeout"
 SESSION_END = "session_end"
 #: Documented key that users read.
@@ -97,6 +98,11 @@ def session_of(request: Request, key: str) -> str | None:
 def filter_of(request: Request) -> Any:
     """Return a request's proxy filter, or ``None`` if it has none."""
     return request.meta.get(PROXY_FILTER)
+
+
+def strategy_of(request: Request) -> Any:
+    """Return what is to choose a request's proxy, or ``None`` if it does not say."""
+    return request.meta.get(STRATEGY)
 
 
 def tried(request: Request) -> tuple[str, ...]:

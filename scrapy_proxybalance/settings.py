@@ -28,6 +28,7 @@ from .pool import (
     TargetRules,
 )
 from .pool.policy import SESSION_LOST_POLICIES
+from .pool.strategies import strategy_class
 from .pool.target_policy import read_target_name
 from .sources import parse_entry, read_file
 
@@ -134,6 +135,16 @@ def _class(name: str, value: Any) -> Any:
     return found
 
 
+def _strategy(name: str, value: Any) -> Any:
+    own_class = isinstance(value, str) and value not in STRATEGIES and "." in value
+    strategy = _class(name, value) if own_class else value
+    try:
+        strategy_class(strategy)
+    except ConfigurationError as error:
+        raise _fail(name, value, f"{error}, or its import path") from None
+    return strategy
+
+
 def _proxies(name: str, value: Any) -> list[Proxy]:
     if isinstance(value, str):
         value = [entry for entry in (part.strip() for part in value.split(",")) if entry]
@@ -158,6 +169,7 @@ TARGET_KEYS: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
     "in_flight": ("max_in_flight", _integer),
     "spacing": ("spacing", _seconds),
     "filter": ("matching", _filter),
+    "strategy": ("strategy", _strategy),
     "pause": ("pause", _seconds),
     "pause_max": ("pause_max", _seconds),
     "max_pauses": ("max_pauses", _integer),
@@ -203,7 +215,7 @@ SETTINGS: dict[str, tuple[Any, Callable[[str, Any], Any]]] = {
     "ENABLED": (True, _boolean),
     "PROXIES": ((), _proxies),
     "PROXIES_FILE": (None, _path),
-    "STRATEGY": ("weighted", partial(_one_of, tuple(STRATEGIES))),
+    "STRATEGY": ("weighted", _strategy),
     "MAX_IN_FLIGHT": (4, _integer),
     "RATE": (None, _rate),
     "WINDOW": (50, _integer),

@@ -37,10 +37,12 @@ from scrapy_proxybalance.gateway_settings import GATEWAY_KEYS
 from scrapy_proxybalance.pool import (
     STRATEGIES,
     HealthState,
+    Pick,
     Pool,
     PoolPolicy,
     ProxySnapshot,
     Strategy,
+    View,
     errors,
     events,
 )
@@ -323,6 +325,7 @@ def test_the_public_names_are_those_of_the_package() -> None:
         (ProxyPool, "Method of `ProxyPool`", {"core"}),
         (Pool, "Member of `Pool`", {"events", "targets", "sessions"}),
         (Strategy, "Method of `Strategy`", set()),
+        (View, "Method of `View`", set()),
     ],
 )
 def test_the_members_of_a_class_are_documented(
@@ -331,6 +334,11 @@ def test_the_members_of_a_class_are_documented(
     documented = {code.partition("(")[0] for code in first_codes(REFERENCE / "api.md", column)}
     actual = {name for name in vars(kind) if not name.startswith("_")} | attributes
     assert documented == actual
+
+
+def test_the_fields_of_a_pick_are_documented() -> None:
+    documented = first_codes(REFERENCE / "api.md", "Field of `Pick`")
+    assert documented == [field.name for field in attrs.fields(Pick)]
 
 
 def test_a_verdict_and_its_outcomes_are_documented() -> None:

@@ -44,6 +44,7 @@ def test_every_key_of_a_target_is_read() -> None:
         "in_flight": 3,
         "spacing": 5,
         "filter": {"country": "de"},
+        "strategy": "random",
         "pause": 10,
         "pause_max": 20,
         "max_pauses": 2,
@@ -59,6 +60,7 @@ def test_every_key_of_a_target_is_read() -> None:
         max_in_flight=3,
         spacing=5,
         matching=policy.matching,
+        strategy="random",
         pause=10,
         pause_max=20,
         max_pauses=2,
@@ -142,6 +144,15 @@ def test_the_pool_holds_to_what_was_set() -> None:
         (
             {"a.example": {"filter": "no.such.filter"}},
             ["['filter'] = 'no.such.filter'", "cannot be imported"],
+        ),
+        (
+            {"a.example": {"strategy": "best"}},
+            [
+                "PROXYBALANCE_TARGETS['a.example']['strategy']",
+                "'best'",
+                "round_robin",
+                "import path",
+            ],
         ),
         (
             {"a.example": {"pause": 30, "pause_max": 20}},

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scrapy_proxybalance import Outcome, ProxyBalanceMiddleware, ProxyPool, Verdict, classify
-from scrapy_proxybalance.pool import HealthPolicy, NoProxyAvailableError, PoolPolicy, Proxy, Rate
+from scrapy_proxybalance.pool import (
+    HealthPolicy,
+    NoProxyAvailableError,
+    Pick,
+    PoolPolicy,
+    Proxy,
+    Rate,
+    Strategy,
+    View,
+)
 from scrapy_proxybalance.pool.events import SessionReassigned
 
 if TYPE_CHECKING:
@@ -30,8 +39,40 @@ def fetch_without_scrapy() -> str:
         retry_at: float | None = held.retry_at
         return f"{url} {retry_at}"
     ended: bool = pool.release(second, Outcome.PROXY_FAULT, failure="refused")
-    score: Score = pool.core.explain(second.proxy.name)
+    score: Score = pool.core.explain(second.proxy.name, 0.0)
     return f"{ended} {score.value:.2f} {score.success}"
+
+
+class CheapestFirst(Strategy):
+    """A strategy of one's own."""
+
+    def __init__(self, view: View) -> None:
+        super().__init__(view)
+        self.usable: dict[int, bool] = {}
+
+    def set(
+        self, index: int, *, usable: bool, on_trial: bool, weight: float, in_flight: int
+    ) -> None:
+        """Take note of a proxy's state."""
+        self.usable[index] = usable and not on_trial and in_flight < weight
+
+    def pick(self, pick: Pick) -> int | None:
+        """Return the cheapest."""
+        candidates = self.usable if pick.among is None else pick.among
+        usable = [index for index in candidates if self.usable[index]]
+        return min(usable, key=lambda index: self.cost(index, pick.now), default=None)
+
+    def cost(self, index: int, now: float) -> tuple[int, float]:
+        """Return what a request through a proxy costs."""
+        return self._view.proxy(index).tier or 9, -self._view.score(index, now)
+
+
+def fetch_by_a_strategy() -> str:
+    """Name strategies, and pass classes of one's own."""
+    pool = ProxyPool(["http://a:1"], PoolPolicy(strategy=CheapestFirst))
+    with pool.lease(strategy="round_robin") as lease:
+        pool.core.acquire(0.0, strategy=CheapestFirst)
+        return lease.proxy.name
 
 
 async def fetch_when_free() -> str:

@@ -24,7 +24,7 @@ from .policy import PoolPolicy
 from .pool import Pool
 from .proxy import Proxy
 from .score import Score
-from .strategies import STRATEGIES, Strategy
+from .strategies import STRATEGIES, Pick, Strategy, StrategyChoice, View
 from .target_policy import TargetPolicy, TargetRules
 from .target_record import TargetMemory, TargetState
 from .targets import TargetGate
@@ -44,6 +44,7 @@ __all__ = [
     "NoProxyAvailableError",
     "NoProxyMatchesError",
     "Outcome",
+    "Pick",
     "Pool",
     "PoolPolicy",
     "Proxy",
@@ -54,9 +55,11 @@ __all__ = [
     "Score",
     "SessionLostError",
     "Strategy",
+    "StrategyChoice",
     "TargetGate",
     "TargetMemory",
     "TargetPolicy",
     "TargetRules",
     "TargetState",
+    "View",
 ]

@@ -1,7 +1,7 @@
 """Who can take a request now, how many, and when that changes next.
 
 Works out each member's free leases anew whenever something happened to it or its time has come, and
-keeps the strategy in step. Grants nothing and learns nothing.
+keeps the strategies in step. Grants nothing and learns nothing.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from .health import HealthState
+from .strategies.active import tell
 
 if TYPE_CHECKING:
     from .gates import Gate, Gates
     from .ledger import Ledger
     from .members import Member, Members
-    from .strategies import Strategy
+    from .strategies.active import Strategies
 
 # A probe that succeeds has so many others made at once.
 _BROUGHT_FORWARD = 3
@@ -26,15 +27,17 @@ class Availability:
 
     :param members: whose.
     :param ledger: knows what they hold.
-    :param strategy: is told of every change.
+    :param strategies: are told of every change.
     :param gates: know what the gateways have room for.
     """
 
-    def __init__(self, members: Members, ledger: Ledger, strategy: Strategy, gates: Gates) -> None:
+    def __init__(
+        self, members: Members, ledger: Ledger, strategies: Strategies, gates: Gates
+    ) -> None:
         self._members = members
         self._gates = gates
         self._ledger = ledger
-        self._strategy = strategy
+        self._strategies = strategies
         self._timers: list[tuple[float, int]] = []
         self._looked_at = float("-inf")
         self._hidden = 0  # leases that would be free, were it not for an outage of the pool
@@ -101,13 +104,8 @@ class Availability:
                 member.gate.serving += change
         member.priced_at = float("-inf")
         member.in_flight = self._ledger.in_flight(name)
-        self._strategy.set(
-            member.index,
-            usable=free > 0,
-            on_trial=health.state is HealthState.PROBING,
-            weight=member.proxy.weight,
-            in_flight=member.in_flight,
-        )
+        for strategy in self._strategies.in_use:
+            tell(strategy, member)
 
     def bring_forward(self, now: float) -> None:
         """End the cooldowns that would end next: who comes back seldom comes back alone."""

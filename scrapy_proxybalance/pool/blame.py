@@ -12,8 +12,10 @@ from __future__ import annotations
 
 from math import exp
 
-# A target or gateway that nothing is known of fails this often, with the weight of so many attempts.
-_PRIOR_RATE = 0.02
+# A target or gateway that has ever answered is taken to fail this often, and another one that often, with
+# the weight of so many attempts.
+_ANSWERING = 0.02
+_UNHEARD_OF = 0.5
 _PRIOR_ATTEMPTS = 2.0
 # About so many attempts are remembered, and for about so many seconds.
 _WINDOW = 20.0
@@ -25,16 +27,17 @@ _SUSPECTS = 10_000
 class _Rate:
     """How often one suspect has failed an attempt lately."""
 
-    __slots__ = ("_at", "_attempts", "_blamed")
+    __slots__ = ("_at", "_attempts", "_blamed", "prior")
 
-    def __init__(self) -> None:
+    def __init__(self, prior: float) -> None:
+        self.prior = prior
         self._at = 0.0
         self._attempts = 0.0
         self._blamed = 0.0
 
     def value(self, now: float) -> float:
         kept = exp((self._at - now) / _SECONDS)
-        return (kept * self._blamed + _PRIOR_ATTEMPTS * _PRIOR_RATE) / (
+        return (kept * self._blamed + _PRIOR_ATTEMPTS * self.prior) / (
             kept * self._attempts + _PRIOR_ATTEMPTS
         )
 
@@ -50,6 +53,7 @@ class Blame:
 
     def __init__(self) -> None:
         self._rates: dict[str, _Rate] = {}
+        self._answering: dict[str, None] = {}
 
     def succeeded(self, suspects: tuple[str, ...], now: float) -> None:
         """Take note that an attempt that these were part of went well."""
@@ -57,6 +61,11 @@ class Blame:
             rate = self._rates.get(suspect)
             if rate is not None:
                 rate.count(0.0, now)
+                rate.prior = _ANSWERING
+            if suspect not in self._answering:
+                if len(self._answering) >= _SUSPECTS:
+                    del self._answering[next(iter(self._answering))]
+                self._answering[suspect] = None
 
     def failed(self, suspects: tuple[str, ...], proxy_rate: float, now: float) -> float:
         """Take note that an attempt failed, and return the proxy's part of the blame, 0 to 1.
@@ -74,12 +83,15 @@ class Blame:
     def rate(self, suspect: str, now: float) -> float:
         """Return how often a target or a gateway has failed by itself lately, 0 to 1."""
         rate = self._rates.get(suspect)
-        return _PRIOR_RATE if rate is None else rate.value(now)
+        return self._prior(suspect) if rate is None else rate.value(now)
+
+    def _prior(self, suspect: str) -> float:
+        return _ANSWERING if suspect in self._answering else _UNHEARD_OF
 
     def _rate_of(self, suspect: str) -> _Rate:
         rate = self._rates.get(suspect)
         if rate is None:
             if len(self._rates) >= _SUSPECTS:
                 del self._rates[next(iter(self._rates))]
-            rate = self._rates[suspect] = _Rate()
+            rate = self._rates[suspect] = _Rate(self._prior(suspect))
         return rate

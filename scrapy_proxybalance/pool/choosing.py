@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from .proxy import Proxy
     from .sessions import Sessions
     from .spacing import Spacing
-    from .strategies import Strategy
+    from .strategies import Strategy, StrategyChoice
+    from .strategies.active import Strategies
     from .target_policy import TargetPolicy
 
 # A new session goes to a proxy with no more sessions than this times its even share (the bound of
@@ -68,7 +69,7 @@ class Chooser:
         members: Members,
         availability: Availability,
         ledger: Ledger,
-        strategy: Strategy,
+        strategies: Strategies,
         sessions: Sessions,
         spacing: Spacing,
         gates: Gates,
@@ -79,7 +80,7 @@ class Chooser:
         self._members = members
         self._availability = availability
         self._ledger = ledger
-        self._strategy = strategy
+        self._strategies = strategies
         self._sessions = sessions
         self._spacing = spacing
         self._gates = gates
@@ -95,20 +96,22 @@ class Chooser:
         session: str | None,
         matching: FilterSpec | None,
         avoid: Collection[str],
+        asked_for: StrategyChoice | None,
     ) -> Member | Hold:
         """Return the proxy for a request; see :meth:`Pool.acquire`."""
         self._availability.advance(now)
+        strategy = self._strategies.find(rule.strategy if asked_for is None else asked_for)
         if session is not None:
             pinned = self._session_member(session, target, rule, now)
             if pinned is not None:
                 return pinned
         eligible = self._eligible(now, target, rule, matching)
         pick = Pick(now, self._rng, target, session, eligible.among)
-        index = self._pick(pick, eligible, avoid)
+        index = self._pick(strategy, pick, eligible, avoid)
         if index is None:
             return self._nothing_free(eligible, target)
         if session is not None:
-            index = self._spread(index, pick, eligible, avoid)
+            index = self._spread(strategy, index, pick, eligible, avoid)
         return self._members.at(index)
 
     def hold(
@@ -216,18 +219,20 @@ class Chooser:
 
     # Which of them is used
 
-    def _pick(self, pick: Pick, eligible: _Eligible, avoid: Collection[str]) -> int | None:
+    def _pick(
+        self, strategy: Strategy, pick: Pick, eligible: _Eligible, avoid: Collection[str]
+    ) -> int | None:
         among, resting = eligible.among, eligible.resting
         gates = self._gates
         if self._availability.free <= 0:
             return None
         if not avoid and not resting and not gates.shut:
-            return self._strategy.pick(pick)
+            return strategy.pick(pick)
         if len(resting) >= len(self._members):
             return None
         last = None
         for _ in range(_PICKS):
-            index = self._strategy.pick(pick)
+            index = strategy.pick(pick)
             if index is None:
                 return None
             member = self._members.at(index)
@@ -238,20 +243,25 @@ class Chooser:
                 break  # the same again, or to be avoided: as likely as not there is no other
             last = index
         if among is None and not avoid and not resting:
-            return self._strategy.pick(attrs.evolve(pick, among=gates.sample(self._rng)))
+            return strategy.pick(attrs.evolve(pick, among=gates.sample(self._rng)))
         members = self._members if among is None else map(self._members.at, among)
         rested = [
             member for member in members if member.proxy.name not in resting and gates.fits(member)
         ]
         others = [member.index for member in rested if member.proxy.name not in avoid]
-        index = self._strategy.pick(attrs.evolve(pick, among=others))
+        index = strategy.pick(attrs.evolve(pick, among=others))
         if index is None and avoid:
-            index = self._strategy.pick(
-                attrs.evolve(pick, among=[member.index for member in rested])
-            )
+            index = strategy.pick(attrs.evolve(pick, among=[member.index for member in rested]))
         return index
 
-    def _spread(self, index: int, pick: Pick, eligible: _Eligible, avoid: Collection[str]) -> int:
+    def _spread(
+        self,
+        strategy: Strategy,
+        index: int,
+        pick: Pick,
+        eligible: _Eligible,
+        avoid: Collection[str],
+    ) -> int:
         """Return a proxy for a new session: ``index``, unless it has more than its share of them."""
         fair = _SESSION_SPREAD * (len(self._sessions) + 1) / len(self._members) + 1
         if self._sessions.on_proxy(self._members.at(index).proxy.name) < fair:
@@ -266,7 +276,7 @@ class Chooser:
             and self._gates.fits(member)
             and self._sessions.on_proxy(member.proxy.name) < fair
         ]
-        other = self._strategy.pick(attrs.evolve(pick, among=others))
+        other = strategy.pick(attrs.evolve(pick, among=others))
         return index if other is None else other
 
     def _has_way(self, member: Member, besides: int) -> bool:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from random import Random
 
 _FIRST_RECOVERY = 0.5
-_ROUNDING = 1e-9
 # Of a proxy that is on its way back, so much of a fault is enough.
 _MOSTLY = 0.5
 
@@ -86,7 +85,7 @@ class Health:
 
     def __init__(self) -> None:
         self.record = Record()
-        self.faults_in_a_row = 0.0
+        self.faults_in_a_row = 0
         self.last_fault_at = 0.0
         self.cooldowns = 0
         self.cooldown_until = 0.0
@@ -110,7 +109,7 @@ class Health:
         self.record.succeeded(slowness, now, policy.window)
         if generation != self.generation:
             return False
-        self.faults_in_a_row = 0.0
+        self.faults_in_a_row = 0
         if self.state is HealthState.PROBING:
             self.state = HealthState.RECOVERING
             self.recovery = _FIRST_RECOVERY
@@ -140,13 +139,11 @@ class Health:
         self.record.failed(share, lost, now, policy.window)
         if generation != self.generation or self.state in (HealthState.COOLING, HealthState.OUT):
             return False
-        self.faults_in_a_row += share
+        if share < _MOSTLY:
+            return False
+        self.faults_in_a_row += 1
         self.last_fault_at = now
-        if self.state is HealthState.HEALTHY:
-            enough = self.faults_in_a_row >= policy.failure_threshold - _ROUNDING
-        else:
-            enough = share >= _MOSTLY
-        if not enough:
+        if self.state is HealthState.HEALTHY and self.faults_in_a_row < policy.failure_threshold:
             return False
         self.cooldowns += 1
         self.generation += 1

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .limits import Rate
+    from .strategies import StrategyChoice
 
 SESSION_LOST_POLICIES = ("reassign", "wait", "fail")
 
@@ -23,7 +24,8 @@ SESSION_LOST_POLICIES = ("reassign", "wait", "fail")
 class PoolPolicy:
     """What a pool does unless a proxy says otherwise.
 
-    :param strategy: the name of a strategy, see :data:`~.selection.STRATEGIES`.
+    :param strategy: chooses the proxies: a name of :data:`~.strategies.STRATEGIES`, or a class of your
+        own, derived from :class:`~.strategies.Strategy`.
     :param max_in_flight: requests at once per proxy.
     :param rate: requests over time per proxy; ``None`` for no limit.
     :param session_ttl: seconds of idleness after which a session is forgotten.
@@ -37,7 +39,7 @@ class PoolPolicy:
     :param targets_by_name: what holds instead for some, see :class:`~.target_policy.TargetRules`.
     """
 
-    strategy: str = "weighted"
+    strategy: StrategyChoice = "weighted"
     max_in_flight: int = 4
     rate: Rate | None = None
     session_ttl: float = 600.0

@@ -32,7 +32,7 @@ from .outcome import TIMEOUT, Outcome
 from .score import expected, explain_score, idle_score, load_factor
 from .sessions import Sessions
 from .spacing import Spacing
-from .strategies import make_strategy
+from .strategies.active import Strategies
 from .target_policy import TargetRules
 from .targets import TargetGate
 from .timeouts import Timeouts
@@ -47,10 +47,13 @@ if TYPE_CHECKING:
     from .policy import PoolPolicy
     from .proxy import Proxy
     from .score import Score
+    from .strategies import StrategyChoice
 
 
 # A timeout allows for no slower proxy, compared with the pool.
 _SLOWEST = 4.0
+# A failure of which a proxy pays for more than this part was most likely its own.
+_MOST_OF_IT = 0.5
 
 # A score holds for so many seconds, unless something happens to the proxy.
 _PRICE_HOLDS = 5.0
@@ -85,9 +88,11 @@ class Pool:
         self._ledger: Ledger = ledger if ledger is not None else LocalLedger()
         self._rng = rng
         self._members = Members()
-        self._strategy = make_strategy(policy.strategy, _View(self._members))
+        self._strategies = Strategies(policy.strategy, self._members, _View(self._members))
         self._gates = Gates(policy.gateways, policy.gateways_by_name)
-        self._availability = Availability(self._members, self._ledger, self._strategy, self._gates)
+        self._availability = Availability(
+            self._members, self._ledger, self._strategies, self._gates
+        )
         self._outages = Outages(self._gates, self._availability, self._ledger, self.events)
         self._spacing = Spacing()
         self._timeouts = Timeouts(policy.timeout_min)
@@ -95,7 +100,7 @@ class Pool:
             members=self._members,
             availability=self._availability,
             ledger=self._ledger,
-            strategy=self._strategy,
+            strategies=self._strategies,
             sessions=self.sessions,
             spacing=self._spacing,
             gates=self._gates,
@@ -171,7 +176,8 @@ class Pool:
         if member.draining and not self._ledger.in_flight(member.proxy.name):
             self._members.remove(member)
             self._gates.leave(member, member.proxy.gateway)
-            self._strategy.forget(member.index)
+            for strategy in self._strategies.in_use:
+                strategy.forget(member.index)
             self._ledger.forget(member.proxy.name)
             self._spacing.forget(member.proxy.name)
             self.events.emit(ProxyRemoved(now=now, proxy=member.proxy))
@@ -186,6 +192,7 @@ class Pool:
         session: str | None = None,
         matching: FilterSpec | None = None,
         avoid: Collection[str] = (),
+        strategy: StrategyChoice | None = None,
     ) -> Lease:
         """Lease a proxy.
 
@@ -196,13 +203,16 @@ class Pool:
         :param session: keeps all requests of the same key on one proxy.
         :param matching: which proxies will do, see :class:`~.filters.ProxyFilter`.
         :param avoid: names of proxies to use only if no other can be had.
+        :param strategy: chooses the proxy: a name of :data:`~.strategies.STRATEGIES`, or a class of your
+            own; ``None`` for that of the target's rule, or else the policy's.
         :raises NoProxyAvailableError: if none can be had now.
         :raises NoProxyMatchesError: if no proxy of the pool, in whatever state, will do, or the
             target's filter does not accept the session's.
         :raises SessionLostError: while the session's proxy is gone and the policy is to fail.
+        :raises ConfigurationError: for an unknown strategy.
         """
         target, rule = self.rules.find(target)
-        chosen = self._chooser.choose(now, target, rule, session, matching, avoid)
+        chosen = self._chooser.choose(now, target, rule, session, matching, avoid, strategy)
         if isinstance(chosen, Hold):
             raise NoProxyAvailableError(chosen.reason, chosen.retry_at)
         name = self._ledger.claim((chosen.proxy.name,), target, session, now)
@@ -326,13 +336,12 @@ class Pool:
         self._availability.refresh(member, now)
         if was_probing and member.health.state is HealthState.RECOVERING:
             self._availability.bring_forward(now)
-        if outcome is not Outcome.IGNORED:
-            self._strategy.ended(
-                member.index,
-                now=now,
-                duration=duration if outcome is Outcome.SUCCESS else None,
-                rng=self._rng,
-            )
+        succeeded = outcome is Outcome.SUCCESS
+        if succeeded or charged > _MOST_OF_IT:
+            for strategy in self._strategies.in_use:
+                strategy.ended(
+                    member.index, now=now, duration=duration if succeeded else None, rng=self._rng
+                )
         self._remove_if_drained(member, now)
         if self.events.wants(LeaseEnded):
             self.events.emit(
@@ -491,8 +500,5 @@ class _View:
         in_flight = member.in_flight
         return member.price / load_factor(in_flight, member.cap) if in_flight else member.price
 
-    def last_seen(self, index: int) -> float:
-        return self._at(index).health.record.at
-
-    def name(self, index: int) -> str:
-        return self._at(index).proxy.name
+    def proxy(self, index: int) -> Proxy:
+        return self._at(index).proxy

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 import attrs
 
 from .errors import ConfigurationError
+from .strategies import strategy_class
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .filters import ProxyFilter
     from .limits import Rate
+    from .strategies import StrategyChoice
 
 # Hosts whose rule is remembered; beyond that all are looked up anew.
 _HOSTS_REMEMBERED = 10_000
@@ -40,6 +42,7 @@ class TargetPolicy:
     :param max_in_flight: requests at once; ``None`` for no limit.
     :param spacing: seconds between two requests through the same proxy; ``None`` for no limit.
     :param matching: which proxies may be used; ``None`` for all.
+    :param strategy: chooses among them; ``None`` for that of the whole pool.
     """
 
     pause: float = 60.0
@@ -51,6 +54,7 @@ class TargetPolicy:
     max_in_flight: int | None = None
     spacing: float | None = None
     matching: ProxyFilter | None = None
+    strategy: StrategyChoice | None = None
 
     @property
     def narrows_proxies(self) -> bool:
@@ -71,6 +75,8 @@ class TargetPolicy:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise ConfigurationError(f"{name} {value!r} s is not above 0")
+        if self.strategy is not None:
+            strategy_class(self.strategy)
 
 
 class TargetRules:

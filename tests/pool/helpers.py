@@ -25,7 +25,17 @@ if TYPE_CHECKING:
 
 EventT = TypeVar("EventT", bound="Event")
 
-ALL_STRATEGIES = ("weighted", "round_robin", "weighted_round_robin", "least_connections")
+ALL_STRATEGIES = (
+    "weighted",
+    "round_robin",
+    "weighted_round_robin",
+    "least_connections",
+    "least_used",
+    "latency",
+    "random",
+    "sticky",
+    "first_available",
+)
 
 
 def proxy(name: str, **changes: Any) -> Proxy:
@@ -50,12 +60,13 @@ def carry(
     outcome: Outcome = Outcome.SUCCESS,
     *,
     latency: float | None = None,
+    duration: float | None = None,
     failure: str | None = None,
     **request: Any,
 ) -> Lease:
     """Send one request through the pool and end its lease at once."""
     lease = pool.acquire(now, **request)
-    assert pool.release(lease, outcome, now, latency=latency, failure=failure)
+    assert pool.release(lease, outcome, now, latency=latency, duration=duration, failure=failure)
     return lease
 
 

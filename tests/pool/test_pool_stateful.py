@@ -551,11 +551,34 @@ class LeastConnectionsMachine(PoolMachine):
     strategy = "least_connections"
 
 
+class LeastUsedMachine(PoolMachine):
+    strategy = "least_used"
+
+
+class LatencyMachine(PoolMachine):
+    strategy = "latency"
+
+
+class StickyMachine(PoolMachine):
+    strategy = "sticky"
+
+
 TestWeighted = PoolMachine.TestCase
 TestRoundRobin = RoundRobinMachine.TestCase
 TestWeightedRoundRobin = WeightedRoundRobinMachine.TestCase
 TestLeastConnections = LeastConnectionsMachine.TestCase
+TestLeastUsed = LeastUsedMachine.TestCase
+TestLatency = LatencyMachine.TestCase
+TestSticky = StickyMachine.TestCase
 
-for case in (TestWeighted, TestRoundRobin, TestWeightedRoundRobin, TestLeastConnections):
+for case in (
+    TestWeighted,
+    TestRoundRobin,
+    TestWeightedRoundRobin,
+    TestLeastConnections,
+    TestLeastUsed,
+    TestLatency,
+    TestSticky,
+):
     case.settings = settings(max_examples=60, stateful_step_count=50, phases=PHASES)
 del case

@@ -5,35 +5,52 @@ A new strategy is a class here and one line in :data:`STRATEGIES`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from inspect import isabstract
+from typing import TypeAlias
 
 from ..errors import ConfigurationError
+from .at_random import AtRandom
+from .by_latency import Latency
 from .by_load import LeastConnections
 from .by_score import Weighted
+from .by_use import LeastUsed
+from .in_order import FirstAvailable
 from .in_turn import RoundRobin, WeightedRoundRobin
 from .interface import Pick, Strategy, View
+from .sticky import Sticky
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+__all__ = ["STRATEGIES", "Pick", "Strategy", "StrategyChoice", "View", "strategy_class"]
 
-__all__ = ["STRATEGIES", "Pick", "Strategy", "View", "make_strategy"]
-
-STRATEGIES: dict[str, Callable[[View], Strategy]] = {
+STRATEGIES: dict[str, type[Strategy]] = {
     "weighted": Weighted,
     "round_robin": RoundRobin,
     "weighted_round_robin": WeightedRoundRobin,
     "least_connections": LeastConnections,
+    "least_used": LeastUsed,
+    "latency": Latency,
+    "random": AtRandom,
+    "sticky": Sticky,
+    "first_available": FirstAvailable,
 }
 
+#: What a strategy is asked for by: a name, or a class of the user's own.
+StrategyChoice: TypeAlias = "str | type[Strategy]"
 
-def make_strategy(name: str, view: View) -> Strategy:
-    """Return a new strategy by its name.
 
-    :raises ConfigurationError: for an unknown one.
+def strategy_class(choice: object) -> type[Strategy]:
+    """Return the class of a strategy.
+
+    :param choice: see :data:`StrategyChoice`.
+    :raises ConfigurationError: for anything else.
     """
-    try:
-        return STRATEGIES[name](view)
-    except KeyError:
+    if isinstance(choice, str) and choice in STRATEGIES:
+        return STRATEGIES[choice]
+    if not (isinstance(choice, type) and issubclass(choice, Strategy)):
         raise ConfigurationError(
-            f"unknown strategy {name!r}; use one of {', '.join(STRATEGIES)}"
-        ) from None
+            f"unknown strategy {choice!r}; use one of {', '.join(map(repr, STRATEGIES))}, or a class "
+            "derived from scrapy_proxybalance.pool.Strategy"
+        )
+    if isabstract(choice):
+        missing = ", ".join(sorted(choice.__abstractmethods__))
+        raise ConfigurationError(f"strategy {choice!r} does not say how to {missing}; define that")
+    return choice

@@ -27,16 +27,19 @@ _MEMORY = 2000.0
 # The share of picks that go to a proxy outside, to find better ones; and to one on trial.
 _EXPLORED = 0.02
 _TRIED = 0.005
-# Where nobody is outside: to the one of those drawn that was not heard of for the longest time, and to
-# one on trial.
+# Where nobody is outside: to the one of those drawn that was unused for longest, and to one on trial.
 _LOOKED_AT = 0.01
 _TRIED_INSIDE = 0.04
+# Of those drawn, a proxy that was never used is taken with this chance.
+_NEWCOMER = 0.25
+# Scores that differ by no more than this factor are as good as equal: what they rest on is not exact.
+_NEAR = 0.8
 # A trial that succeeds brings on so many others: who comes back seldom comes back alone.
 _MORE_TRIALS = 8
 
 
 class Weighted(Strategy):
-    """The best by score of a few that are drawn at random.
+    """The best by score of a few that are drawn at random; of near-equals the one unused for longest.
 
     In a big pool the few come from the *aperture*: a part of the pool, some times larger than the
     number of requests in flight, so that what is learned of a proxy is still true when its turn comes
@@ -58,6 +61,9 @@ class Weighted(Strategy):
         self._tried: set[int] = set()
         self._trials_due = 0
         self._in_flight: dict[int, int] = {}
+        # When each was last used, in picks.
+        self._used: dict[int, int] = {}
+        self._turn = 0
         self._load = 0
         self._peak = 0.0
 
@@ -69,6 +75,9 @@ class Weighted(Strategy):
         if before != in_flight:
             self._load += in_flight - before
             self._in_flight[index] = in_flight
+            if in_flight > before:
+                self._turn += 1
+                self._used[index] = self._turn
         if not usable:
             self._put(index, None)
         elif on_trial:
@@ -84,6 +93,7 @@ class Weighted(Strategy):
         self._aperture.discard(index)
         self._did_well.discard(index)
         self._tried.discard(index)
+        self._used.pop(index, None)
         self._put(index, None)
 
     def pick(self, pick: Pick) -> int | None:
@@ -104,7 +114,7 @@ class Weighted(Strategy):
             return None
         drawn = inside.draw_some(rng, _CHOICES)
         if not self._outside and rng.random() < _LOOKED_AT:
-            return min(drawn, key=self._view.last_seen)
+            return min(drawn, key=self._last_used)
         return self._best(pick, drawn)
 
     def ended(self, index: int, *, now: float, duration: float | None, rng: Random) -> None:
@@ -184,13 +194,20 @@ class Weighted(Strategy):
             return on_trial
         return None
 
+    def _last_used(self, index: int) -> int:
+        return self._used.get(index, 0)
+
     def _best(self, pick: Pick, drawn: Sequence[int]) -> int:
-        score, now = self._view.score, pick.now
-        best, most = drawn[0], -1.0
-        for index in drawn:
-            value = score(index, now)
-            if value > most:
-                best, most = index, value
+        view, now, used = self._view.score, pick.now, self._used
+        scores = [view(index, now) for index in drawn]
+        near = _NEAR * max(scores)
+        best, oldest = drawn[0], self._turn + 1
+        for index, score in zip(drawn, scores, strict=True):
+            turn = used.get(index, 0)
+            if not turn and pick.rng.random() < _NEWCOMER:
+                return index
+            if score >= near and turn < oldest:
+                best, oldest = index, turn
         return best
 
     def _pick_among(self, pick: Pick, among: Sequence[int]) -> int | None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from random import Random
 
+    from ..proxy import Proxy
+
 
 class View(Protocol):
     """What a strategy may ask about a proxy."""
@@ -22,11 +24,8 @@ class View(Protocol):
     def score(self, index: int, now: float) -> float:
         """Return how good a proxy is right now; more is better."""
 
-    def last_seen(self, index: int) -> float:
-        """Return when a proxy's last outcome was learned, in seconds on the pool's clock."""
-
-    def name(self, index: int) -> str:
-        """Return a proxy's name, the same in every run."""
+    def proxy(self, index: int) -> Proxy:
+        """Return a proxy: its name, which is the same in every run, and its attributes."""
 
 
 @attrs.define
@@ -79,6 +78,9 @@ class Strategy(ABC):
     def ended(self, index: int, *, now: float, duration: float | None, rng: Random) -> None:
         """Take note that a request through a proxy has ended, and what it taught has been learned.
 
-        :param duration: seconds that the answer took; ``None`` if there was none.
+        It is not told of what says nothing of the proxy, such as a refusal of the target's or a failure
+        that was most likely not the proxy's fault.
+
+        :param duration: seconds that the answer took; ``None`` if the proxy has failed.
         """
         return
