@@ -190,6 +190,7 @@ async def test_each_target_gets_only_the_proxies_that_its_filter_accepts() -> No
                 "one.test": {"filter": {"name": "p0"}},
                 "two.test": {"filter": {"name": ["p1", "p2"]}},
             },
+            PROXYBALANCE_STRATEGY="round_robin",
         )
         used = {
             host: {proxy.name for proxy in made.proxies if made.seen(proxy, host)}
