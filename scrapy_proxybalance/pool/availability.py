@@ -107,20 +107,26 @@ class Availability:
         for strategy in self._strategies.in_use:
             tell(strategy, member)
 
-    def bring_forward(self, now: float) -> None:
-        """End the cooldowns that would end next: who comes back seldom comes back alone."""
+    def bring_forward(self, now: float) -> list[Member]:
+        """End the cooldowns that would end next: who comes back seldom comes back alone.
+
+        :return: of whom.
+        """
+        brought: list[Member] = []
         for _ in range(_BROUGHT_FORWARD):
             self.next_change()  # clears away what was overtaken
             if not self._timers:
-                return
+                break
             member = self._members.at(self._timers[0][1])
             if member.health.state is not HealthState.COOLING:
-                return  # a rate comes first
+                break  # a rate comes first
             heappop(self._timers)
             member.timer = None
             member.health.cooldown_until = now
             self._ledger.rest(member.proxy.name, now)
             self.refresh(member, now)
+            brought.append(member)
+        return brought
 
     def withdraw(self, member: Member, now: float) -> None:
         """Count nothing as free on a member."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from math import exp
 
-# A target or gateway that has ever answered is taken to fail this often, and another one that often, with
+# A target or gateway that has ever answered is taken to fail this often, another one that often, with
 # the weight of so many attempts.
 _ANSWERING = 0.02
 _UNHEARD_OF = 0.5

@@ -97,6 +97,13 @@ class ProxyRemoved(Event):
 
 
 @attrs.define(kw_only=True)
+class CooldownShortened(Event):
+    """A proxy may be probed sooner than was said, now: another one has come back."""
+
+    proxy: Proxy
+
+
+@attrs.define(kw_only=True)
 class CooldownTakenBack(Event):
     """A proxy is as it was before: an outage of its gateway, or of the pool, was to blame."""
 

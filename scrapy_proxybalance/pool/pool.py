@@ -14,6 +14,7 @@ from .budget import Budget, Limit
 from .choosing import Chooser
 from .errors import NoProxyAvailableError
 from .events import (
+    CooldownShortened,
     EventBus,
     LeaseEnded,
     LeaseGranted,
@@ -335,7 +336,8 @@ class Pool:
             )
         self._availability.refresh(member, now)
         if was_probing and member.health.state is HealthState.RECOVERING:
-            self._availability.bring_forward(now)
+            for other in self._availability.bring_forward(now):
+                self.events.emit(CooldownShortened(now=now, proxy=other.proxy))
         succeeded = outcome is Outcome.SUCCESS
         if succeeded or charged > _MOST_OF_IT:
             for strategy in self._strategies.in_use:

@@ -32,6 +32,7 @@ from scrapy_proxybalance.pool import (
     SessionLostError,
 )
 from scrapy_proxybalance.pool.events import (
+    CooldownShortened,
     CooldownStarted,
     CooldownTakenBack,
     GatewayTripped,
@@ -212,6 +213,10 @@ class PoolMachine(RuleBasedStateMachine):
             known.cooling_until = None
         elif isinstance(event, ProxyOut):
             self.known[event.proxy.name].out = True
+        elif isinstance(event, CooldownShortened):
+            known = self.known[event.proxy.name]
+            assert known.cooling_until is not None
+            known.cooling_until = event.now
         elif isinstance(event, CooldownTakenBack):
             known = self.known[event.proxy.name]
             assert known.out or known.cooling_until is not None
