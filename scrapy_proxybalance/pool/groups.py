@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 # The outcomes that a group's record remembers, about.
 _WINDOW = 400
-# An expectation holds for so many seconds, whatever happens.
+# An expectation that rests on so many successes holds for so many seconds, whatever happens.
+_ENOUGH = 20.0
 _HOLDS = 0.5
 
 _UNKNOWN = Expectation()
@@ -60,7 +61,7 @@ class Group:
             self._above.failed(share, lost, own, now)
 
     def _expect(self, now: float) -> None:
-        if now < self._expected_at + _HOLDS:
+        if now < self._expected_at + _HOLDS and self.record.successes > _ENOUGH:
             return
         self._expected_at = now
         above = self._above.expectation if self._above is not None else _UNKNOWN
