@@ -12,11 +12,10 @@ from __future__ import annotations
 
 from math import exp
 
-# A target or gateway that has ever answered is taken to fail this often, another one that often, with
-# the weight of so many attempts.
-_ANSWERING = 0.02
-_UNHEARD_OF = 0.5
-_PRIOR_ATTEMPTS = 2.0
+# A target or gateway that has ever answered is taken to fail so often, with the weight of so many
+# attempts; and one that has not.
+_ANSWERING = (0.02, 8.0)
+_UNHEARD_OF = (0.5, 2.0)
 # About so many attempts are remembered, and for about so many seconds.
 _WINDOW = 20.0
 _SECONDS = 60.0
@@ -29,7 +28,7 @@ class _Rate:
 
     __slots__ = ("_at", "_attempts", "_blamed", "prior")
 
-    def __init__(self, prior: float) -> None:
+    def __init__(self, prior: tuple[float, float]) -> None:
         self.prior = prior
         self._at = 0.0
         self._attempts = 0.0
@@ -37,9 +36,8 @@ class _Rate:
 
     def value(self, now: float) -> float:
         kept = exp((self._at - now) / _SECONDS)
-        return (kept * self._blamed + _PRIOR_ATTEMPTS * self.prior) / (
-            kept * self._attempts + _PRIOR_ATTEMPTS
-        )
+        rate, attempts = self.prior
+        return (kept * self._blamed + attempts * rate) / (kept * self._attempts + attempts)
 
     def count(self, share: float, now: float) -> None:
         kept = (1.0 - 1.0 / _WINDOW) * exp((self._at - now) / _SECONDS)
@@ -83,9 +81,9 @@ class Blame:
     def rate(self, suspect: str, now: float) -> float:
         """Return how often a target or a gateway has failed by itself lately, 0 to 1."""
         rate = self._rates.get(suspect)
-        return self._prior(suspect) if rate is None else rate.value(now)
+        return self._prior(suspect)[0] if rate is None else rate.value(now)
 
-    def _prior(self, suspect: str) -> float:
+    def _prior(self, suspect: str) -> tuple[float, float]:
         return _ANSWERING if suspect in self._answering else _UNHEARD_OF
 
     def _rate_of(self, suspect: str) -> _Rate:

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from random import Random
 
+    from .groups import Group
     from .health import Health
     from .members import Member
+    from .record import Record
 
 #: What the gate of the whole pool is called.
 WHOLE_POOL = ""
@@ -43,7 +45,8 @@ class Gate:
     ``members``: how many proxies it has; ``serving``: those of them in good standing. ``leases`` and
     ``proxies``: how many could be granted, on how many proxies, as counted in the pool's sums; ``shut``:
     whether none although proxies are free. ``before``: the healths of those that failed in the present
-    run of failures, as they were before it; ``failures``: the classes of these; ``borne``: the limit at
+    run of failures, as they were before it; ``groups``: the records of their groups, likewise;
+    ``failures``: the classes of these; ``borne``: the limit at
     that time.
     """
 
@@ -55,6 +58,7 @@ class Gate:
         "failures",
         "free_members",
         "free_on_members",
+        "groups",
         "leases",
         "limit",
         "members",
@@ -72,6 +76,7 @@ class Gate:
         self.members = 0
         self.serving = 0
         self.before: dict[str, Before] = {}
+        self.groups: dict[Group, Record] = {}
         self.failures: Counter[str] = Counter()
         self.borne = self.limit.limit
         self.leases = 0

@@ -60,6 +60,12 @@ class Group:
         if self._above is not None:
             self._above.failed(share, lost, own, now)
 
+    def put_back(self, record: Record, now: float) -> None:
+        """Go back to what the record was before."""
+        self.record = record
+        self._expected_at = float("-inf")
+        self._expect(now)
+
     def _expect(self, now: float) -> None:
         if now < self._expected_at + _HOLDS and self.record.successes > _ENOUGH:
             return

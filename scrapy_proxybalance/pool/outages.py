@@ -141,6 +141,7 @@ class Outages:
         if breaker.running > before:
             if not before:
                 gate.before.clear()
+                gate.groups.clear()
                 gate.failures.clear()
                 gate.borne = self._borne(gate)
             gate.failures[failure] += 1
@@ -158,6 +159,9 @@ class Outages:
         """Keep a member's health as it is before it pays for what has happened."""
         if member.in_good_standing and member.proxy.name not in gate.before:
             gate.before[member.proxy.name] = Before(member, member.health, copy(member.health))
+            for group in (member.group.top, member.group):
+                if group not in gate.groups:
+                    gate.groups[group] = copy(group.record)
 
     def _borne(self, gate: Gate) -> float:
         """Return what a gate is known to bear."""
@@ -179,6 +183,9 @@ class Outages:
             self._events.emit(
                 GatewayTripped(now=now, gateway=gate.name, failure=failure, proxies=gate.members)
             )
+        for group, record in gate.groups.items():
+            group.put_back(record, now)
+        gate.groups.clear()
         # Those whose credentials were refused stay out until something gets through.
         self._take_back(gate, now, out=False)
 

@@ -89,14 +89,14 @@ def test_what_is_known_of_a_target_fades() -> None:
     assert rates[-1] == pytest.approx(Blame().rate(SHOP, 0), rel=0.01)
 
 
-def test_a_target_that_never_failed_costs_nothing_and_the_oldest_records_are_forgotten() -> None:
+def test_the_oldest_records_are_forgotten_and_an_answering_target_is_hardly_suspect() -> None:
     blame = Blame()
     unknown = blame.rate(SHOP, 0)
     for number in range(10_001):
         for _ in range(3):
             blame.failed((f"{number}.test",), USUAL, 0)
         blame.succeeded((f"fine-{number}.test",), 0)
-    assert blame.rate("fine-7.test", 0) == unknown
+    assert blame.rate("fine-7.test", 0) < unknown / 10
     assert blame.rate("0.test", 0) == unknown
     assert blame.rate("1.test", 0) > unknown
     assert blame.rate("10000.test", 0) > unknown

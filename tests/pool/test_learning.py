@@ -153,19 +153,20 @@ def test_a_proxy_pays_the_more_the_more_targets_it_has_failed_at() -> None:
     for number in range(1, 8):
         for turn in range(10):
             carry_through(pool, f"p{number}", turn, Outcome.SUCCESS, target=BAD)
-    for number in range(4):
+    for number in range(1, 5):
+        carry_through(pool, f"p{number}", 10, Outcome.SUCCESS, target=f"{number}.test")
         carry_through(pool, "p0", 10, AMBIGUOUS, target=f"{number}.test")
     paid = charged(events)[-4:]
     assert paid[-1] > paid[0]
     assert paid[-1] > 0.9
 
 
-def test_where_there_is_nobody_to_compare_with_a_proxy_pays_most() -> None:
+def test_a_target_that_has_never_answered_is_the_first_suspect() -> None:
     pool = make_pool(proxies(8), health=cooling(threshold=100))
     events = Events(pool.events)
     for _ in range(30):
         carry_through(pool, "p0", 0, AMBIGUOUS, target=BAD)
-    assert min(charged(events)) > 0.5
+    assert max(charged(events)) < 0.5
 
 
 def test_a_proxy_that_fails_where_others_get_through_is_sent_out() -> None:
@@ -176,17 +177,6 @@ def test_a_proxy_that_fails_where_others_get_through_is_sent_out() -> None:
         if not events.of(CooldownStarted):
             carry_through(pool, "p0", turn, AMBIGUOUS, target=BAD)
     assert [event.proxy.name for event in events.of(CooldownStarted)] == ["p0"]
-
-
-def test_parts_of_faults_add_up_to_a_cooldown() -> None:
-    pool = make_pool(proxies(8), health=cooling(threshold=2))
-    events = Events(pool.events)
-    while not events.of(CooldownStarted):
-        carry_through(pool, "p0", 0, AMBIGUOUS, target=BAD)
-    paid = charged(events)
-    assert sum(paid) >= 2 - 1e-6
-    assert sum(paid[:-1]) < 2
-    assert len(paid) > 2
 
 
 def test_a_target_that_fails_is_no_excuse_elsewhere() -> None:
