@@ -324,7 +324,15 @@ class Pool:
             gates.quiet_answers -= 1
             member.answered = True
         else:
-            excused = self._outages.ended(lease, outcome, now, latency=latency, failure=failure)
+            # As if through a proxy of the usual speed: the more are in use, the slower the last of them.
+            _, slowness, _ = expected(member.health.record, member.group.expectation, now)
+            excused = self._outages.ended(
+                lease,
+                outcome,
+                now,
+                latency=latency / slowness if latency is not None else None,
+                failure=failure,
+            )
         if not excused:
             charged = self._teacher.learn(
                 lease,

@@ -1,13 +1,13 @@
 """The score: how good a proxy is right now, from what a success through it is expected to cost.
 
-``score = weight x recovery / (cost x load)``, with
+``score = weight x recovery x doubt / (cost x load)``, with
 ``cost = time of a success + (1 - p) / p x time lost by a failure``, where ``p`` is the probability of
 success. Never latency without success: what fails fast costs a whole attempt that has to be made again.
 """
 
 from __future__ import annotations
 
-from math import exp
+from math import exp, sqrt
 from typing import TYPE_CHECKING
 
 import attrs
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # What is known of one proxy is drawn towards what is known of its group with the weight of so many
 # attempts; and that towards this.
-_PRIOR_ATTEMPTS = 10.0
+_PRIOR_ATTEMPTS = 6.0
 _PRIOR_SUCCESSES = 3.0
 _PRIOR_FAILURES = 10.0
 _PRIOR_SUCCESS = 0.8
@@ -35,6 +35,9 @@ _ANOTHER_ATTEMPT = 4.0
 _FAULTS_IN_A_ROW = 0.84
 _FAULTS_FADE_IN = 60.0
 _FAULTS_AT_MOST = 4.0
+# What is little known has the benefit of the doubt: so much more, over the root of the outcomes known
+# (an upper confidence bound; Auer et al., 2002). Who was unlucky at first would never be asked again.
+_DOUBT = 0.5
 # At its cap a proxy is taken to be this much slower than idle.
 _LOAD_AT_CAP = 1.0
 
@@ -80,6 +83,7 @@ class Score:
     :param lost: how long a failure takes.
     :param cost: the expected time per success.
     :param load: 1 for an idle proxy, 2 for one at its cap.
+    :param doubt: above 1, the more the less is known of it.
     :param recovery: 0 while it sits out, then doubling from 1/8 to 1 with each success.
     :param forgiven: failures of late that were laid at the door of a target or a gateway.
     """
@@ -90,13 +94,14 @@ class Score:
     lost: float
     cost: float
     load: float
+    doubt: float
     recovery: float
     forgiven: float
 
     @property
     def value(self) -> float:
         """The score."""
-        return self.weight * self.recovery / (self.cost * self.load)
+        return self.weight * self.recovery * self.doubt / (self.cost * self.load)
 
 
 def explain_score(
@@ -120,6 +125,7 @@ def explain_score(
         lost=lost,
         cost=_cost(success, slowness, lost),
         load=load_factor(in_flight, cap),
+        doubt=_doubt(health.record, now),
         recovery=(
             0.0 if health.state in (HealthState.COOLING, HealthState.OUT) else health.recovery
         ),
@@ -132,7 +138,8 @@ def idle_score(weight: float, health: Health, prior: Expectation, now: float) ->
     success, slowness, lost = expected(health.record, prior, now)
     if health.faults_in_a_row:
         success *= _suspicion(health, now)
-    return weight * health.recovery / _cost(success, slowness, lost)
+    doubt = _doubt(health.record, now)
+    return weight * health.recovery * doubt / _cost(success, slowness, lost)
 
 
 def load_factor(in_flight: int, cap: int) -> float:
@@ -142,6 +149,11 @@ def load_factor(in_flight: int, cap: int) -> float:
 
 def _cost(success: float, slowness: float, lost: float) -> float:
     return slowness + (lost + _ANOTHER_ATTEMPT) * (1.0 - success) / success
+
+
+def _doubt(record: Record, now: float) -> float:
+    known = (record.successes + record.failures) * record.worth(now)
+    return 1.0 + _DOUBT / sqrt(1.0 + known)
 
 
 def _suspicion(health: Health, now: float) -> float:

@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 # So many are drawn.
 _CHOICES = 8
 # The aperture (Finagle): the proxies at work are so many times what is in flight, and so many at least.
-_APERTURE = 4.0
-_SMALLEST = 64
+_APERTURE = 2.5
+_SMALLEST = 128
 # What is in flight is taken to be its peak, which is forgotten over so many picks.
 _MEMORY = 2000.0
 # The share of picks that go to a proxy outside, to find better ones; and to one on trial.
-_EXPLORED = 0.02
+_EXPLORED = 0.015
 _TRIED = 0.005
 # Where nobody is outside: to the one of those drawn that was unused for longest, and to one on trial.
 _LOOKED_AT = 0.01
 _TRIED_INSIDE = 0.04
 # Of those drawn, a proxy that was never used is taken with this chance.
-_NEWCOMER = 0.25
+_NEWCOMER = 0.1
 # Scores that differ by no more than this factor are as good as equal: what they rest on is not exact.
-_NEAR = 0.8
+_NEAR = 0.9
 # A trial that succeeds brings on so many others: who comes back seldom comes back alone.
 _MORE_TRIALS = 8
 

@@ -9,7 +9,10 @@ _THREE_USUAL = (_USUAL,) * 3
 _BUSY = Load(workers=0.75)
 _MOVING = Steps(((0.0, 50.0), (200.0, 200.0), (400.0, 80.0)))
 # Behind a gateway there are more proxies than it lets through, and workers than it ever bears.
-_MANY = PoolPlan(size=400)
+# They are alike, so that nothing but how well the limit is used tells.
+_MANY = PoolPlan(
+    size=400, spread=0.0, sigma=(0.63, 0.63), success=(0.98, 0.98), weak=0.0, knee=(4, 4)
+)
 _TOO_MANY = Load(workers=300)
 
 _ALL = (
