@@ -470,7 +470,7 @@ class Pool:
             max_in_flight=member.cap,
             score=score.value,
             success_rate=score.success,
-            outcomes=worth * (record.successes + record.failures),
+            outcomes=worth * (record.successes + record.failures + record.forgiven),
             duration=score.slowness * usual if usual and record.successes else None,
             cooldowns=health.cooldowns,
             cooldown_left=(

@@ -60,7 +60,7 @@ class Record:
     def failed(
         self, share: float, lost: float, now: float, window: int, weight: float = 1.0
     ) -> None:
-        """Count a failure; as far as it is not to be laid at this door, it is as good as a success.
+        """Count a failure.
 
         :param share: the part of it that is to be laid at this door, 0 to 1.
         :param lost: the time that it took, relative to what is usual for its target.
@@ -69,7 +69,6 @@ class Record:
         """
         self._fade(now, window)
         self.failures += weight * share
-        self.successes += weight * (1.0 - share)
         self.lost += weight * share * lost
         self.forgiven += weight * (1.0 - share)
 

@@ -60,8 +60,10 @@ def expected(record: Record, prior: Expectation, now: float) -> tuple[float, flo
     """
     worth = record.worth(now)
     successes, failures = record.successes * worth, record.failures * worth
+    # What was laid at others' doors is as good as carried: left out, it would make bad what is left.
+    carried = successes + record.forgiven * worth
     return (
-        (successes + _PRIOR_ATTEMPTS * prior.success) / (successes + failures + _PRIOR_ATTEMPTS),
+        (carried + _PRIOR_ATTEMPTS * prior.success) / (carried + failures + _PRIOR_ATTEMPTS),
         (record.slowness * successes + _PRIOR_SUCCESSES * prior.slowness)
         / (successes + _PRIOR_SUCCESSES),
         (record.lost * worth + _PRIOR_FAILURES * prior.lost) / (failures + _PRIOR_FAILURES),

@@ -144,8 +144,7 @@ def _life_of_a_pool(password: str) -> list[str]:
 
     pool.add(_with(password, name="three", port=7001), 0)
     end(Outcome.SUCCESS, 0)
-    for _ in range(2):  # its gateway pays for a part of each
-        end(Outcome.PROXY_FAULT, 1)
+    end(Outcome.PROXY_FAULT, 1)
     pool.targets.refused("shop.test", sent_at=1, now=2, reason="429")
     end(Outcome.SUCCESS, 50)
     end(Outcome.PROXY_FAULT, 51, "proxy_auth")

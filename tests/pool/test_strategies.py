@@ -704,6 +704,9 @@ def test_a_sticky_key_ranks_a_part_of_a_large_pool_and_only_once(
 
 def test_weighted_prefers_the_better_score_and_keeps_the_worse_in_use() -> None:
     chooser = made("weighted", [1.0] * 6, Seen({0: 2.0, 5: 0.5}))
+    for index in range(6):
+        for in_flight in (1, 0):
+            chooser.set(index, usable=True, on_trial=False, weight=1.0, in_flight=in_flight)
     counts = Counter(picks(chooser, 6000))
     assert counts[0] > 2 * 6000 / 6
     assert counts[5] < 6000 / 6 / 2

@@ -160,6 +160,8 @@ def test_a_strategy_is_told_how_a_request_ended_if_that_says_something_of_the_pr
     outcome: Outcome, told: list[Any]
 ) -> None:
     pool = make_pool(proxies(1), strategy=Last)
+    carry(pool, 0, target="shop.test")
+    last().told.clear()
     carry(pool, 0, outcome, target="shop.test", duration=1.5)
     assert [entry for entry in last().told if entry[0] == "ended"] == told
 
