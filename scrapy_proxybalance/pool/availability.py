@@ -77,7 +77,9 @@ class Availability:
         """Work out anew how many leases a member can take."""
         name, health = member.proxy.name, member.health
         free = 0
-        if not member.draining and health.state is not HealthState.OUT:
+        if member.draining or health.state is HealthState.OUT:
+            member.timer = None  # no time brings it back
+        else:
             if health.state is HealthState.COOLING and now >= health.cooldown_until:
                 health.begin_probe()
             if health.state is HealthState.COOLING:

@@ -14,7 +14,7 @@ from math import exp
 
 # A target or gateway that has ever answered is taken to fail so often, with the weight of so many
 # attempts; and one that has not.
-_ANSWERING = (0.02, 8.0)
+_ANSWERING = (0.02, 4.0)
 _UNHEARD_OF = (0.5, 2.0)
 # About so many attempts are remembered, and for about so many seconds.
 _WINDOW = 20.0

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from random import Random
 
 _FIRST_RECOVERY = 0.5
-# Of a proxy that is on its way back, so much of a fault is enough.
+# A failure of which so much is the proxy's is a whole fault of its own; one of which less is, is none.
 _MOSTLY = 0.5
 
 
@@ -38,7 +38,8 @@ class HealthPolicy:
     """When a proxy is sent out and for how long.
 
     :param window: outcomes remembered per proxy.
-    :param failure_threshold: consecutive faults of its own that start a cooldown.
+    :param failure_threshold: faults of its own, with no success between them, that start a
+        cooldown.
     :param cooldown: seconds of the first cooldown; each further one doubles.
     :param cooldown_max: seconds that no cooldown exceeds.
     """

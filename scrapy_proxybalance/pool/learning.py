@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # A single answer counts as no faster and no slower than this many times the usual.
 _FASTEST, _SLOWEST = 0.05, 20.0
+# Where a gateway says that it could not, the proxy itself is so much less likely the cause.
+_ITS_OWN_WORD = 0.3
 
 
 class Teacher:
@@ -113,6 +115,8 @@ class Teacher:
             if outcome is Outcome.PROXY_FAULT:
                 suspects = suspects[1:]  # it was not so much as asked for the target
             rate = 1.0 - expected(health.record, group.expectation, now)[0]
+            if outcome is Outcome.GATEWAY_FAULT and gateway_shared:
+                rate *= _ITS_OWN_WORD
             share = self._blame.failed(suspects, rate, now)
         usual = self.usual.of(lease.target)
         lost = min(_SLOWEST, duration / usual) if duration is not None and usual else 1.0

@@ -347,7 +347,7 @@ class Pool:
             for other in self._availability.bring_forward(now):
                 self.events.emit(CooldownShortened(now=now, proxy=other.proxy))
         succeeded = outcome is Outcome.SUCCESS
-        if succeeded or charged > _MOST_OF_IT:
+        if succeeded or charged >= _MOST_OF_IT:
             for strategy in self._strategies.in_use:
                 strategy.ended(
                     member.index, now=now, duration=duration if succeeded else None, rng=self._rng

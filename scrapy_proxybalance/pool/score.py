@@ -84,7 +84,7 @@ class Score:
     :param cost: the expected time per success.
     :param load: 1 for an idle proxy, 2 for one at its cap.
     :param doubt: above 1, the more the less is known of it.
-    :param recovery: 0 while it sits out, then doubling from 1/8 to 1 with each success.
+    :param recovery: 0 while it sits out, 1/2 after its probe, 1 after the next success.
     :param forgiven: failures of late that were laid at the door of a target or a gateway.
     """
 

@@ -83,7 +83,7 @@ def test_a_score_is_positive_in_service_and_nothing_else_and_made_of_what_is_sho
             assert (score.value == 0) is sits_out
             assert seen.score == score.value
             assert score.value == pytest.approx(
-                score.weight * score.recovery / (score.cost * score.load)
+                score.weight * score.recovery * score.doubt / (score.cost * score.load)
             )
             assert 0 < score.success < 1
             assert 0 < score.slowness <= score.cost
