@@ -224,14 +224,17 @@ class GatewayLimit:
         self.limit = min(self.limit, float(self.hard_cap))
 
     def rejected(self, granted_at: float, now: float) -> bool:
-        """Learn from a request that the gateway rejected; return whether the limit was cut."""
+        """Learn from a request that the gateway rejected; return whether the load is to blame.
+
+        It is if the limit is cut for it, or has been since the request went.
+        """
         if self._policy.fixed is not None:
             return False
         self._attempted(granted_at, rejected=True)
         self._cut_ended += 1
         self._cut_rejected += 1
         if granted_at < self._cut_at:
-            return False
+            return True
         # As many rejections as usual change nothing; the more are usual, the more it takes to tell.
         noise = self._noise
         if self._excess < _ENOUGH + _ENOUGH_PER_NOISE * sqrt(noise):

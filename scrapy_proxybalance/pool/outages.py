@@ -110,9 +110,10 @@ class Outages:
 
     def _failed(self, lease: Lease, outcome: Outcome, failure: str, now: float) -> bool:
         whole, gate = self._gates.whole, lease.gate
+        overload = False
         if gate is not None:
             if outcome is Outcome.GATEWAY_FAULT and not gate.tripped:
-                gate.limit.rejected(lease.granted_at, now)
+                overload = gate.limit.rejected(lease.granted_at, now)
             self._note(gate, lease, outcome, failure, now)
         if self._gates.quiet_answers:
             whole.breaker.count(_QUIET_ANSWERS - self._gates.quiet_answers)
@@ -122,7 +123,7 @@ class Outages:
             self._note(whole, lease, outcome, failure, now)
         out = whole.tripped or (gate is not None and gate.tripped)
         lease.outage_suspected = lease.outage_suspected or out
-        return out and failure != PROXY_AUTH
+        return overload or (out and failure != PROXY_AUTH)
 
     def _note(self, gate: Gate, lease: Lease, outcome: Outcome, failure: str, now: float) -> None:
         """Take note of a failure at a gate, and trip it if that is the last straw."""

@@ -93,7 +93,7 @@ async def test_a_gateway_that_rejects_above_its_limit_gets_less_and_its_exits_pa
     assert rejected
     assert rejected < 0.5 * asked  # without a limit it would be nearly all
     assert stats[f"gateway/{host}/rejections"] == rejected
-    assert 1 <= stats[f"gateway/{host}/limit"] < 12
+    assert 1 <= stats[f"gateway/{host}/limit"] < 20  # what it begins with; it may be growing again
     assert stats[f"gateway/{host}/in_flight/max"] >= 5
     assert f"gateway/{host}/trips" not in stats
     assert "cooldowns" not in stats
