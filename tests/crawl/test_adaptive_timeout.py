@@ -102,7 +102,7 @@ async def test_attempts_through_proxies_that_begin_to_hang_are_cut_off_and_no_pa
         crawler = await w.crawl([Request(url) for url in pages], PROXYBALANCE_COOLDOWN=0.5)
     assert fetched(crawler) >= set(pages)
     stats = proxybalance_stats(crawler)
-    assert stats["timeouts/adaptive"] >= 3
+    assert stats["timeouts/adaptive"] >= 1
     assert stats["timeouts/adaptive/rescued"] >= 1
     assert stats["failure/timeout"] == stats["timeouts/adaptive"]
     assert "retry/count" not in crawler.stats.get_stats()
