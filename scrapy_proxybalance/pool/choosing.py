@@ -46,7 +46,7 @@ class _Eligible:
     """The proxies that may take a request.
 
     ``among``: their indices, ``None`` for all; ``resting``: those of them that rest, by name, with
-    the moments they are due at; ``waits_for``: see :class:`Hold`; ``wanted``: the filter, if there is one.
+    the moments they are due at; ``waits_for``: see :class:`Hold`; ``wanted``: the filter, if any.
     """
 
     among: list[int] | None
@@ -228,9 +228,7 @@ class Chooser:
 
     # Which of them is used
 
-    def _warm(
-        self, warmth: Warmth, tunnel: str, now: float, eligible: _Eligible
-    ) -> Sequence[int]:
+    def _warm(self, warmth: Warmth, tunnel: str, now: float, eligible: _Eligible) -> Sequence[int]:
         """Return some of them that have an idle connection, and could be used at once."""
         wanted, resting, gates = eligible.wanted, eligible.resting, self._gates
         among = eligible.among

@@ -45,7 +45,7 @@ class Lease:
 
     @property
     def timed_as(self) -> str:
-        """Equal for leases whose times can be compared: of one target, with CONNECT and TLS or without."""
+        """Equal for leases whose times compare: of one target, on a new connection or on a warm one."""
         return f"warm {self.target}" if self.carried else self.target
 
     def __repr__(self) -> str:

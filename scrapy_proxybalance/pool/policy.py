@@ -36,8 +36,8 @@ class PoolPolicy:
     :param health: when proxies are sent out.
     :param gateways: how much gateways carry that several proxies share.
     :param gateways_by_name: how much others carry, by ``host:port``, whoever shares them.
-    :param warm: what keeps connections open, so that proxies that have one can be preferred; ``None`` not
-        to prefer any.
+    :param warm: what keeps connections open, so that proxies that have one can be preferred; ``None`` to
+        prefer none.
     :param targets: what holds for a target: how much it may get, how long it is left alone.
     :param targets_by_name: what holds instead for some, see :class:`~.target_policy.TargetRules`.
     """

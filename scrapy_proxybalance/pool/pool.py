@@ -216,8 +216,8 @@ class Pool:
         :param avoid: names of proxies to use only if no other can be had.
         :param strategy: chooses the proxy: a name of :data:`~.strategies.STRATEGIES`, or a class of your
             own; ``None`` for that of the target's rule, or else the policy's.
-        :param tunnel: what the connection can be used again for, such as the site's host and port where the
-            proxy tunnels; ``None`` where a new one costs little. It matters with ``PoolPolicy.warm``.
+        :param tunnel: what the connection can be used again for, such as the site's host and port where
+            the proxy tunnels; ``None`` where a new one costs little. See ``PoolPolicy.warm``.
         :raises NoProxyAvailableError: if none can be had now.
         :raises NoProxyMatchesError: if no proxy of the pool, in whatever state, will do, or the
             target's filter does not accept the session's.

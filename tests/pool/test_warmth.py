@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from scrapy_proxybalance.pool import (
     ConfigurationError,
     GatewayPolicy,
-    NoProxyAvailableError,
     Outcome,
     Pool,
     PoolPolicy,
@@ -245,9 +244,9 @@ def test_a_proxy_in_a_cooldown_is_not_used_for_being_warm() -> None:
 def test_caps_hold() -> None:
     pool = warm_pool(3, max_in_flight=2)
     run(pool, 30, at_once=2)
-    with pytest.raises(NoProxyAvailableError):
-        for _ in range(7):
-            pool.acquire(1.0, **HTTPS)
+    for _ in range(4):
+        pool.acquire(1.0, **HTTPS)
+    refuses(pool, 1.0, **HTTPS)
 
 
 # How much
