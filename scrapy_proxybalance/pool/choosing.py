@@ -113,8 +113,12 @@ class Chooser:
                 return pinned
         eligible = self._eligible(now, target, rule, matching)
         pick = Pick(now, self._rng, target, session, eligible.among)
-        if tunnel is not None and self._warmth is not None and not avoid:
-            pick.warm = self._warm(self._warmth, tunnel, now, eligible)
+        warmth = self._warmth
+        if tunnel is not None and warmth is not None and not avoid:
+            if eligible is _ALL and not self._gates.shut:
+                pick.warm = warmth.offer(tunnel, now, proxies=self._availability.serving)
+            else:
+                pick.warm = self._warm(warmth, tunnel, now, eligible)
         index = self._pick(strategy, pick, eligible, avoid)
         if index is None:
             return self._nothing_free(eligible, target)
@@ -233,8 +237,6 @@ class Chooser:
         wanted, resting, gates = eligible.wanted, eligible.resting, self._gates
         among = eligible.among
         proxies = self._availability.serving if among is None else len(among)
-        if wanted is None and not resting and not gates.shut:
-            return warmth.offer(tunnel, now, proxies=proxies)
 
         def fits(member: Member) -> bool:
             proxy = member.proxy

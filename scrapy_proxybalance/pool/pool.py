@@ -99,7 +99,7 @@ class Pool:
         self._spacing = Spacing()
         self._timeouts = Timeouts(policy.timeout_min)
         self._warmth = (
-            Warmth(policy.warm, policy.gateways, policy.gateways_by_name)
+            Warmth(policy.warm, policy.gateways, policy.gateways_by_name, now)
             if policy.warm is not None
             else None
         )

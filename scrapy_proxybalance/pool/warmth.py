@@ -31,8 +31,9 @@ RUN = 30
 SHARE = 3.0
 # A lease counts for 37 % of itself after so many seconds.
 _MEMORY = 300.0
+_UNIT_HOLDS = 1.0
 # So many are offered of so many that are looked at.
-_OFFERED = 4
+_OFFERED = 3
 _LOOKED_AT = 8
 # Connections that are remembered.
 _MOST = 10_000
@@ -69,10 +70,15 @@ class Warmth:
     :param policy: what keeps them open.
     :param default: what holds for gateways.
     :param by_name: what holds instead for some, by ``host:port``.
+    :param now: seconds on the pool's clock.
     """
 
     def __init__(
-        self, policy: WarmPolicy, default: GatewayPolicy, by_name: Mapping[str, GatewayPolicy]
+        self,
+        policy: WarmPolicy,
+        default: GatewayPolicy,
+        by_name: Mapping[str, GatewayPolicy],
+        now: float,
     ) -> None:
         self._idle_seconds = policy.idle_seconds
         self._most_idle = policy.most_idle
@@ -84,7 +90,9 @@ class Warmth:
         # Leases per proxy and in all, in a unit that grows, so that the others fade.
         self._used: dict[Member, float] = {}
         self._total = 0.0
-        self._began: float | None = None
+        self._unit = 1.0
+        self._unit_until = float("-inf")
+        self._began = now
 
     def __len__(self) -> int:
         return self._size
@@ -108,8 +116,33 @@ class Warmth:
         site = self._sites.get(tunnel)
         if not site:
             return []
-        expired = now - self._idle_seconds
-        allowed = self._allowed(now, proxies)
+        if now >= self._unit_until:
+            self._tick(now)
+        used, expired = self._used, now - self._idle_seconds
+        allowed = max(RUN * self._unit, SHARE * self._total / (proxies or 1))
+        offered: list[int] = []
+        for member in site:
+            if (
+                used.get(member, 0.0) >= allowed
+                or member.free <= 0
+                or member.health.state is not HealthState.HEALTHY
+                or site[member][-1][0] < expired
+                or (fits is not None and not fits(member))
+            ):
+                return self._weed(site, allowed, expired, fits)
+            offered.append(member.index)
+            if len(offered) == _OFFERED:
+                break
+        return offered
+
+    def _weed(
+        self,
+        site: _Site,
+        allowed: float,
+        expired: float,
+        fits: Callable[[Member], bool] | None,
+    ) -> list[int]:
+        """Do the same where some are in the way: forget those for good, or put them last."""
         offered: list[int] = []
         for member in list(islice(site, _LOOKED_AT)):
             if member.health.state is not HealthState.HEALTHY or (
@@ -129,8 +162,10 @@ class Warmth:
 
         :return: how many requests that has carried; 0 for a new one.
         """
-        unit = self._unit(now)
-        self._used[member] = self._used.get(member, 0.0) + unit
+        if now >= self._unit_until:
+            self._tick(now)
+        unit, used = self._unit, self._used
+        used[member] = used.get(member, 0.0) + unit
         self._total += unit
         site = self._sites.get(tunnel)
         idle = site.get(member) if site else None
@@ -177,22 +212,19 @@ class Warmth:
     def forget(self, member: Member) -> None:
         """Forget a proxy that is gone."""
         # Its connections are never offered, as it has no lease free, and expire.
-        self._used.pop(member, None)
+        self._total -= self._used.pop(member, 0.0)
 
-    def _allowed(self, now: float, proxies: int) -> float:
-        """Return how much use is too much for a proxy to be preferred."""
-        return max(RUN * self._unit(now), SHARE * self._total / max(1, proxies))
-
-    def _unit(self, now: float) -> float:
-        if self._began is None:
-            self._began = now
+    def _tick(self, now: float) -> None:
+        """Let the unit grow."""
+        self._unit_until = now + _UNIT_HOLDS
         exponent = (now - self._began) / _MEMORY
         if exponent > _LARGEST_EXPONENT:
-            self._began, exponent, shrunk = now, 0.0, exp(-min(exponent, 2 * _LARGEST_EXPONENT))
+            shrunk = exp(-min(exponent, 2 * _LARGEST_EXPONENT))
+            self._began, exponent = now, 0.0
             self._total *= shrunk
             for member in self._used:
                 self._used[member] *= shrunk
-        return exp(exponent)
+        self._unit = exp(exponent)
 
     def _rotates(self, member: Member) -> bool:
         return self._by_name.get(member.proxy.gateway, self._default).rotating

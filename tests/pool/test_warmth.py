@@ -158,7 +158,7 @@ def test_what_is_remembered_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(warmth_module, "_MOST", 50)
     members = Members()
     one = members.add(proxy("p"))
-    books = Warmth(WARM, GatewayPolicy(), {})
+    books = Warmth(WARM, GatewayPolicy(), {}, 0.0)
     for number in range(500):
         books.put_back(one, f"site-{number}", number / 100, 1)
         assert len(books) <= 50
@@ -168,7 +168,7 @@ def test_what_is_remembered_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None
 def test_sites_that_are_crawled_no_longer_are_forgotten() -> None:
     members = Members()
     one = members.add(proxy("p"))
-    books = Warmth(WARM, GatewayPolicy(), {})
+    books = Warmth(WARM, GatewayPolicy(), {}, 0.0)
     for number in range(2000):
         books.put_back(one, f"site-{number}", float(number), 1)
     assert len(books) <= WARM.idle_seconds + 2
@@ -190,7 +190,7 @@ def test_a_much_worse_proxy_is_not_used_for_being_warm() -> None:
 
 def test_the_longest_unused_comes_first_to_be_looked_at() -> None:
     members = Members()
-    books = Warmth(WARM, GatewayPolicy(), {})
+    books = Warmth(WARM, GatewayPolicy(), {}, 0.0)
     for name in ("a", "b", "c"):
         member = members.add(proxy(name))
         member.free = 1
@@ -202,7 +202,7 @@ def test_the_longest_unused_comes_first_to_be_looked_at() -> None:
 
 def test_one_that_cannot_be_used_now_hides_no_other() -> None:
     members = Members()
-    books = Warmth(WARM, GatewayPolicy(), {})
+    books = Warmth(WARM, GatewayPolicy(), {}, 0.0)
     for number in range(40):
         member = members.add(proxy(f"p{number}"))
         member.free = 1 if number == 39 else 0
@@ -298,7 +298,7 @@ def test_who_is_offered_has_a_connection_and_has_not_had_too_much(
     members = Members()
     for number in range(4):
         members.add(proxy(f"p{number}")).free = 1
-    books, model, now = Warmth(WARM, GatewayPolicy(), {}), Model(), 0.0
+    books, model, now = Warmth(WARM, GatewayPolicy(), {}, 0.0), Model(), 0.0
     for what, index, tunnel in steps:
         member = members.at(index)
         if what in ("wait", "long"):
@@ -330,7 +330,7 @@ def test_the_books_go_on_for_weeks() -> None:
     members = Members()
     one = members.add(proxy("p"))
     one.free = 1
-    books = Warmth(WARM, GatewayPolicy(), {})
+    books = Warmth(WARM, GatewayPolicy(), {}, 0.0)
     for hour in range(24 * 30):
         now = hour * 3600.0
         for _ in range(3):

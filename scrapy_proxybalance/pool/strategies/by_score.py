@@ -36,6 +36,8 @@ _NEWCOMER = 0.25
 _NEAR = 0.8
 # A warm one may be worse by such a factor: without TCP, CONNECT and TLS a request takes a half at most.
 _NEAR_AND_WARM = 0.5
+# It is compared with so many.
+_COMPARED = 4
 # A trial that succeeds brings on so many others: who comes back seldom comes back alone.
 _MORE_TRIALS = 8
 
@@ -116,7 +118,7 @@ class Weighted(Strategy):
             return index
         if not inside:
             return None
-        drawn = inside.draw_some(rng, _CHOICES - len(pick.warm))
+        drawn = inside.draw_some(rng, _CHOICES)
         if not self._outside and rng.random() < _LOOKED_AT:
             return min(drawn, key=self._last_used)
         return self._best(pick, drawn)
@@ -202,15 +204,13 @@ class Weighted(Strategy):
         return self._used.get(index, 0)
 
     def _best(self, pick: Pick, drawn: Sequence[int]) -> int:
+        if pick.warm:
+            warm = self._warm(pick, drawn)
+            if warm is not None:
+                return warm
         view, now, used = self._view.score, pick.now, self._used
         scores = [view(index, now) for index in drawn]
-        best_score = max(scores)
-        if pick.warm:
-            warm_scores = [view(index, now) for index in pick.warm]
-            best_warm = max(warm_scores)
-            if best_warm >= _NEAR_AND_WARM * best_score:
-                return pick.warm[warm_scores.index(best_warm)]
-        near = _NEAR * best_score
+        near = _NEAR * max(scores)
         best, oldest = drawn[0], self._turn + 1
         for index, score in zip(drawn, scores, strict=True):
             turn = used.get(index, 0)
@@ -218,6 +218,22 @@ class Weighted(Strategy):
                 return index
             if score >= near and turn < oldest:
                 best, oldest = index, turn
+        return best
+
+    def _warm(self, pick: Pick, drawn: Sequence[int]) -> int | None:
+        """Return the best that has a connection, if it compares well with those drawn."""
+        view, now = self._view.score, pick.now
+        best, score = -1, 0.0
+        for index in pick.warm:
+            its = view(index, now)
+            if its > score:
+                best, score = index, its
+        if best < 0:
+            return None
+        enough = score / _NEAR_AND_WARM
+        for index in drawn[:_COMPARED]:
+            if view(index, now) > enough:
+                return None
         return best
 
     def _pick_among(self, pick: Pick, among: Sequence[int]) -> int | None:
