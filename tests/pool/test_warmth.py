@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from scrapy_proxybalance.pool import (
     ConfigurationError,
     GatewayPolicy,
+    HealthState,
     Outcome,
     Pool,
     PoolPolicy,
@@ -265,6 +266,48 @@ def test_no_proxy_has_more_than_its_part_of_a_crawl() -> None:
     used = Counter(lease.proxy.name for lease in leases)
     assert opened(leases) < requests / 10
     assert max(used.values()) <= SHARE * requests / 100
+
+
+def test_a_proxy_that_had_more_than_three_times_its_even_share_is_not_preferred() -> None:
+    members = Members()
+    books = Warmth(WARM, GatewayPolicy(), {}, 0.0)
+    busy, others = members.add(proxy("busy")), [members.add(proxy(f"p{n}")) for n in range(9)]
+    busy.free = 1
+    for _ in range(RUN - 1):
+        books.take(busy, "elsewhere.test", 0.0)
+    books.put_back(busy, SITE, 0.0, 1)
+    assert books.offer(SITE, 0.0, proxies=10) == [busy.index]
+    for _ in range(RUN):
+        books.take(busy, "elsewhere.test", 0.0)
+    for _ in range(15):
+        for other in others:
+            books.take(other, "elsewhere.test", 0.0)
+    # 59 of 194 requests, where an even share is 19.4.
+    assert books.offer(SITE, 0.0, proxies=10) == []
+    books.put_back(busy, SITE, 0.0, 1)
+    assert books.offer(SITE, 0.0, proxies=9) == [busy.index]
+
+
+def test_what_a_proxy_had_is_forgotten_in_minutes() -> None:
+    members = Members()
+    books = Warmth(WARM, GatewayPolicy(), {}, 0.0)
+    busy = members.add(proxy("busy"))
+    busy.free = 1
+    for _ in range(2 * RUN):
+        books.take(busy, SITE, 0.0)
+    for now, offered in ((1.0, []), (150.0, []), (250.0, [busy.index])):
+        books.put_back(busy, SITE, now, 1)
+        assert books.offer(SITE, now, proxies=1000) == offered
+
+
+def test_a_proxy_that_is_still_recovering_is_not_preferred() -> None:
+    members = Members()
+    books = Warmth(WARM, GatewayPolicy(), {}, 0.0)
+    one = members.add(proxy("p"))
+    one.free = 1
+    books.put_back(one, SITE, 0.0, 1)
+    one.health.state = HealthState.RECOVERING
+    assert books.offer(SITE, 0.0, proxies=1) == []
 
 
 class Model:
