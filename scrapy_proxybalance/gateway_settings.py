@@ -23,7 +23,12 @@ ADAPTIVE = "adaptive"
 EVERY_GATEWAY = "*"
 
 #: What a gateway's own dict may say, and the field of its policy.
-GATEWAY_KEYS = {"in_flight": "fixed", "start": "start", "max_in_flight": "max_in_flight"}
+GATEWAY_KEYS = {
+    "in_flight": "fixed",
+    "start": "start",
+    "max_in_flight": "max_in_flight",
+    "rotating": "rotating",
+}
 
 _HOST_AND_PORT = re.compile(r"(\[[0-9a-f:.]+\]|[^\s:/@\[\]]+):\d{1,5}")
 
@@ -86,13 +91,18 @@ def _gateway_name(name: str, written: Any) -> str:
 def _policy(integer: Callable[[str, Any], int], name: str, entry: Any) -> GatewayPolicy:
     if not isinstance(entry, Mapping):
         raise _fail(name, entry, "write a dict like {'in_flight': 100}")
-    fields: dict[str, int] = {}
+    fields: dict[str, Any] = {}
     for key, value in entry.items():
         if key not in GATEWAY_KEYS:
             close = get_close_matches(str(key), GATEWAY_KEYS, n=1)
             meant = f"did you mean {close[0]!r}?" if close else f"use {', '.join(GATEWAY_KEYS)}"
             raise ConfigurationError(f"{name}[{key!r}] = {value!r}: there is no such key; {meant}")
         if value is None or (key == "in_flight" and value == ADAPTIVE):
+            continue
+        if key == "rotating":
+            if not isinstance(value, bool):
+                raise _fail(f"{name}[{key!r}]", value, "write True or False")
+            fields[key] = value
             continue
         try:
             fields[GATEWAY_KEYS[key]] = integer(f"{name}[{key!r}]", value)

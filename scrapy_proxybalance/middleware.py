@@ -79,6 +79,7 @@ class ProxyBalanceMiddleware:
         self.settings = Settings.read(crawler.settings)
         startup.refuse_unworkable(crawler.settings, self.settings)
         self._retries_403 = "403" in map(str, crawler.settings.getlist("RETRY_HTTP_CODES"))
+        self._warm = self.settings.policy.warm is not None
         self.balancer = Balancer(crawler, self.settings)
         # Scrapy's signals hold their receivers weakly.
         self._download_time = DownloadTime(self.balancer)
@@ -141,6 +142,7 @@ class ProxyBalanceMiddleware:
                         matching=request_meta.filter_of(request),
                         avoid=request_meta.tried(request),
                         strategy=request_meta.strategy_of(request),
+                        tunnel=request_meta.tunnel_of(request) if self._warm else None,
                     )
                 if is_retry:
                     balancer.retries.goes(request, now)

@@ -76,6 +76,19 @@ def host_of(request: Request) -> str:
     return _target(parts.scheme, parts.netloc)
 
 
+def tunnel_of(request: Request) -> str | None:
+    """Return what a connection through a proxy can be used again for; ``None`` if that is anything.
+
+    https is tunnelled: each site, by host and port, needs connections of its own.
+    """
+    parts = urlparse_cached(request)
+    if parts.scheme != "https":
+        return None
+    site = _target("https", parts.netloc)
+    address = request.meta.get("bindaddress")
+    return f"{site} from {address}" if address else site
+
+
 @lru_cache(maxsize=10_000)
 def _target(scheme: str, netloc: str) -> str:
     parts = urlsplit(f"{scheme}://{netloc}")

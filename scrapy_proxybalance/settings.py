@@ -31,6 +31,7 @@ from .pool.policy import SESSION_LOST_POLICIES
 from .pool.strategies import strategy_class
 from .pool.target_policy import read_target_name
 from .sources import parse_entry, read_file
+from .warm_connections import warm_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -241,6 +242,7 @@ SETTINGS: dict[str, tuple[Any, Callable[[str, Any], Any]]] = {
     "RETRY_DELAY": (0.25, partial(_from_zero, "a number of seconds, or 0 for none")),
     "RETRY_BUDGET": (0.2, partial(_from_zero, "a share, like 0.2 for one retry per five requests")),
     "RETRY_BUDGET_MIN": (10.0, _per_second),
+    "WARM_CONNECTIONS": (True, _boolean),
     "GATEWAYS": ({}, partial(read_gateways, _integer)),
     "IDLE_WHEN_PAUSED": ("wait", partial(_one_of, IDLE_POLICIES)),
     "IDLE_TIMEOUT": (7200.0, _seconds),
@@ -297,7 +299,9 @@ class Settings:
         refuse_unknown_gateways(f"{PREFIX}GATEWAYS", values["GATEWAYS"], proxies)
         return cls(
             proxies=tuple(proxies),
-            policy=_policy(values),
+            policy=attrs.evolve(
+                _policy(values), warm=warm_policy(settings) if values["WARM_CONNECTIONS"] else None
+            ),
             acquire_timeout=values["ACQUIRE_TIMEOUT"],
             exhausted_timeout=values["EXHAUSTED_TIMEOUT"],
             session_meta_key=values["SESSION_META_KEY"],

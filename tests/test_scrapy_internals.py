@@ -15,7 +15,7 @@ import pytest
 from bookshop.servers.forward_proxy import ForwardProxy
 from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
 from scrapy import Request
-from scrapy.core.downloader.handlers.http11 import TunnelError
+from scrapy.core.downloader.handlers.http11 import HTTP11DownloadHandler, TunnelError
 from scrapy.core.engine import ExecutionEngine
 from scrapy.downloadermiddlewares.httpproxy import HttpProxyMiddleware
 from scrapy.downloadermiddlewares.robotstxt import RobotsTxtMiddleware
@@ -29,6 +29,7 @@ from scrapy.robotstxt import ProtegoRobotParser
 from scrapy.squeues import LifoMemoryQueue
 from scrapy.utils.asyncio import call_later, create_looping_call
 from scrapy.utils.misc import build_from_crawler
+from scrapy.utils.test import get_crawler
 from twisted.internet.defer import Deferred
 
 from scrapy_proxybalance.pool import Proxy
@@ -39,6 +40,7 @@ from scrapy_proxybalance.scrapy_internals import (
     take_unsent,
     wake,
 )
+from scrapy_proxybalance.warm_connections import warm_policy
 
 from .crawl.crawling import UrlsSpider, crawl, crawl_test
 
@@ -535,3 +537,15 @@ async def test_the_text_of_a_tunnel_error_has_the_status_of_connect() -> None:
     assert "'status': 407" in str(failure.value), (
         f"TunnelError now says {failure.value}: classify reads the status out of it"
     )
+
+
+def test_the_default_handler_keeps_as_many_connections_and_for_as_long_as_is_believed() -> None:
+    """``warm_connections`` has to follow what this finds different."""
+    crawler = get_crawler(settings_dict={"CONCURRENT_REQUESTS_PER_DOMAIN": 5})
+    handler = build_from_crawler(HTTP11DownloadHandler, crawler)
+    kept = handler._pool
+    believed = warm_policy(crawler.settings)
+    assert believed is not None
+    assert kept.persistent
+    assert kept.maxPersistentPerHost == believed.most_idle == 5
+    assert kept.cachedConnectionTimeout >= believed.idle_seconds

@@ -34,6 +34,7 @@ def error_of(given: object) -> str:
         ({"in_flight": "7"}, GatewayPolicy(fixed=7)),
         ({"in_flight": "adaptive", "start": 5}, GatewayPolicy(start=5)),
         ({"in_flight": None, "max_in_flight": 50}, GatewayPolicy(max_in_flight=50)),
+        ({"rotating": True, "in_flight": 7}, GatewayPolicy(fixed=7, rotating=True)),
     ],
 )
 def test_an_entry_is_read(entry: dict[str, Any], read: GatewayPolicy) -> None:

@@ -28,6 +28,7 @@ from .strategies import STRATEGIES, Pick, Strategy, StrategyChoice, View
 from .target_policy import TargetPolicy, TargetRules
 from .target_record import TargetMemory, TargetState
 from .targets import TargetGate
+from .warmth import WarmPolicy
 
 __all__ = [
     "STRATEGIES",
@@ -62,4 +63,5 @@ __all__ = [
     "TargetRules",
     "TargetState",
     "View",
+    "WarmPolicy",
 ]

@@ -17,7 +17,7 @@ from .lease import Hold
 from .strategies import Pick
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Mapping
+    from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
     from random import Random
 
     from .availability import Availability
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .strategies import Strategy, StrategyChoice
     from .strategies.active import Strategies
     from .target_policy import TargetPolicy
+    from .warmth import Warmth
 
 # A new session goes to a proxy with no more sessions than this times its even share (the bound of
 # consistent hashing with bounded loads, Mirrokni et al., 2016).
@@ -45,12 +46,13 @@ class _Eligible:
     """The proxies that may take a request.
 
     ``among``: their indices, ``None`` for all; ``resting``: those of them that rest, by name, with
-    the moments they are due at; ``waits_for``: see :class:`Hold`.
+    the moments they are due at; ``waits_for``: see :class:`Hold`; ``wanted``: the filter, if any.
     """
 
     among: list[int] | None
     resting: Mapping[str, float]
     waits_for: Hashable
+    wanted: ProxyFilter | None = None
 
 
 _ALL = _Eligible(None, {}, None)
@@ -61,6 +63,7 @@ class Chooser:
 
     :param cap: gives the requests at once that a proxy takes.
     :param session_lost: ``reassign``, ``wait`` or ``fail``.
+    :param warmth: knows who has idle connections; ``None`` if that does not matter.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Chooser:
         rng: Random,
         cap: Callable[[Proxy], int],
         session_lost: str,
+        warmth: Warmth | None,
     ) -> None:
         self._members = members
         self._availability = availability
@@ -87,6 +91,7 @@ class Chooser:
         self._rng = rng
         self._cap = cap
         self._session_lost = session_lost
+        self._warmth = warmth
 
     def choose(
         self,
@@ -97,6 +102,7 @@ class Chooser:
         matching: FilterSpec | None,
         avoid: Collection[str],
         asked_for: StrategyChoice | None,
+        tunnel: str | None,
     ) -> Member | Hold:
         """Return the proxy for a request; see :meth:`Pool.acquire`."""
         self._availability.advance(now)
@@ -107,6 +113,12 @@ class Chooser:
                 return pinned
         eligible = self._eligible(now, target, rule, matching)
         pick = Pick(now, self._rng, target, session, eligible.among)
+        warmth = self._warmth
+        if tunnel is not None and warmth is not None and not avoid:
+            if eligible is _ALL and not self._gates.shut:
+                pick.warm = warmth.offer(tunnel, now, proxies=self._availability.serving)
+            else:
+                pick.warm = self._warm(warmth, tunnel, now, eligible)
         index = self._pick(strategy, pick, eligible, avoid)
         if index is None:
             return self._nothing_free(eligible, target)
@@ -157,6 +169,7 @@ class Chooser:
             self._matching(wanted, target, rule) if wanted is not None else None,
             self._spacing.resting(target, now) if rule.spacing is not None else {},
             ("target", target, key) if rule.narrows_proxies else key,
+            wanted,
         )
 
     def _matching(self, wanted: ProxyFilter, target: str, rule: TargetPolicy) -> list[int]:
@@ -219,6 +232,22 @@ class Chooser:
 
     # Which of them is used
 
+    def _warm(self, warmth: Warmth, tunnel: str, now: float, eligible: _Eligible) -> Sequence[int]:
+        """Return some of them that have an idle connection, and could be used at once."""
+        wanted, resting, gates = eligible.wanted, eligible.resting, self._gates
+        among = eligible.among
+        proxies = self._availability.serving if among is None else len(among)
+
+        def fits(member: Member) -> bool:
+            proxy = member.proxy
+            return (
+                proxy.name not in resting
+                and gates.fits(member)
+                and (wanted is None or wanted(proxy))
+            )
+
+        return warmth.offer(tunnel, now, proxies=proxies, fits=fits)
+
     def _pick(
         self, strategy: Strategy, pick: Pick, eligible: _Eligible, avoid: Collection[str]
     ) -> int | None:
@@ -243,13 +272,13 @@ class Chooser:
                 break  # the same again, or to be avoided: as likely as not there is no other
             last = index
         if among is None and not avoid and not resting:
-            return strategy.pick(attrs.evolve(pick, among=gates.sample(self._rng)))
+            return strategy.pick(attrs.evolve(pick, among=gates.sample(self._rng), warm=()))
         members = self._members if among is None else map(self._members.at, among)
         rested = [
             member for member in members if member.proxy.name not in resting and gates.fits(member)
         ]
         others = [member.index for member in rested if member.proxy.name not in avoid]
-        index = strategy.pick(attrs.evolve(pick, among=others))
+        index = strategy.pick(attrs.evolve(pick, among=others, warm=()))
         if index is None and avoid:
             index = strategy.pick(attrs.evolve(pick, among=[member.index for member in rested]))
         return index
@@ -276,7 +305,7 @@ class Chooser:
             and self._gates.fits(member)
             and self._sessions.on_proxy(member.proxy.name) < fair
         ]
-        other = strategy.pick(attrs.evolve(pick, among=others))
+        other = strategy.pick(attrs.evolve(pick, among=others, warm=()))
         return index if other is None else other
 
     def _has_way(self, member: Member, besides: int) -> bool:

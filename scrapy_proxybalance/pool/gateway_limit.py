@@ -50,16 +50,18 @@ _MUCH_NOISE, _DEEP_CUT, _CHECK = 0.05, 0.5, 30
 
 @attrs.frozen(kw_only=True)
 class GatewayPolicy:
-    """How many requests a gateway may carry.
+    """How many requests a gateway may carry, and how it works.
 
     :param fixed: so many requests at once; ``None`` to learn how many.
     :param start: what a learned limit begins with.
     :param max_in_flight: what a learned limit never exceeds.
+    :param rotating: whether each new connection has another exit: then none is preferred for being warm.
     """
 
     fixed: int | None = None
     start: int = 20
     max_in_flight: int = 1000
+    rotating: bool = False
 
     def __attrs_post_init__(self) -> None:
         for name in ("fixed", "start", "max_in_flight"):

@@ -91,10 +91,11 @@ class Teacher:
         own = expected(health.record, group.expectation, now)[1]
         slowness = own
         if duration is not None:
-            known = usual.of(lease.target)
+            timed_as = lease.timed_as
+            known = usual.of(timed_as)
             if known is not None:
                 slowness = min(_SLOWEST, max(_FASTEST, duration / known))
-            usual.add(lease.target, duration * group.top.expectation.slowness / own)
+            usual.add(timed_as, duration * group.top.expectation.slowness / own)
         group.succeeded(slowness, health.record, now)
         if health.succeeded(slowness, lease.generation, now, self._policy):
             self._events.emit(ProxyRecovered(now=now, proxy=member.proxy))
@@ -118,7 +119,7 @@ class Teacher:
             if outcome is Outcome.GATEWAY_FAULT and gateway_shared:
                 rate *= _ITS_OWN_WORD
             share = self._blame.failed(suspects, rate, now)
-        usual = self.usual.of(lease.target)
+        usual = self.usual.of(lease.timed_as)
         lost = min(_SLOWEST, duration / usual) if duration is not None and usual else 1.0
         group.failed(share, lost, health.record, now)
         if health.failed(share, lost, lease.generation, now, self._policy, self._rng):

@@ -22,6 +22,8 @@ class Lease:
     the user's own; ``None`` otherwise. ``cuts``: how often its page had been cut off so before.
     ``outage_suspected``, once it has failed: whether that looks like an outage of the gateway or of the
     pool, so that nobody could have carried the request, and it deserves another try free of charge.
+    ``tunnel``: what its connection can be used again for, ``None`` where that does not matter.
+    ``carried``: how many requests that connection is believed to have carried before; 0 for a new one.
     """
 
     proxy: Proxy
@@ -38,6 +40,13 @@ class Lease:
     ended: bool = False
     timeout: float | None = None
     cuts: int = 0
+    tunnel: str | None = None
+    carried: int = 0
+
+    @property
+    def timed_as(self) -> str:
+        """Equal for leases whose times compare: of one target, on a new connection or on a warm one."""
+        return f"warm {self.target}" if self.carried else self.target
 
     def __repr__(self) -> str:
         return f"<Lease {self.proxy.name} for {self.target}{' ended' if self.ended else ''}>"

@@ -82,7 +82,7 @@ class Outages:
                 gate.limit.answered(
                     lease.granted_at,
                     latency if outcome is Outcome.SUCCESS else None,
-                    lease.target,
+                    lease.timed_as,
                     now,
                 )
                 if gate.breaker.answered(lease.target, lease.granted_at, now):

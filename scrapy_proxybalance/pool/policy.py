@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from .limits import Rate
     from .strategies import StrategyChoice
+    from .warmth import WarmPolicy
 
 SESSION_LOST_POLICIES = ("reassign", "wait", "fail")
 
@@ -35,6 +36,8 @@ class PoolPolicy:
     :param health: when proxies are sent out.
     :param gateways: how much gateways carry that several proxies share.
     :param gateways_by_name: how much others carry, by ``host:port``, whoever shares them.
+    :param warm: what keeps connections open, so that proxies that have one can be preferred; ``None`` to
+        prefer none.
     :param targets: what holds for a target: how much it may get, how long it is left alone.
     :param targets_by_name: what holds instead for some, see :class:`~.target_policy.TargetRules`.
     """
@@ -49,6 +52,7 @@ class PoolPolicy:
     health: HealthPolicy = attrs.field(factory=HealthPolicy)
     gateways: GatewayPolicy = attrs.field(factory=GatewayPolicy)
     gateways_by_name: Mapping[str, GatewayPolicy] = attrs.field(factory=dict)
+    warm: WarmPolicy | None = None
     targets: TargetPolicy = attrs.field(factory=TargetPolicy)
     targets_by_name: Mapping[str, TargetPolicy] = attrs.field(factory=dict)
 

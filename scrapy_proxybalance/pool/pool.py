@@ -37,6 +37,7 @@ from .strategies.active import Strategies
 from .target_policy import TargetRules
 from .targets import TargetGate
 from .timeouts import Timeouts
+from .warmth import Warmth
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -97,6 +98,11 @@ class Pool:
         self._outages = Outages(self._gates, self._availability, self._ledger, self.events)
         self._spacing = Spacing()
         self._timeouts = Timeouts(policy.timeout_min)
+        self._warmth = (
+            Warmth(policy.warm, policy.gateways, policy.gateways_by_name, now)
+            if policy.warm is not None
+            else None
+        )
         self._chooser = Chooser(
             members=self._members,
             availability=self._availability,
@@ -108,6 +114,7 @@ class Pool:
             rng=rng,
             cap=self._cap,
             session_lost=policy.session_lost,
+            warmth=self._warmth,
         )
         for proxy in proxies:
             self.add(proxy, now)
@@ -181,6 +188,8 @@ class Pool:
                 strategy.forget(member.index)
             self._ledger.forget(member.proxy.name)
             self._spacing.forget(member.proxy.name)
+            if self._warmth is not None:
+                self._warmth.forget(member)
             self.events.emit(ProxyRemoved(now=now, proxy=member.proxy))
 
     # Leases
@@ -194,6 +203,7 @@ class Pool:
         matching: FilterSpec | None = None,
         avoid: Collection[str] = (),
         strategy: StrategyChoice | None = None,
+        tunnel: str | None = None,
     ) -> Lease:
         """Lease a proxy.
 
@@ -206,6 +216,8 @@ class Pool:
         :param avoid: names of proxies to use only if no other can be had.
         :param strategy: chooses the proxy: a name of :data:`~.strategies.STRATEGIES`, or a class of your
             own; ``None`` for that of the target's rule, or else the policy's.
+        :param tunnel: what the connection can be used again for, such as the site's host and port where
+            the proxy tunnels; ``None`` where a new one costs little. See ``PoolPolicy.warm``.
         :raises NoProxyAvailableError: if none can be had now.
         :raises NoProxyMatchesError: if no proxy of the pool, in whatever state, will do, or the
             target's filter does not accept the session's.
@@ -213,7 +225,7 @@ class Pool:
         :raises ConfigurationError: for an unknown strategy.
         """
         target, rule = self.rules.find(target)
-        chosen = self._chooser.choose(now, target, rule, session, matching, avoid, strategy)
+        chosen = self._chooser.choose(now, target, rule, session, matching, avoid, strategy, tunnel)
         if isinstance(chosen, Hold):
             raise NoProxyAvailableError(chosen.reason, chosen.retry_at)
         name = self._ledger.claim((chosen.proxy.name,), target, session, now)
@@ -235,6 +247,9 @@ class Pool:
             chosen.health.generation,
             chosen.gate,
         )
+        if tunnel is not None and self._warmth is not None:
+            lease.tunnel = tunnel
+            lease.carried = self._warmth.take(chosen, tunnel, now)
         self._gates.in_flight += 1
         if chosen.gate is not None or self._gates.disturbed:
             self._outages.granted(lease, now)
@@ -347,6 +362,8 @@ class Pool:
             for other in self._availability.bring_forward(now):
                 self.events.emit(CooldownShortened(now=now, proxy=other.proxy))
         succeeded = outcome is Outcome.SUCCESS
+        if succeeded and lease.tunnel is not None and self._warmth is not None:
+            self._warmth.put_back(member, lease.tunnel, now, lease.carried + 1)
         if succeeded or charged >= _MOST_OF_IT:
             for strategy in self._strategies.in_use:
                 strategy.ended(

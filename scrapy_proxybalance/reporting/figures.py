@@ -148,6 +148,8 @@ class Figures:
         #: Attempts that an adaptive timeout ended; successes of pages that this had happened to.
         self.cut_off = 0
         self.rescued = 0
+        #: Leases for which there was an idle connection, as far as was known.
+        self.reused = 0
         pool.events.subscribe(self._lease_ended, LeaseEnded)
         pool.events.subscribe(
             self._count,
@@ -193,6 +195,7 @@ class Figures:
         if event.failure is not None:
             proxy.failures[event.failure] += 1
             self.failures[event.failure] += 1
+        self.reused += lease.carried > 0
         self.cut_off += event.failure == TIMEOUT and lease.timeout is not None
         self.rescued += outcome is Outcome.SUCCESS and lease.cuts > 0
         if event.latency is not None and outcome is Outcome.SUCCESS:

@@ -36,6 +36,7 @@ KEYS = (
     "failure/{failure}",
     "timeouts/adaptive",
     "timeouts/adaptive/rescued",
+    "connections/reused",
     "concurrency/estimate",
     "cooldowns",
     "cooldowns/taken_back",
@@ -124,6 +125,7 @@ class StatsWriter:
             yield f"failure/{failure}", count
         yield "timeouts/adaptive", figures.cut_off
         yield "timeouts/adaptive/rescued", figures.rescued
+        yield "connections/reused", figures.reused
         for key, event in _EVENTS.items():
             yield key, figures.events[event]
         yield "retries", self._balancer.retries.let_out

@@ -37,6 +37,8 @@ class Pick:
     :param target: what the request goes to.
     :param session: the request's session, if it has one.
     :param among: the indices to choose from, ``None`` for all; some of them may not be usable.
+    :param warm: the indices of a few that have an idle connection to where the request goes, the longest
+        unused first; each of them may be used, and has not had more than its part.
     """
 
     now: float
@@ -44,6 +46,7 @@ class Pick:
     target: str = ""
     session: str | None = None
     among: Sequence[int] | None = None
+    warm: Sequence[int] = ()
 
 
 class Strategy(ABC):
