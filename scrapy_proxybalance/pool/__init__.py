@@ -18,12 +18,12 @@ from .health import HealthPolicy, HealthState
 from .lease import Hold, Lease
 from .ledger import Ledger, LocalLedger
 from .limits import Rate
-from .members import ProxySnapshot
 from .outcome import Outcome
 from .policy import PoolPolicy
 from .pool import Pool
 from .proxy import Proxy
 from .score import Score
+from .snapshot import ProxySnapshot
 from .strategies import STRATEGIES, Pick, Strategy, StrategyChoice, View
 from .target_policy import TargetPolicy, TargetRules
 from .target_record import TargetMemory, TargetState

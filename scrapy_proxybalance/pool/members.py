@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
-
 from .errors import ConfigurationError, NoProxyMatchesError
 from .groups import Groups
 from .health import Health, HealthState
@@ -81,29 +79,6 @@ class Member:
     def lost(self) -> bool:
         """Whether a session can no longer count on it."""
         return self.draining or self.health.state in (HealthState.COOLING, HealthState.OUT)
-
-
-@attrs.frozen(kw_only=True)
-class ProxySnapshot:
-    """One proxy at one moment.
-
-    ``success_rate``: expected of the next attempt, 0 to 1; ``outcomes``: that this rests on, those of
-    long ago counting less; ``duration``: expected of the next success, in seconds, ``None`` if no
-    success is known; ``cooldown_left`` in seconds.
-    """
-
-    proxy: Proxy
-    state: HealthState
-    draining: bool
-    in_flight: int
-    max_in_flight: int
-    score: float
-    success_rate: float
-    outcomes: float
-    duration: float | None
-    cooldowns: int
-    cooldown_left: float
-    sessions: int
 
 
 class Members:

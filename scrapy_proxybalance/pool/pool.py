@@ -27,11 +27,13 @@ from .health import HealthState
 from .learning import Teacher
 from .lease import Hold, Lease
 from .ledger import LocalLedger
-from .members import Members, ProxySnapshot
+from .members import Members
 from .outages import Outages
 from .outcome import TIMEOUT, Outcome
-from .score import expected, explain_score, idle_score, load_factor
+from .score import expected
+from .scoring_view import ScoringView
 from .sessions import Sessions
+from .snapshot import explain, snapshot
 from .spacing import Spacing
 from .strategies.active import Strategies
 from .target_policy import TargetRules
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from .policy import PoolPolicy
     from .proxy import Proxy
     from .score import Score
+    from .snapshot import ProxySnapshot
     from .strategies import StrategyChoice
 
 
@@ -56,9 +59,6 @@ if TYPE_CHECKING:
 _SLOWEST = 4.0
 # A failure of which a proxy pays for more than this part was most likely its own.
 _MOST_OF_IT = 0.5
-
-# A score holds for so many seconds, unless something happens to the proxy.
-_PRICE_HOLDS = 5.0
 
 
 class Pool:
@@ -90,7 +90,7 @@ class Pool:
         self._ledger: Ledger = ledger if ledger is not None else LocalLedger()
         self._rng = rng
         self._members = Members()
-        self._strategies = Strategies(policy.strategy, self._members, _View(self._members))
+        self._strategies = Strategies(policy.strategy, self._members, ScoringView(self._members))
         self._gates = Gates(policy.gateways, policy.gateways_by_name)
         self._availability = Availability(
             self._members, self._ledger, self._strategies, self._gates
@@ -446,15 +446,7 @@ class Pool:
 
         :raises KeyError: if there is no such proxy.
         """
-        member = self._members[name]
-        return explain_score(
-            member.proxy.weight,
-            member.health,
-            member.group.expectation,
-            member.in_flight,
-            member.cap,
-            now,
-        )
+        return explain(self._members[name], now)
 
     def explain_limit(self, target: str, now: float) -> Budget:
         """Return how many requests to a target may be in flight at once, and which limit says so."""
@@ -481,51 +473,12 @@ class Pool:
     def snapshot(self, now: float) -> list[ProxySnapshot]:
         """Return every proxy as it is at this moment, in the order in which they joined."""
         self._availability.advance(now)
-        return [self._seen(member, now) for member in self._members]
-
-    def _seen(self, member: Member, now: float) -> ProxySnapshot:
-        name, health = member.proxy.name, member.health
-        score, usual = self.explain(name, now), self._teacher.usual.of_all
-        record, worth = health.record, health.record.worth(now)
-        return ProxySnapshot(
-            proxy=member.proxy,
-            state=health.state,
-            draining=member.draining,
-            in_flight=member.in_flight,
-            max_in_flight=member.cap,
-            score=score.value,
-            success_rate=score.success,
-            outcomes=worth * (record.successes + record.failures + record.forgiven),
-            duration=score.slowness * usual if usual and record.successes else None,
-            cooldowns=health.cooldowns,
-            cooldown_left=(
-                max(0.0, health.cooldown_until - now)
-                if health.state is HealthState.COOLING
-                else 0.0
-            ),
-            sessions=self.sessions.on_proxy(name),
-        )
+        usual, sessions = self._teacher.usual.of_all, self.sessions
+        return [
+            snapshot(member, now, usual=usual, sessions=sessions.on_proxy(member.proxy.name))
+            for member in self._members
+        ]
 
     def _cap(self, proxy: Proxy) -> int:
         own = proxy.max_in_flight
         return own if own is not None else self.policy.max_in_flight
-
-
-class _View:
-    """What the strategies may ask about the members."""
-
-    def __init__(self, members: Members) -> None:
-        self._at = members.at
-
-    def score(self, index: int, now: float) -> float:
-        member = self._at(index)
-        if now > member.priced_at + _PRICE_HOLDS:
-            member.priced_at = now
-            member.price = idle_score(
-                member.proxy.weight, member.health, member.group.expectation, now
-            )
-        in_flight = member.in_flight
-        return member.price / load_factor(in_flight, member.cap) if in_flight else member.price
-
-    def proxy(self, index: int) -> Proxy:
-        return self._at(index).proxy
