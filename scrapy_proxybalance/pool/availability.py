@@ -104,7 +104,6 @@ class Availability:
             self.serving += change
             if member.gate is not None:
                 member.gate.serving += change
-        member.priced_at = float("-inf")
         member.in_flight = self._ledger.in_flight(name)
         for strategy in self._strategies.in_use:
             tell(strategy, member)

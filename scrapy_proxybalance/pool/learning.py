@@ -11,7 +11,6 @@ from .blame import Blame
 from .events import CooldownStarted, ProxyOut, ProxyRecovered
 from .health import HealthState
 from .outcome import PROXY_AUTH, Outcome
-from .score import expected
 from .usual import UsualTimes
 
 if TYPE_CHECKING:
@@ -53,12 +52,14 @@ class Teacher:
         outcome: Outcome,
         now: float,
         *,
+        expectation: tuple[float, float, float],
         duration: float | None,
         failure: str | None,
         gateway_shared: bool,
     ) -> float:
         """Learn from an ended lease; return the part of a failure that the proxy pays for, 0 to 1.
 
+        :param expectation: what was to be expected of it, see :func:`~.score.expected`.
         :param duration: seconds to the end of the body, or to the failure; ``None`` if not known.
         :param failure: the class of failure, in a word.
         :param gateway_shared: whether other proxies have the same host and port.
@@ -67,15 +68,16 @@ class Teacher:
             return 0.0
         if outcome is Outcome.SUCCESS:
             self._targets.answered(lease.target, lease.granted_at, now)
-            self._carried(lease, duration, now, gateway_shared=gateway_shared)
+            self._carried(lease, expectation[1], duration, now, gateway_shared=gateway_shared)
             return 0.0
         if outcome is Outcome.TARGET_SIGNAL:
             # The proxy has done its work; but a refusal comes faster than a page.
-            self._carried(lease, None, now, gateway_shared=gateway_shared)
+            self._carried(lease, expectation[1], None, now, gateway_shared=gateway_shared)
             return 0.0
         if failure == PROXY_AUTH:
             return self._refused_credentials(lease, now)
-        return self._failed(lease, outcome, duration, now, gateway_shared=gateway_shared)
+        rate = 1.0 - expectation[0]
+        return self._failed(lease, outcome, rate, duration, now, gateway_shared=gateway_shared)
 
     def _suspects(self, lease: Lease, *, gateway_shared: bool) -> tuple[str, ...]:
         if gateway_shared:
@@ -83,12 +85,11 @@ class Teacher:
         return (lease.target,)
 
     def _carried(
-        self, lease: Lease, duration: float | None, now: float, *, gateway_shared: bool
+        self, lease: Lease, own: float, duration: float | None, now: float, *, gateway_shared: bool
     ) -> None:
         member, usual = lease.member, self.usual
         health, group = member.health, member.group
         self._blame.succeeded(self._suspects(lease, gateway_shared=gateway_shared), now)
-        own = expected(health.record, group.expectation, now)[1]
         slowness = own
         if duration is not None:
             timed_as = lease.timed_as
@@ -104,6 +105,7 @@ class Teacher:
         self,
         lease: Lease,
         outcome: Outcome,
+        rate: float,
         duration: float | None,
         now: float,
         *,
@@ -115,7 +117,6 @@ class Teacher:
             suspects = self._suspects(lease, gateway_shared=gateway_shared)
             if outcome is Outcome.PROXY_FAULT:
                 suspects = suspects[1:]  # it was not so much as asked for the target
-            rate = 1.0 - expected(health.record, group.expectation, now)[0]
             if outcome is Outcome.GATEWAY_FAULT and gateway_shared:
                 rate *= _ITS_OWN_WORD
             share = self._blame.failed(suspects, rate, now)

@@ -201,6 +201,7 @@ class Outages:
                 continue  # it has been taken back already, or has new credentials
             before.generation = health.generation + 1
             member.health = before
+            member.priced_at = float("-inf")
             member.probe_out = False
             self._ledger.rest(name, float("-inf"))
             self._availability.refresh(member, now)

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
 # A timeout allows for no slower proxy, compared with the pool.
 _SLOWEST = 4.0
+_NEVER = float("-inf")
 # A failure of which a proxy pays for more than this part was most likely its own.
 _MOST_OF_IT = 0.5
 
@@ -177,6 +178,7 @@ class Pool:
 
     def _register(self, member: Member) -> None:
         proxy = member.proxy
+        member.priced_at = _NEVER
         member.cap = self._cap(proxy)
         self._ledger.register(proxy.name, member.cap, proxy.rate or self.policy.rate)
 
@@ -325,8 +327,9 @@ class Pool:
             member.probe_out = False
         if lease.session is not None:
             self.sessions.released(lease.session)
+        expectation = expected(member.health.record, member.group.expectation, now)
         if outcome is Outcome.SUCCESS and duration is not None:
-            self._timeouts.succeeded(lease.target, duration, now, self._slowness(member, now))
+            self._timeouts.succeeded(lease.target, duration, now, _slowness(expectation))
         elif failure == TIMEOUT:
             self._timeouts.timed_out(lease.target, member.proxy.name)
         if duration is None:
@@ -340,12 +343,11 @@ class Pool:
             member.answered = True
         else:
             # As if through a proxy of the usual speed: the more are in use, the slower the last of them.
-            _, slowness, _ = expected(member.health.record, member.group.expectation, now)
             excused = self._outages.ended(
                 lease,
                 outcome,
                 now,
-                latency=latency / slowness if latency is not None else None,
+                latency=latency / expectation[1] if latency is not None else None,
                 failure=failure,
             )
         if not excused:
@@ -353,10 +355,12 @@ class Pool:
                 lease,
                 outcome,
                 now,
+                expectation=expectation,
                 duration=duration,
                 failure=failure,
                 gateway_shared=self._members.sharing_gateway(member.proxy) > 1,
             )
+        member.priced_at = _NEVER
         self._availability.refresh(member, now)
         if was_probing and member.health.state is HealthState.RECOVERING:
             for other in self._availability.bring_forward(now):
@@ -398,17 +402,14 @@ class Pool:
         lease.timeout, lease.cuts = None, cuts
         if last:
             return own
+        expectation = expected(lease.member.health.record, lease.member.group.expectation, now)
         suggested = self._timeouts.suggest(
-            lease.target, now, slowness=self._slowness(lease.member, now), cuts=cuts
+            lease.target, now, slowness=_slowness(expectation), cuts=cuts
         )
         if suggested is None or suggested >= own:
             return own
         lease.timeout = suggested
         return suggested
-
-    def _slowness(self, member: Member, now: float) -> float:
-        _, slowness, _ = expected(member.health.record, member.group.expectation, now)
-        return min(_SLOWEST, max(1.0, slowness))
 
     def end_session(self, session: str, now: float) -> None:
         """Forget which proxy a session was on."""
@@ -482,3 +483,8 @@ class Pool:
     def _cap(self, proxy: Proxy) -> int:
         own = proxy.max_in_flight
         return own if own is not None else self.policy.max_in_flight
+
+
+def _slowness(expectation: tuple[float, float, float]) -> float:
+    """Return how many times slower than others a timeout takes a proxy to be."""
+    return min(_SLOWEST, max(1.0, expectation[1]))
