@@ -10,6 +10,7 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from .health import HealthState
+from .score import load_factor
 from .strategies.active import tell
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ class Availability:
             self.serving += change
             if member.gate is not None:
                 member.gate.serving += change
-        member.in_flight = self._ledger.in_flight(name)
+        in_flight = member.in_flight = self._ledger.in_flight(name)
+        member.load = load_factor(in_flight, member.cap) if in_flight else 1.0
         for strategy in self._strategies.in_use:
             tell(strategy, member)
 

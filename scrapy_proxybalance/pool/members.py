@@ -28,7 +28,7 @@ class Member:
     ``free``: leases that could be granted now; ``in_flight``: leases that are out, of ``cap``;
     ``timer``: when it is to be looked at again; ``serving``: whether it is counted as being in good
     standing; ``group``: tells what to expect while little is known of it; ``price``: its score but for
-    the load, as it was at ``priced_at``; ``gate``: that of its gateway, if it has one; ``answered``:
+    the ``load``, as it was at ``priced_at``; ``gate``: that of its gateway, if it has one; ``answered``:
     whether anything has ever come back through it.
     """
 
@@ -42,6 +42,7 @@ class Member:
         "health",
         "in_flight",
         "index",
+        "load",
         "price",
         "priced_at",
         "probe_out",
@@ -56,6 +57,7 @@ class Member:
         self.group = group
         self.cap = 1
         self.in_flight = 0
+        self.load = 1.0
         self.price = 0.0
         self.priced_at = float("-inf")
         self.health = Health()
@@ -87,7 +89,8 @@ class Members:
     def __init__(self) -> None:
         self.groups = Groups()
         self._by_name: dict[str, Member] = {}
-        self._by_index: list[Member] = []
+        #: The last one to have each index, even if it is gone.
+        self.by_index: list[Member] = []
         self._unused: list[int] = []
         self._identities: set[tuple[object, ...]] = set()
         self._gateways: dict[str, int] = {}
@@ -109,7 +112,7 @@ class Members:
 
     def at(self, index: int) -> Member:
         """Return the member with an index: the last one to have it, even if it is gone."""
-        return self._by_index[index]
+        return self.by_index[index]
 
     def add(self, proxy: Proxy) -> Member:
         """Take a proxy in.
@@ -121,13 +124,13 @@ class Members:
             raise ConfigurationError(
                 f"proxy name {proxy.name!r} is there twice; give each proxy a name of its own"
             )
-        index = self._unused.pop() if self._unused else len(self._by_index)
+        index = self._unused.pop() if self._unused else len(self.by_index)
         member = Member(proxy, index, self.groups.whole)
         self._enrol(member)
-        if index == len(self._by_index):
-            self._by_index.append(member)
+        if index == len(self.by_index):
+            self.by_index.append(member)
         else:
-            self._by_index[index] = member
+            self.by_index[index] = member
         self._by_name[proxy.name] = member
         return member
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .score import idle_score, load_factor
+from .score import idle_score
 
 if TYPE_CHECKING:
     from .members import Members
@@ -18,19 +18,18 @@ class ScoringView:
     """Answers by index; see :class:`~.strategies.View`."""
 
     def __init__(self, members: Members) -> None:
-        self._at = members.at
+        self._members = members.by_index
 
     def score(self, index: int, now: float) -> float:
         """Return how good a proxy is right now; more is better."""
-        member = self._at(index)
+        member = self._members[index]
         if now > member.priced_at + _PRICE_HOLDS:
             member.priced_at = now
             member.price = idle_score(
                 member.proxy.weight, member.health, member.group.expectation, now
             )
-        in_flight = member.in_flight
-        return member.price / load_factor(in_flight, member.cap) if in_flight else member.price
+        return member.price / member.load
 
     def proxy(self, index: int) -> Proxy:
         """Return a proxy."""
-        return self._at(index).proxy
+        return self._members[index].proxy

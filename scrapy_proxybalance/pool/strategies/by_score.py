@@ -116,10 +116,10 @@ class Weighted(Strategy):
             if place is self._on_trial:
                 self._tried.add(index)
             return index
-        if not inside:
+        if not inside.indices:
             return None
         drawn = inside.draw_some(rng, _CHOICES)
-        if not self._outside and rng.random() < _LOOKED_AT:
+        if not self._outside.indices and rng.random() < _LOOKED_AT:
             return min(drawn, key=self._last_used)
         return self._best(pick, drawn)
 
@@ -188,8 +188,10 @@ class Weighted(Strategy):
 
     def _explored(self, chance: float) -> IndexSet | None:
         """Return where else than in the aperture to look this time, ``None`` for nowhere."""
+        must = not self._inside.indices
+        if chance >= _TRIED_INSIDE and not must and not self._trials_due:
+            return None  # as nearly always
         outside, on_trial = self._outside or self._proven, self._on_trial
-        must = not self._inside
         if self._trials_due:
             self._trials_due -= 1
             if on_trial:

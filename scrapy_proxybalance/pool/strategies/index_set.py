@@ -12,43 +12,44 @@ if TYPE_CHECKING:
 class IndexSet:
     """Indices in no particular order."""
 
-    __slots__ = ("_indices", "_places")
+    __slots__ = ("_places", "indices")
 
     def __init__(self) -> None:
-        self._indices: list[int] = []
+        #: All of them: to be looked at, not to be changed.
+        self.indices: list[int] = []
         self._places: dict[int, int] = {}
 
     def __len__(self) -> int:
-        return len(self._indices)
+        return len(self.indices)
 
     def __contains__(self, index: int) -> bool:
         return index in self._places
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._indices)
+        return iter(self.indices)
 
     def add(self, index: int) -> None:
         """Put an index in, if it is not."""
         if index not in self._places:
-            self._places[index] = len(self._indices)
-            self._indices.append(index)
+            self._places[index] = len(self.indices)
+            self.indices.append(index)
 
     def discard(self, index: int) -> None:
         """Take an index out, if it is in."""
         place = self._places.pop(index, None)
         if place is None:
             return
-        last = self._indices.pop()
+        last = self.indices.pop()
         if last != index:
-            self._indices[place] = last
+            self.indices[place] = last
             self._places[last] = place
 
     def draw(self, rng: Random) -> int:
         """Return one at random; there has to be one."""
-        return self._indices[int(rng.random() * len(self._indices))]
+        return self.indices[int(rng.random() * len(self.indices))]
 
     def draw_some(self, rng: Random, count: int) -> list[int]:
         """Return so many at random, some of them perhaps twice; there has to be one."""
-        indices, random = self._indices, rng.random
+        indices, random = self.indices, rng.random
         size = len(indices)
         return [indices[int(random() * size)] for _ in range(count)]
