@@ -330,7 +330,7 @@ async def test_other_hosts_go_on_while_one_cannot_give_it() -> None:
             for same in zip(*map(urls, ("a.test", "b.test", "c.test")), strict=True)
             for url in same
         ]
-        patient = settings(proxies, DOWNLOAD_TIMEOUT=0.3, PROXYBALANCE_PAUSE=600)
+        patient = settings(proxies, DOWNLOAD_TIMEOUT=1, PROXYBALANCE_PAUSE=600)
         async with crawling(requests, patient) as run:
             await until(lambda: len(b.pages) == 8 and len(c.pages) == 10)
             await until(lambda: pauses(run) == 1 and not run.engine.downloader.active)
