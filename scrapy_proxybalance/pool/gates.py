@@ -185,6 +185,7 @@ class Gates:
     def leave(self, member: Member, name: str) -> None:
         """Take note that a member, which has no free lease any more, has left a gateway."""
         gate, member.gate = member.gate, None
+        self.whole.before.pop(member.proxy.name, None)
         if gate is None:
             self._alone.pop(name, None)
             return

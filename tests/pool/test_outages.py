@@ -292,6 +292,19 @@ def test_the_pool_trips_when_nothing_gets_through_any_of_its_gateways() -> None:
     assert pool.available(now + 1) <= 5
 
 
+def test_a_proxy_that_is_removed_while_the_pool_fails_is_not_missed() -> None:
+    pool = make_pool(proxies(10))
+    events = Events(pool.events)
+    for number in range(40):
+        carry(pool, 0.0, target=f"{number % 2}.test")
+    for number in range(4):
+        carry_through(pool, f"p{number}", 1.0, target=f"{number % 2}.test", **REFUSED)
+        pool.remove(f"p{number}", 1.0)
+    fail_until_tripped(pool, 1.0, **REFUSED)
+    assert events.of(PoolTripped)
+    assert len(pool) == 6
+
+
 def test_a_pool_that_has_grown_back_has_no_limit_of_its_own_any_more() -> None:
     pool = make_pool(proxies(10))
     for number in range(40):
