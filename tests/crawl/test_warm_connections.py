@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bookshop.servers.listener import Connection
     from scrapy.crawler import Crawler
 
-HOSTS = ("books.example", "music.example")
+HOSTS = ("books.shop.example", "music.shop.example")
 PROXIES = 30
 PAGES = 300
 
@@ -66,7 +66,7 @@ class World:
 @asynccontextmanager
 async def world(directory: Path | None) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
-        context = server_context(directory) if directory is not None else None
+        context = server_context(directory, "*.shop.example") if directory is not None else None
         origin = await stack.enter_async_context(CountingOrigin(echo, ssl_context=context))
         port = 80 if context is None else 443
         resolve = {f"{host}:{port}": (origin.host, origin.port) for host in HOSTS}
