@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from bookshop.servers.listener import Connection
     from scrapy.crawler import Crawler
 
+# Of the oldest versions of Scrapy, which would hang on it.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Passing method to twisted.internet.ssl.CertificateOptions:DeprecationWarning"
+)
+
 HOSTS = ("books.shop.example", "music.shop.example")
 PROXIES = 30
 PAGES = 300
