@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from random import Random
 
 _FIRST_RECOVERY = 0.5
-# A failure of which so much is the proxy's is a whole fault of its own; one of which less is, is none.
-_MOSTLY = 0.5
+#: A failure of which so much is the proxy's is a whole fault of its own; one of which less is, is none.
+MOSTLY = 0.5
 
 
 class HealthState(Enum):
@@ -140,7 +140,7 @@ class Health:
         self.record.failed(share, lost, now, policy.window)
         if generation != self.generation or self.state in (HealthState.COOLING, HealthState.OUT):
             return False
-        if share < _MOSTLY:
+        if share < MOSTLY:
             return False
         self.faults_in_a_row += 1
         self.last_fault_at = now

@@ -23,7 +23,7 @@ from .events import (
     ProxyRemoved,
 )
 from .gates import Gates
-from .health import HealthState
+from .health import MOSTLY, HealthState
 from .learning import Teacher
 from .lease import Hold, Lease
 from .ledger import LocalLedger
@@ -58,8 +58,6 @@ if TYPE_CHECKING:
 # A timeout allows for no slower proxy, compared with the pool.
 _SLOWEST = 4.0
 _NEVER = float("-inf")
-# A failure of which a proxy pays for more than this part was most likely its own.
-_MOST_OF_IT = 0.5
 
 
 class Pool:
@@ -368,7 +366,7 @@ class Pool:
         succeeded = outcome is Outcome.SUCCESS
         if succeeded and lease.tunnel is not None and self._warmth is not None:
             self._warmth.put_back(member, lease.tunnel, now, lease.carried + 1)
-        if succeeded or charged >= _MOST_OF_IT:
+        if succeeded or charged >= MOSTLY:
             for strategy in self._strategies.in_use:
                 strategy.ended(
                     member.index, now=now, duration=duration if succeeded else None, rng=self._rng
