@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from .pool import ConfigurationError, GatewayPolicy
+from .setting_values import fail, integer, mapping, refuse_unknown_key
 from .sources import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from .pool import Proxy
 
@@ -33,33 +33,20 @@ GATEWAY_KEYS = {
 _HOST_AND_PORT = re.compile(r"(\[[0-9a-f:.]+\]|[^\s:/@\[\]]+):\d{1,5}")
 
 
-def _fail(name: str, value: object, mend: str) -> ConfigurationError:
-    return ConfigurationError(f"{name} = {value!r}: {mend}")
-
-
-def read_gateways(
-    integer: Callable[[str, Any], int], name: str, value: Any
-) -> dict[str, GatewayPolicy]:
+def read_gateways(name: str, value: Any) -> dict[str, GatewayPolicy]:
     """Return each gateway's policy by its ``host:port``, or by ``*``.
 
-    :param integer: reads and checks a whole number above 0.
     :param name: the setting's.
     :param value: a mapping, or the same as a JSON text.
     :raises ConfigurationError: for what cannot work.
     """
-    if isinstance(value, str):
-        try:
-            value = json.loads(value or "{}")
-        except ValueError as error:
-            raise _fail(name, value, f"that is no JSON ({error})") from None
-    if not isinstance(value, Mapping):
-        raise _fail(name, value, "write a dict like {'gate.example:8080': {'in_flight': 100}}")
+    value = mapping(name, value, "write a dict like {'gate.example:8080': {'in_flight': 100}}")
     policies: dict[str, GatewayPolicy] = {}
     for written, entry in value.items():
         gateway = _gateway_name(name, written)
         if gateway in policies:
             raise ConfigurationError(f"{name}: {gateway!r} is there twice; keep one of them")
-        policies[gateway] = _policy(integer, f"{name}[{gateway!r}]", entry)
+        policies[gateway] = _policy(f"{name}[{gateway!r}]", entry)
     return policies
 
 
@@ -88,20 +75,17 @@ def _gateway_name(name: str, written: Any) -> str:
     return written.lower()
 
 
-def _policy(integer: Callable[[str, Any], int], name: str, entry: Any) -> GatewayPolicy:
+def _policy(name: str, entry: Any) -> GatewayPolicy:
     if not isinstance(entry, Mapping):
-        raise _fail(name, entry, "write a dict like {'in_flight': 100}")
+        raise fail(name, entry, "write a dict like {'in_flight': 100}")
     fields: dict[str, Any] = {}
     for key, value in entry.items():
-        if key not in GATEWAY_KEYS:
-            close = get_close_matches(str(key), GATEWAY_KEYS, n=1)
-            meant = f"did you mean {close[0]!r}?" if close else f"use {', '.join(GATEWAY_KEYS)}"
-            raise ConfigurationError(f"{name}[{key!r}] = {value!r}: there is no such key; {meant}")
+        refuse_unknown_key(name, key, value, GATEWAY_KEYS)
         if value is None or (key == "in_flight" and value == ADAPTIVE):
             continue
         if key == "rotating":
             if not isinstance(value, bool):
-                raise _fail(f"{name}[{key!r}]", value, "write True or False")
+                raise fail(f"{name}[{key!r}]", value, "write True or False")
             fields[key] = value
             continue
         try:
@@ -111,7 +95,7 @@ def _policy(integer: Callable[[str, Any], int], name: str, entry: Any) -> Gatewa
             raise ConfigurationError(f"{error}{also}") from None
     for key in ("start", "max_in_flight"):
         if "fixed" in fields and key in fields:
-            raise _fail(
+            raise fail(
                 f"{name}[{key!r}]",
                 entry[key],
                 f"that goes with a limit that is learned only; write 'in_flight': {ADAPTIVE!r}, or "
@@ -119,7 +103,7 @@ def _policy(integer: Callable[[str, Any], int], name: str, entry: Any) -> Gatewa
             )
     policy = GatewayPolicy(**fields)
     if "start" in fields and policy.start > policy.max_in_flight:
-        raise _fail(
+        raise fail(
             f"{name}['start']",
             entry["start"],
             f"that is above its 'max_in_flight' ({policy.max_in_flight}); write both",

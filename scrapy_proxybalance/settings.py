@@ -5,7 +5,6 @@ A new setting is one line in :data:`SETTINGS` and one row in ``docs/reference/se
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import partial
@@ -30,6 +29,7 @@ from .pool import (
 from .pool.policy import SESSION_LOST_POLICIES
 from .pool.strategies import strategy_class
 from .pool.target_policy import read_target_name
+from .setting_values import fail, integer, mapping, refuse_unknown_key
 from .sources import parse_entry, read_file
 from .warm_connections import warm_policy
 
@@ -43,26 +43,12 @@ REFUSAL_POLICIES = ("pause", "close_spider", "drop")
 IDLE_POLICIES = ("wait", "close")
 
 
-def _fail(name: str, value: object, mend: str) -> ConfigurationError:
-    return ConfigurationError(f"{name} = {value!r}: {mend}")
-
-
 def _boolean(name: str, value: Any) -> bool:
     known = {"true": True, "1": True, "false": False, "0": False}
     try:
         return known[str(value).lower()]
     except KeyError:
-        raise _fail(name, value, "write True or False") from None
-
-
-def _integer(name: str, value: Any) -> int:
-    try:
-        number = int(value) if isinstance(value, int | str) and value is not True else 0
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise _fail(name, value, "write a whole number of at least 1")
-    return number
+        raise fail(name, value, "write True or False") from None
 
 
 def _seconds(name: str, value: Any) -> float:
@@ -71,7 +57,7 @@ def _seconds(name: str, value: Any) -> float:
     except (TypeError, ValueError):
         number = 0.0
     if not 0 < number < float("inf"):
-        raise _fail(name, value, "write a number of seconds above 0")
+        raise fail(name, value, "write a number of seconds above 0")
     return number
 
 
@@ -81,20 +67,20 @@ def _from_zero(meant: str, name: str, value: Any) -> float:
     except (TypeError, ValueError):
         number = -1.0
     if not 0 <= number < float("inf"):
-        raise _fail(name, value, f"write {meant}")
+        raise fail(name, value, f"write {meant}")
     return number
 
 
 def _per_second(name: str, value: Any) -> float:
     number = _from_zero("a number per second above 0", name, value)
     if not number:
-        raise _fail(name, value, "write a number per second above 0, or retries may wait for ever")
+        raise fail(name, value, "write a number per second above 0, or retries may wait for ever")
     return number
 
 
 def _one_of(allowed: Iterable[str], name: str, value: Any) -> str:
     if value not in allowed:
-        raise _fail(name, value, f"write one of {', '.join(map(repr, allowed))}")
+        raise fail(name, value, f"write one of {', '.join(map(repr, allowed))}")
     return str(value)
 
 
@@ -102,7 +88,7 @@ def _rate(name: str, value: Any) -> Rate | None:
     if value is None or isinstance(value, Rate):
         return value
     if not isinstance(value, str):
-        raise _fail(name, value, "write a rate like '30/min', or None for no limit")
+        raise fail(name, value, "write a rate like '30/min', or None for no limit")
     try:
         return Rate.parse(value)
     except ConfigurationError as error:
@@ -111,7 +97,7 @@ def _rate(name: str, value: Any) -> Rate | None:
 
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise _fail(name, value, "write a text that is not empty")
+        raise fail(name, value, "write a text that is not empty")
     return value
 
 
@@ -121,7 +107,7 @@ def _path(name: str, value: Any) -> str | None:
     try:
         return str(value.__fspath__() if hasattr(value, "__fspath__") else _text(name, value))
     except TypeError:
-        raise _fail(name, value, "write the path of a file") from None
+        raise fail(name, value, "write the path of a file") from None
 
 
 def _class(name: str, value: Any) -> Any:
@@ -130,9 +116,9 @@ def _class(name: str, value: Any) -> Any:
     try:
         found = load_object(value)
     except (ImportError, NameError, TypeError, ValueError) as error:
-        raise _fail(name, value, f"it cannot be imported ({error})") from None
+        raise fail(name, value, f"it cannot be imported ({error})") from None
     if not callable(found):
-        raise _fail(name, value, "name a function or a class")
+        raise fail(name, value, "name a function or a class")
     return found
 
 
@@ -142,7 +128,7 @@ def _strategy(name: str, value: Any) -> Any:
     try:
         strategy_class(strategy)
     except ConfigurationError as error:
-        raise _fail(name, value, f"{error}, or its import path") from None
+        raise fail(name, value, f"{error}, or its import path") from None
     return strategy
 
 
@@ -167,27 +153,21 @@ def _filter(name: str, value: Any) -> ProxyFilter:
 #: What a target's own dict may say: the field of its policy, and what reads and checks a value.
 TARGET_KEYS: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
     "rate": ("rate", _rate),
-    "in_flight": ("max_in_flight", _integer),
+    "in_flight": ("max_in_flight", integer),
     "spacing": ("spacing", _seconds),
     "filter": ("matching", _filter),
     "strategy": ("strategy", _strategy),
     "pause": ("pause", _seconds),
     "pause_max": ("pause_max", _seconds),
-    "max_pauses": ("max_pauses", _integer),
-    "forbidden_threshold": ("forbidden_threshold", _integer),
+    "max_pauses": ("max_pauses", integer),
+    "forbidden_threshold": ("forbidden_threshold", integer),
     "ramp": ("ramp", _seconds),
 }
 
 
 def _targets(name: str, value: Any) -> dict[str, dict[str, Any]]:
     """Return, for each target's name, the fields of its policy that differ from the crawl's."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value or "{}")
-        except ValueError as error:
-            raise _fail(name, value, f"that is no JSON ({error})") from None
-    if not isinstance(value, Mapping):
-        raise _fail(name, value, "write a dict like {'example.com': {'rate': '2/s'}}")
+    value = mapping(name, value, "write a dict like {'example.com': {'rate': '2/s'}}")
     return {target: _target(name, target, entry) for target, entry in value.items()}
 
 
@@ -198,13 +178,10 @@ def _target(name: str, target: Any, entry: Any) -> dict[str, Any]:
         raise ConfigurationError(f"{name}: {error}") from None
     name = f"{name}[{target!r}]"
     if not isinstance(entry, Mapping):
-        raise _fail(name, entry, "write a dict like {'rate': '2/s', 'in_flight': 4}")
+        raise fail(name, entry, "write a dict like {'rate': '2/s', 'in_flight': 4}")
     fields = {}
     for key, value in entry.items():
-        if key not in TARGET_KEYS:
-            close = get_close_matches(str(key), TARGET_KEYS, n=1)
-            meant = f"did you mean {close[0]!r}?" if close else f"use {', '.join(TARGET_KEYS)}"
-            raise ConfigurationError(f"{name}[{key!r}] = {value!r}: there is no such key; {meant}")
+        refuse_unknown_key(name, key, value, TARGET_KEYS)
         if value is not None:
             field, read = TARGET_KEYS[key]
             fields[field] = read(f"{name}[{key!r}]", value)
@@ -217,24 +194,24 @@ SETTINGS: dict[str, tuple[Any, Callable[[str, Any], Any]]] = {
     "PROXIES": ((), _proxies),
     "PROXIES_FILE": (None, _path),
     "STRATEGY": ("weighted", _strategy),
-    "MAX_IN_FLIGHT": (4, _integer),
+    "MAX_IN_FLIGHT": (4, integer),
     "RATE": (None, _rate),
-    "WINDOW": (50, _integer),
-    "FAILURE_THRESHOLD": (3, _integer),
+    "WINDOW": (50, integer),
+    "FAILURE_THRESHOLD": (3, integer),
     "COOLDOWN": (30.0, _seconds),
     "COOLDOWN_MAX": (600.0, _seconds),
     "ACQUIRE_TIMEOUT": (30.0, _seconds),
     "EXHAUSTED_TIMEOUT": (300.0, _seconds),
     "SESSION_META_KEY": ("session", _text),
     "SESSION_TTL": (600.0, _seconds),
-    "SESSION_LIMIT": (100_000, _integer),
+    "SESSION_LIMIT": (100_000, integer),
     "SESSION_LOST": ("reassign", partial(_one_of, SESSION_LOST_POLICIES)),
     "ON_RATE_LIMITED": ("pause", partial(_one_of, REFUSAL_POLICIES)),
     "ON_FORBIDDEN": ("pause", partial(_one_of, REFUSAL_POLICIES)),
-    "FORBIDDEN_THRESHOLD": (3, _integer),
+    "FORBIDDEN_THRESHOLD": (3, integer),
     "PAUSE": (60.0, _seconds),
     "PAUSE_MAX": (3600.0, _seconds),
-    "MAX_PAUSES": (5, _integer),
+    "MAX_PAUSES": (5, integer),
     "RAMP": (60.0, _seconds),
     "TARGETS": ({}, _targets),
     "ADAPTIVE_TIMEOUT": (True, _boolean),
@@ -243,12 +220,12 @@ SETTINGS: dict[str, tuple[Any, Callable[[str, Any], Any]]] = {
     "RETRY_BUDGET": (0.2, partial(_from_zero, "a share, like 0.2 for one retry per five requests")),
     "RETRY_BUDGET_MIN": (10.0, _per_second),
     "WARM_CONNECTIONS": (True, _boolean),
-    "GATEWAYS": ({}, partial(read_gateways, _integer)),
+    "GATEWAYS": ({}, read_gateways),
     "IDLE_WHEN_PAUSED": ("wait", partial(_one_of, IDLE_POLICIES)),
     "IDLE_TIMEOUT": (7200.0, _seconds),
     "CLASSIFIER": (None, _class),
     "STATS_FILE": (None, _path),
-    "STATS_PER_PROXY": (50, _integer),
+    "STATS_PER_PROXY": (50, integer),
 }
 
 
@@ -283,7 +260,7 @@ class Settings:
         values = {name: read_one(settings, name) for name in SETTINGS}
         for short, long in (("COOLDOWN", "COOLDOWN_MAX"), ("PAUSE", "PAUSE_MAX")):
             if values[short] > values[long]:
-                raise _fail(
+                raise fail(
                     PREFIX + short,
                     values[short],
                     f"that is longer than {PREFIX}{long} ({values[long]:g}); raise that one too",
@@ -359,7 +336,7 @@ def _targets_by_name(
         longest = fields.get("pause_max", default.pause_max)
         if pause > longest:
             own = "" if "pause" in fields else f" (from {PREFIX}PAUSE)"
-            raise _fail(
+            raise fail(
                 f"{PREFIX}TARGETS[{target!r}]['pause']{own}",
                 pause,
                 f"that is longer than its 'pause_max' ({longest:g}); write both",
