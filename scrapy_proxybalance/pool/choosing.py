@@ -350,6 +350,7 @@ class Chooser:
         if (
             self._session_lost == "wait"
             and member is not None
+            and not member.draining
             and member.health.state is HealthState.COOLING
         ):
             return Hold(

@@ -233,6 +233,17 @@ def test_wait_does_not_wait_for_what_will_not_come_back(how: str) -> None:
         pool.acquire(11, session="s")
 
 
+@pytest.mark.parametrize("now", [11, 500])
+def test_wait_does_not_wait_for_a_cooling_proxy_that_is_leaving(now: float) -> None:
+    pool = make_pool(proxies(3), session_lost="wait", health=cooling(threshold=1))
+    name = carry(pool, 0, session="s").proxy.name
+    pool.acquire(1, matching={"name": name})
+    carry_through(pool, name, 10, FAULT)
+    pool.remove(name, 10)
+    with pytest.raises(SessionLostError, match="'s'"):
+        pool.acquire(now, session="s")
+
+
 @every_loss
 def test_fail_keeps_failing_a_lost_session_with_an_error_that_names_it(how: str) -> None:
     pool = make_pool(proxies(3), session_lost="fail")
