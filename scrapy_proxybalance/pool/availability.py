@@ -77,8 +77,12 @@ class Availability:
     def refresh(self, member: Member, now: float) -> None:
         """Work out anew how many leases a member can take."""
         name, health = member.proxy.name, member.health
-        free = 0
-        if member.draining or health.state is HealthState.OUT:
+        free, serving = 0, member.in_good_standing
+        if serving:
+            free = self._ledger.available(name, now)
+            if not free and self._ledger.ready_at(name) > now:
+                self._wake(member, self._ledger.ready_at(name))
+        elif member.draining or health.state is HealthState.OUT:
             member.timer = None  # no time brings it back
         else:
             if health.state is HealthState.COOLING and now >= health.cooldown_until:
@@ -87,10 +91,8 @@ class Availability:
                 self._ledger.rest(name, health.cooldown_until)
                 self._wake(member, health.cooldown_until)
             else:
-                if health.state is not HealthState.PROBING or not member.probe_out:
-                    free = self._ledger.available(name, now)
-                if health.state is HealthState.PROBING:
-                    free = min(1, free)
+                if not member.probe_out:
+                    free = min(1, self._ledger.available(name, now))
                 if not free and self._ledger.ready_at(name) > now:
                     self._wake(member, self._ledger.ready_at(name))
         if member.gate is not None:
@@ -99,9 +101,9 @@ class Availability:
             self._set_free(member, free)
         if self._gates.narrowed:
             self.limit(now)
-        if member.serving is not member.in_good_standing:
-            member.serving = not member.serving
-            change = 1 if member.serving else -1
+        if member.serving is not serving:
+            member.serving = serving
+            change = 1 if serving else -1
             self.serving += change
             if member.gate is not None:
                 member.gate.serving += change

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 # The outcomes that a group's record remembers, about.
 _WINDOW = 400
-# An expectation that rests on so many successes holds for so many seconds, whatever happens.
-_ENOUGH = 20.0
+# An expectation holds for so many seconds, or until there are so many more outcomes than it rests on.
 _HOLDS = 0.5
+_MORE = 1.1
 
 _UNKNOWN = Expectation()
 
@@ -32,7 +32,15 @@ class Group:
     :param above: the group that this one is a part of.
     """
 
-    __slots__ = ("_above", "_expected_at", "expectation", "record", "top")
+    __slots__ = (
+        "_above",
+        "_expected_again_at",
+        "_expected_at",
+        "_outcomes",
+        "expectation",
+        "record",
+        "top",
+    )
 
     def __init__(self, above: Group | None = None) -> None:
         self._above = above
@@ -40,6 +48,8 @@ class Group:
         self.top: Group = self if above is None else above.top
         self.record = Record()
         self._expected_at = float("-inf")
+        self._outcomes = 0
+        self._expected_again_at = 1.0  # as many outcomes
         #: What to expect of a member that nothing is known of, as of a moment ago.
         self.expectation: Expectation = above.expectation if above is not None else _UNKNOWN
 
@@ -67,9 +77,11 @@ class Group:
         self._expect(now)
 
     def _expect(self, now: float) -> None:
-        if now < self._expected_at + _HOLDS and self.record.successes > _ENOUGH:
+        self._outcomes += 1
+        if now < self._expected_at + _HOLDS and self._outcomes < self._expected_again_at:
             return
         self._expected_at = now
+        self._expected_again_at = self._outcomes * _MORE
         above = self._above.expectation if self._above is not None else _UNKNOWN
         self.expectation = Expectation(*expected(self.record, above, now))
 

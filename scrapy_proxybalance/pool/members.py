@@ -27,8 +27,8 @@ class Member:
 
     ``free``: leases that could be granted now; ``in_flight``: leases that are out, of ``cap``;
     ``timer``: when it is to be looked at again; ``serving``: whether it is counted as being in good
-    standing; ``group``: tells what to expect while little is known of it; ``price``: its score but for
-    the ``load``, as it was at ``priced_at``; ``gate``: that of its gateway, if it has one; ``answered``:
+    standing; ``group``: tells what to expect while little is known of it; ``expected``: what was to be
+    expected of it, and ``price``: its score but for the ``load``, at ``priced_at``; ``gate``: that of its gateway, if it has one; ``answered``:
     whether anything has ever come back through it.
     """
 
@@ -36,6 +36,7 @@ class Member:
         "answered",
         "cap",
         "draining",
+        "expected",
         "free",
         "gate",
         "group",
@@ -59,6 +60,7 @@ class Member:
         self.in_flight = 0
         self.load = 1.0
         self.price = 0.0
+        self.expected = (1.0, 1.0, 1.0)
         self.priced_at = float("-inf")
         self.health = Health()
         self.draining = False

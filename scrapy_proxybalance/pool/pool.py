@@ -30,7 +30,6 @@ from .ledger import LocalLedger
 from .members import Members
 from .outages import Outages
 from .outcome import TIMEOUT, Outcome
-from .score import expected
 from .scoring_view import ScoringView
 from .sessions import Sessions
 from .snapshot import explain, snapshot
@@ -89,7 +88,8 @@ class Pool:
         self._ledger: Ledger = ledger if ledger is not None else LocalLedger()
         self._rng = rng
         self._members = Members()
-        self._strategies = Strategies(policy.strategy, self._members, ScoringView(self._members))
+        self._scoring = ScoringView(self._members)
+        self._strategies = Strategies(policy.strategy, self._members, self._scoring)
         self._gates = Gates(policy.gateways, policy.gateways_by_name)
         self._availability = Availability(
             self._members, self._ledger, self._strategies, self._gates
@@ -325,7 +325,7 @@ class Pool:
             member.probe_out = False
         if lease.session is not None:
             self.sessions.released(lease.session)
-        expectation = expected(member.health.record, member.group.expectation, now)
+        expectation = self._scoring.expected(member, now)
         if outcome is Outcome.SUCCESS and duration is not None:
             self._timeouts.succeeded(lease.target, duration, now, _slowness(expectation))
         elif failure == TIMEOUT:
@@ -371,7 +371,8 @@ class Pool:
                 strategy.ended(
                     member.index, now=now, duration=duration if succeeded else None, rng=self._rng
                 )
-        self._remove_if_drained(member, now)
+        if member.draining:
+            self._remove_if_drained(member, now)
         if self.events.wants(LeaseEnded):
             self.events.emit(
                 LeaseEnded(
@@ -400,7 +401,7 @@ class Pool:
         lease.timeout, lease.cuts = None, cuts
         if last:
             return own
-        expectation = expected(lease.member.health.record, lease.member.group.expectation, now)
+        expectation = self._scoring.expected(lease.member, now)
         suggested = self._timeouts.suggest(
             lease.target, now, slowness=_slowness(expectation), cuts=cuts
         )

@@ -133,9 +133,14 @@ def explain_score(
     )
 
 
-def idle_score(weight: float, health: Health, prior: Expectation, now: float) -> float:
-    """Return the score of a proxy in service that carries nothing; see :func:`explain_score`."""
-    success, slowness, lost = expected(health.record, prior, now)
+def idle_score(
+    weight: float, health: Health, expectation: tuple[float, float, float], now: float
+) -> float:
+    """Return the score of a proxy in service that carries nothing; see :func:`explain_score`.
+
+    :param expectation: what :func:`expected` returns for it.
+    """
+    success, slowness, lost = expectation
     if health.faults_in_a_row:
         success *= _suspicion(health, now)
     doubt = _doubt(health.record, now)

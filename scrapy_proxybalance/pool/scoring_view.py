@@ -1,13 +1,15 @@
-"""What the strategies may ask about the members. A score is kept for a moment: it is asked for often."""
+"""What the strategies may ask about the members. A score is kept for a moment: it is asked often."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .score import idle_score
+from .score import expected, idle_score
 
 if TYPE_CHECKING:
-    from .members import Members
+    from collections.abc import Sequence
+
+    from .members import Member, Members
     from .proxy import Proxy
 
 # A score holds for so many seconds, unless something happens to the proxy.
@@ -24,11 +26,32 @@ class ScoringView:
         """Return how good a proxy is right now; more is better."""
         member = self._members[index]
         if now > member.priced_at + _PRICE_HOLDS:
-            member.priced_at = now
-            member.price = idle_score(
-                member.proxy.weight, member.health, member.group.expectation, now
-            )
+            self._price(member, now)
         return member.price / member.load
+
+    def scores(self, indices: Sequence[int], now: float) -> list[float]:
+        """Return the scores of several proxies."""
+        members, outdated = self._members, now - _PRICE_HOLDS
+        scores = []
+        for index in indices:
+            member = members[index]
+            if member.priced_at < outdated:
+                self._price(member, now)
+            scores.append(member.price / member.load)
+        return scores
+
+    def expected(self, member: Member, now: float) -> tuple[float, float, float]:
+        """Return what to expect of an attempt through a proxy, see :func:`~.score.expected`."""
+        if now > member.priced_at + _PRICE_HOLDS:
+            self._price(member, now)
+        return member.expected
+
+    @staticmethod
+    def _price(member: Member, now: float) -> None:
+        health = member.health
+        member.priced_at = now
+        member.expected = expected(health.record, member.group.expectation, now)
+        member.price = idle_score(member.proxy.weight, health, member.expected, now)
 
     def proxy(self, index: int) -> Proxy:
         """Return a proxy."""

@@ -279,7 +279,7 @@ def test_the_pool_trips_when_nothing_gets_through_any_of_its_gateways() -> None:
     pool = make_pool(proxies(10))
     events = Events(pool.events)
     for number in range(40):
-        carry(pool, 0.0, target=f"{number % 2}.test")
+        carry(pool, number / 40, target=f"{number % 2}.test")
     before = {seen.proxy.name: seen for seen in pool.snapshot(1.0)}
     taken, now = fail_until_tripped(pool, 1.0, **REFUSED)
     assert taken <= 8

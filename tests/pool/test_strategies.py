@@ -27,7 +27,7 @@ from .helpers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from scrapy_proxybalance.pool import Lease, Proxy
 
@@ -58,6 +58,9 @@ class Seen:
 
     def score(self, index: int, now: float) -> float:  # noqa: ARG002
         return self._scores.get(index, 1.0)
+
+    def scores(self, indices: Sequence[int], now: float) -> list[float]:
+        return [self.score(index, now) for index in indices]
 
     def proxy(self, index: int) -> Proxy:
         return proxy(self._names[index] if self._names is not None else f"p{index}")

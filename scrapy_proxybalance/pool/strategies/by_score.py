@@ -77,13 +77,15 @@ class Weighted(Strategy):
         self, index: int, *, usable: bool, on_trial: bool, weight: float, in_flight: int
     ) -> None:
         """Keep whether the proxy may be used, and what it carries."""
-        before = self._in_flight.get(index, 0)
+        before = self._in_flight.setdefault(index, 0)
         if before != in_flight:
             self._load += in_flight - before
             self._in_flight[index] = in_flight
             if in_flight > before:
                 self._turn += 1
                 self._used[index] = self._turn
+        if usable and not on_trial and self._places.get(index) is self._inside:
+            return  # as nearly always
         if not usable:
             self._put(index, None)
         elif on_trial:
@@ -108,7 +110,9 @@ class Weighted(Strategy):
         if pick.among is not None:
             return self._pick_among(pick, pick.among)
         self._peak = max(float(self._load), self._peak * (1.0 - 1.0 / _MEMORY))
-        if len(self._aperture) < max(_SMALLEST, int(_APERTURE * self._peak)):
+        if (self._outside.indices or self._proven.indices) and len(self._aperture) < max(
+            _SMALLEST, int(_APERTURE * self._peak)
+        ):
             self._widen(rng)
         place = self._explored(rng.random())
         if place is not None:
@@ -167,12 +171,10 @@ class Weighted(Strategy):
             self._put(index, self._home(index))
 
     def _widen(self, rng: Random) -> None:
-        place = self._proven or self._outside
-        if place:
-            index = place.draw(rng)
-            self._aperture.add(index)
-            self._did_well.discard(index)
-            self._settle(index)
+        index = (self._proven or self._outside).draw(rng)
+        self._aperture.add(index)
+        self._did_well.discard(index)
+        self._settle(index)
 
     def _swap(self, newcomer: int, leaver: int, now: float) -> None:
         """Put one that is outside in the place of one that is inside, if it is better."""
@@ -210,16 +212,19 @@ class Weighted(Strategy):
             warm = self._warm(pick, drawn)
             if warm is not None:
                 return warm
-        view, now, used = self._view.score, pick.now, self._used
-        scores = [view(index, now) for index in drawn]
+        used = self._used
+        scores = self._view.scores(drawn, pick.now)
         near = _NEAR * max(scores)
         best, oldest = drawn[0], self._turn + 1
+        if len(used) < len(self._in_flight):
+            for index in drawn:
+                if index not in used and pick.rng.random() < _NEWCOMER:
+                    return index
         for index, score in zip(drawn, scores, strict=True):
-            turn = used.get(index, 0)
-            if not turn and pick.rng.random() < _NEWCOMER:
-                return index
-            if score >= near and turn < oldest:
-                best, oldest = index, turn
+            if score >= near:
+                turn = used.get(index, 0)
+                if turn < oldest:
+                    best, oldest = index, turn
         return best
 
     def _warm(self, pick: Pick, drawn: Sequence[int]) -> int | None:

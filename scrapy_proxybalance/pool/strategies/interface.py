@@ -24,6 +24,9 @@ class View(Protocol):
     def score(self, index: int, now: float) -> float:
         """Return how good a proxy is right now; more is better."""
 
+    def scores(self, indices: Sequence[int], now: float) -> list[float]:
+        """Return the scores of several proxies."""
+
     def proxy(self, index: int) -> Proxy:
         """Return a proxy: its name, which is the same in every run, and its attributes."""
 
