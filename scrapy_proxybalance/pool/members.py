@@ -26,10 +26,11 @@ class Member:
     """One proxy and what the pool keeps of it.
 
     ``free``: leases that could be granted now; ``in_flight``: leases that are out, of ``cap``;
-    ``timer``: when it is to be looked at again; ``serving``: whether it is counted as being in good
-    standing; ``group``: tells what to expect while little is known of it; ``expected``: what was to be
-    expected of it, and ``price``: its score but for the ``load``, at ``priced_at``; ``gate``: that of its gateway, if it has one; ``answered``:
-    whether anything has ever come back through it.
+    ``timer``: when it is to be looked at again; ``serving``: whether it is counted as being in
+    good standing; ``group``: tells what to expect while little is known of it; ``expected``: what
+    was to be expected of it, and ``price``: its score but for the ``load``, at ``priced_at``;
+    ``gate``: that of its gateway, if it has one; ``answered``: whether anything has ever come
+    back through it.
     """
 
     __slots__ = (
