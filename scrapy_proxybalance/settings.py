@@ -196,7 +196,7 @@ SETTINGS: dict[str, tuple[Any, Callable[[str, Any], Any]]] = {
     "STRATEGY": ("weighted", _strategy),
     "MAX_IN_FLIGHT": (4, integer),
     "RATE": (None, _rate),
-    "WINDOW": (50, integer),
+    "WINDOW": (20, integer),
     "FAILURE_THRESHOLD": (3, integer),
     "COOLDOWN": (30.0, _seconds),
     "COOLDOWN_MAX": (600.0, _seconds),

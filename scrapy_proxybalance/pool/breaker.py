@@ -36,11 +36,13 @@ class Breaker:
     """Trips when nothing gets through any more, and says when to try again.
 
     A circuit breaker (Nygard, "Release It!", 2007) with a sequential test in place of a fixed
-    threshold: a run of failures trips it when, at the usual share of failures, one as long would come
-    once in a million attempts (6 where hardly any fail, 20 where half do). The run has to come
-    through two proxies at least, if there are two. What may be the target's word as well counts only
-    if the run has two targets that have answered lately; one is enough where no other has. So a
-    target that is down trips nothing while others answer, and one that has never answered never does.
+    threshold: a run of failures trips it when, at the usual share of failures, one as long would
+    come once in a million attempts (6 where hardly any fail, 20 where half do). The run has to come
+    through two proxies at least, if there are two. As many proxies whose credentials were refused
+    are an outage too, though answers come in between to what went out before: a proxy is refused
+    but once. What may be the target's word as well counts only if the run has two targets that have
+    answered lately; one is enough where no other has. So a target that is down trips nothing while
+    others answer, and one that has never answered never does.
     """
 
     __slots__ = (
@@ -49,6 +51,8 @@ class Breaker:
         "_delay",
         "_prompt",
         "_proxies",
+        "_refused",
+        "_refused_since",
         "_since",
         "_sure",
         "_targets",
@@ -77,7 +81,14 @@ class Breaker:
         #: How many seconds the last outage lasted.
         self.lasted = 0.0
         self._delay = _FIRST_PROBE
+        self._refused: set[str] = set()
+        self._refused_since = 0.0
         self._begin_run()
+
+    @property
+    def signs(self) -> int:
+        """How many failures may be signs of an outage."""
+        return self.running + len(self._refused)
 
     def count(self, answers: int) -> None:
         """Take note of so many answers of which nothing else is known."""
@@ -86,6 +97,8 @@ class Breaker:
     def answered(self, target: str, granted_at: float, now: float) -> bool:
         """Take note of an answer; return whether it ends an outage."""
         self._answers += 1
+        if self._refused and granted_at >= self._refused_since:
+            self._refused.clear()
         if (
             not self.running
             and self.tripped_at is None
@@ -102,6 +115,7 @@ class Breaker:
                 return False
             self.lasted = now - self.tripped_at
             self.tripped_at = None
+            self._refused.clear()
             self._begin_run()
             return True
         seconds, usual = now - granted_at, self._usual_seconds
@@ -123,6 +137,7 @@ class Breaker:
         sure: bool,
         gateways_word: bool,
         prompt: bool,
+        credentials: bool,
         proxies: int,
     ) -> bool:
         """Take note of a failure; return whether it trips the breaker.
@@ -130,6 +145,7 @@ class Breaker:
         :param sure: that it was not the target's doing.
         :param prompt: that nothing was said at all, so that nothing has to be awaited: a gateway that
             has too much to do may reject some and answer others later.
+        :param credentials: that the credentials were refused.
         :param gateways_word: that it was the gateway that said no, whatever its reason.
         :param proxies: how many proxies there are to fail.
         """
@@ -138,6 +154,10 @@ class Breaker:
             return False
         if not sure and self._answered and not self._answers_lately(target, now):
             return False
+        if credentials:
+            if not self._refused:
+                self._refused_since = now
+            self._refused.add(proxy)
         if not self.running:
             self._since = now
         self.running += 1
@@ -151,6 +171,9 @@ class Breaker:
             or (gateways_word and self._is_the_only_one(target, now))
         )
         self.suspicious = likely and self.running >= _SUSPICIOUS
+        if len(self._refused) >= self._enough:
+            self._trip(now)
+            return True
         if not likely or self.running < self._enough:
             return False
         if 2 * self._prompt < self.running:

@@ -36,6 +36,11 @@ _TRIAL_CUT = 0.8
 _PROOF, _UNMOVED = 0.65, 0.85
 # The latency of a target is a moving average (of logarithms), and counts after so many answers.
 _SMOOTHING, _KNOWN = 0.02, 100
+# Of what goes out after a change, the quick answers come back first. So answers do not count for so many
+# times the usual latency after one.
+_SETTLES = 3.0
+# The least that a target has had comes up again over so many answers: noise leaves it too low.
+_LEAST_RISES_IN = 5000.0
 _TARGETS = 256
 _SAMPLES_MIN, _SAMPLES_MAX = 30, 101
 
@@ -73,17 +78,28 @@ class GatewayPolicy:
 class _TargetLatency:
     """The latency of one target, as logarithms: of late, and the least that it ever was."""
 
-    __slots__ = ("answers", "least", "recent")
+    __slots__ = ("_answers", "_began_at", "known", "least", "recent")
 
-    def __init__(self, latency: float) -> None:
+    def __init__(self, latency: float, now: float) -> None:
         self.recent = self.least = latency
-        self.answers = 1
+        #: Whether enough is known of it to compare with.
+        self.known = False
+        self._answers = 1
+        self._began_at = now
 
-    def add(self, latency: float) -> None:
+    def settled(self, since: float, now: float) -> bool:
+        """Return whether the slow answers, too, have had the time to come since some moment."""
+        return now >= since + _SETTLES * exp(self.recent)
+
+    def add(self, latency: float, now: float) -> None:
         """Take note of an answer."""
-        self.answers += 1
-        self.recent += max(_SMOOTHING, 1.0 / self.answers) * (latency - self.recent)
-        if self.answers <= _KNOWN or self.recent < self.least:
+        self._answers += 1
+        self.least += (self.recent - self.least) / _LEAST_RISES_IN
+        self.recent += max(_SMOOTHING, 1.0 / self._answers) * (latency - self.recent)
+        if not self.known:
+            self.known = self._answers > _KNOWN and self.settled(self._began_at, now)
+            self.least = self.recent
+        elif self.recent < self.least:
             self.least = self.recent
 
 
@@ -113,12 +129,13 @@ class GatewayLimit:
     """
 
     __slots__ = (
-        "_answers",
         "_attempts_below",
         "_ceiling",
+        "_changed_at",
         "_checked",
         "_checked_rejected",
         "_checking",
+        "_compares",
         "_cut_at",
         "_cut_ended",
         "_cut_rejected",
@@ -153,12 +170,13 @@ class GatewayLimit:
         self._cut_ended = self._cut_rejected = 0  # requests since the last cut
         self._harmless = 0.0  # in flight: rejections below that are none of the load's
         self._cut_at = float("-inf")
+        self._changed_at = float("-inf")
         self._attempts_below = 0.0
         self._rejected_below = 0.0
         self._excess = 0.0
         self._checking = False
         self._checked = self._checked_rejected = 0
-        self._answers = 0
+        self._compares = False  # latencies, with what is usual
         self._used_at = float("-inf")
         self._latencies: dict[str, _TargetLatency] = {}
         self._samples: list[float] = []
@@ -207,11 +225,10 @@ class GatewayLimit:
                 self._attempted(granted_at, rejected=False)
             if latency is not None:
                 self._judge_latency(granted_at, latency, target, now)
-            self._answers += 1
+                if not self._compares and self.limit >= 2 * self._policy.start:
+                    return  # what is usual is not to be learned from an overload
             if self._slowed or self._checking:
                 return
-            if self._answers <= _KNOWN and self.limit >= 2 * self._policy.start:
-                return  # what is usual is not to be learned from an overload
         elif not self._slow_start:
             return
         if self._used_at < granted_at:
@@ -248,11 +265,12 @@ class GatewayLimit:
         self._cut(part, now)
         return True
 
-    def restart(self, borne: float) -> None:
+    def restart(self, borne: float, now: float) -> None:
         """Begin low and double every round trip, up to what was borne before: an outage is over.
 
         :param borne: the limit as it was then.
         """
+        self._changed_at = now
         self._ceiling = self._slow_start_until = min(borne, float(self.hard_cap))
         self.limit = min(float(_RESTART), self._ceiling)
         self._slow_start = self.limit < self._ceiling
@@ -306,7 +324,7 @@ class GatewayLimit:
         self.limit = max(1.0, min(part * self.limit, int(self.limit) - 1.0))
         self._cut_ended = self._cut_rejected = 0
         self._harmless = self.limit if self._checking else _BELOW_CEILING * self._ceiling
-        self._cut_at = now
+        self._cut_at = self._changed_at = now
         self._excess = 0.0
         self._checked = self._checked_rejected = 0
         self._samples.clear()
@@ -324,10 +342,13 @@ class GatewayLimit:
         if known is None:
             if len(self._latencies) >= _TARGETS:
                 del self._latencies[next(iter(self._latencies))]
-            self._latencies[target] = _TargetLatency(logarithm)
+            self._latencies[target] = _TargetLatency(logarithm, now)
             return
-        known.add(logarithm)
-        if known.answers <= _KNOWN or granted_at < self._cut_at:
+        settled = known.settled(self._changed_at, now)
+        if settled or not known.known:
+            known.add(logarithm, now)
+        self._compares = self._compares or known.known
+        if not settled or not known.known or granted_at < self._cut_at:
             return
         samples = self._samples
         samples.append(logarithm - known.least)

@@ -1,4 +1,4 @@
-"""How well one proxy has been doing: its record, its faults in a row, and its cooldown.
+"""How well one proxy has been doing: its record, its habit, its faults in a row, and its cooldown.
 
 A state machine that is told outcomes and times. It knows nothing of other proxies, of leases in
 flight or of selection; what an ambiguous outcome counts as has been decided before it comes here.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from .errors import ConfigurationError
+from .habit import Habit
 from .record import Record
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class HealthPolicy:
     :param cooldown_max: seconds that no cooldown exceeds.
     """
 
-    window: int = 50
+    window: int = 20
     failure_threshold: int = 3
     cooldown: float = 30.0
     cooldown_max: float = 600.0
@@ -78,6 +79,7 @@ class Health:
         "cooldowns",
         "faults_in_a_row",
         "generation",
+        "habit",
         "last_fault_at",
         "record",
         "recovery",
@@ -86,6 +88,7 @@ class Health:
 
     def __init__(self) -> None:
         self.record = Record()
+        self.habit = Habit()
         self.faults_in_a_row = 0
         self.last_fault_at = 0.0
         self.cooldowns = 0
@@ -100,6 +103,7 @@ class Health:
         for name in self.__slots__:
             setattr(twin, name, getattr(self, name))
         twin.record = copy(self.record)
+        twin.habit = copy(self.habit)
         return twin
 
     def succeeded(self, slowness: float, generation: int, now: float, policy: HealthPolicy) -> bool:
@@ -108,6 +112,7 @@ class Health:
         :param slowness: how long it took, relative to what is usual for its target.
         """
         self.record.succeeded(slowness, now, policy.window)
+        self.habit.succeeded(slowness)
         if generation != self.generation:
             return False
         self.faults_in_a_row = 0
@@ -138,6 +143,7 @@ class Health:
         :param lost: the time that it took, relative to what is usual for its target.
         """
         self.record.failed(share, lost, now, policy.window)
+        self.habit.failed(share)
         if generation != self.generation or self.state in (HealthState.COOLING, HealthState.OUT):
             return False
         if share < MOSTLY:

@@ -59,7 +59,7 @@ class Teacher:
     ) -> float:
         """Learn from an ended lease; return the part of a failure that the proxy pays for, 0 to 1.
 
-        :param expectation: what was to be expected of it, see :func:`~.score.expected`.
+        :param expectation: what was to be expected of it, see :func:`~.score.expected_of_proxy`.
         :param duration: seconds to the end of the body, or to the failure; ``None`` if not known.
         :param failure: the class of failure, in a word.
         :param gateway_shared: whether other proxies have the same host and port.

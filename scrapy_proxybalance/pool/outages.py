@@ -118,8 +118,9 @@ class Outages:
         if self._gates.quiet_answers:
             whole.breaker.count(_QUIET_ANSWERS - self._gates.quiet_answers)
             self._gates.quiet_answers = 0
-        if lease.member.answered and not (gate is not None and gate.tripped):
-            # That a proxy nobody has ever got through fails says nothing about the others.
+        reliable = lease.member.answered and lease.member.health.state is HealthState.HEALTHY
+        if reliable and not (gate is not None and gate.tripped):
+            # That one fails which is on trial, or has never answered, says nothing about the others.
             self._note(whole, lease, outcome, failure, now)
         out = whole.tripped or (gate is not None and gate.tripped)
         lease.outage_suspected = lease.outage_suspected or out
@@ -128,7 +129,7 @@ class Outages:
     def _note(self, gate: Gate, lease: Lease, outcome: Outcome, failure: str, now: float) -> None:
         """Take note of a failure at a gate, and trip it if that is the last straw."""
         breaker, member = gate.breaker, lease.member
-        before = breaker.running
+        before = breaker.signs
         whole = gate is self._gates.whole
         trips = breaker.failed(
             lease.proxy.gateway if whole else lease.proxy.name,
@@ -137,9 +138,10 @@ class Outages:
             sure=outcome is Outcome.PROXY_FAULT and failure in BEFORE_THE_TARGET,
             gateways_word=outcome is not Outcome.AMBIGUOUS and not whole,
             prompt=outcome is Outcome.PROXY_FAULT,
+            credentials=failure == PROXY_AUTH,
             proxies=2 if whole else gate.members,
         )
-        if breaker.running > before:
+        if breaker.signs > before:
             if not before:
                 gate.before.clear()
                 gate.groups.clear()
@@ -212,7 +214,7 @@ class Outages:
 
     def _reopen_gateway(self, gate: Gate, now: float) -> None:
         self._gates.settle(gate)
-        gate.limit.restart(gate.borne)
+        gate.limit.restart(gate.borne, now)
         self._take_back(gate, now, out=True)
         self._availability.recount(gate, now)
         self._events.emit(GatewayReopened(now=now, gateway=gate.name, seconds=gate.breaker.lasted))
@@ -221,7 +223,7 @@ class Outages:
         whole = self._gates.whole
         borne = max(_WHOLE_BORNE_MIN, int(whole.borne))
         whole.limit = GatewayLimit(GatewayPolicy(fixed=borne))
-        whole.limit.restart(float(borne))
+        whole.limit.restart(float(borne), now)
         self._take_back(whole, now, out=True)
         self._events.emit(PoolReopened(now=now, seconds=whole.breaker.lasted))
 

@@ -30,6 +30,7 @@ from .ledger import LocalLedger
 from .members import Members
 from .outages import Outages
 from .outcome import TIMEOUT, Outcome
+from .score import usual_slowness
 from .scoring_view import ScoringView
 from .sessions import Sessions
 from .snapshot import explain, snapshot
@@ -345,7 +346,11 @@ class Pool:
                 lease,
                 outcome,
                 now,
-                latency=latency / expectation[1] if latency is not None else None,
+                latency=(
+                    latency / usual_slowness(member.health, member.group.expectation)
+                    if latency is not None
+                    else None
+                ),
                 failure=failure,
             )
         if not excused:

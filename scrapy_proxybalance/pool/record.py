@@ -11,14 +11,6 @@ from math import exp
 # a proxy's luck turns within minutes.
 _FADES_IN = 200.0
 
-# What was learned so many seconds ago is outdated by an answer that takes no more than so many parts of
-# the mean, or that comes where more than so many failures per success are on record. Little of it is
-# left then: who has become good again is hardly ever asked, and would wait long to be seen as such.
-_OUTDATED = 10.0
-_FASTER = 0.5
-_UNRELIABLE = 0.2
-_LEFT = 0.2
-
 
 class Record:
     """Faded sums and means over attempts.
@@ -29,7 +21,14 @@ class Record:
     of something.
     """
 
-    __slots__ = ("at", "failures", "forgiven", "lost", "slowness", "successes")
+    __slots__ = (
+        "at",
+        "failures",
+        "forgiven",
+        "lost",
+        "slowness",
+        "successes",
+    )
 
     def __init__(self) -> None:
         self.at = 0.0
@@ -46,14 +45,7 @@ class Record:
         :param window: outcomes that are remembered, about.
         :param weight: for how much it counts.
         """
-        outdated = now - self.at > _OUTDATED and (
-            slowness < _FASTER * self.slowness or self.failures > self.successes * _UNRELIABLE
-        )
         self._fade(now, window)
-        if outdated:
-            self.successes = min(self.successes, _LEFT)
-            self.failures *= _LEFT
-            self.lost *= _LEFT
         self.successes += weight
         self.slowness += weight / self.successes * (slowness - self.slowness)
 

@@ -18,17 +18,18 @@ if TYPE_CHECKING:
     from .health import Health
     from .record import Record
 
-# What is known of one proxy is drawn towards what is known of its group with the weight of so many
-# attempts; and that towards this.
-_PRIOR_ATTEMPTS = 6.0
-_PRIOR_SUCCESSES = 3.0
+# What is known of one proxy is drawn towards what it usually does with the weight of so many attempts;
+# that towards what is known of its group; and that towards this.
+_PRIOR_ATTEMPTS = 10.0
+_PRIOR_SUCCESSES = 10.0
 _PRIOR_FAILURES = 10.0
+_PRIOR_HABIT = 6.0
 _PRIOR_SUCCESS = 0.8
 _PRIOR_SLOWNESS = 1.0
 _PRIOR_LOST = 2.0
 # Besides the time it takes, a failure costs the attempt that has to be made again elsewhere: so many
 # times the usual time.
-_ANOTHER_ATTEMPT = 4.0
+_ANOTHER_ATTEMPT = 1.5
 # One fault may be chance, several since the last success make the next success much less likely: by this
 # factor to the power of their square. That fades with a time constant, in seconds, or else nobody would
 # ever find out.
@@ -61,15 +62,44 @@ def expected(record: Record, prior: Expectation, now: float) -> tuple[float, flo
 
     :param prior: what to expect where nothing is known.
     """
+    return _expected(record, prior.success, prior.slowness, prior.lost, now)
+
+
+def expected_of_proxy(health: Health, prior: Expectation, now: float) -> tuple[float, float, float]:
+    """Return what to expect of a proxy by its record and its habit; see :func:`expected`.
+
+    :param prior: what to expect of a proxy of its group that nothing is known of.
+    """
+    habit = health.habit
+    own = habit.attempts / (habit.attempts + _PRIOR_HABIT)
+    return _expected(
+        health.record,
+        prior.success + own * (habit.success - prior.success),
+        prior.slowness + own * (habit.slowness - prior.slowness),
+        prior.lost,
+        now,
+    )
+
+
+def usual_slowness(health: Health, prior: Expectation) -> float:
+    """Return how long a success through a proxy usually takes, whatever it has been doing lately."""
+    habit = health.habit
+    own = habit.attempts / (habit.attempts + _PRIOR_HABIT)
+    return prior.slowness + own * (habit.slowness - prior.slowness)
+
+
+def _expected(
+    record: Record, success: float, slowness: float, lost: float, now: float
+) -> tuple[float, float, float]:
     worth = record.worth(now)
     successes, failures = record.successes * worth, record.failures * worth
     # What was laid at others' doors is as good as carried: left out, it would make bad what is left.
     carried = successes + record.forgiven * worth
     return (
-        (carried + _PRIOR_ATTEMPTS * prior.success) / (carried + failures + _PRIOR_ATTEMPTS),
-        (record.slowness * successes + _PRIOR_SUCCESSES * prior.slowness)
+        (carried + _PRIOR_ATTEMPTS * success) / (carried + failures + _PRIOR_ATTEMPTS),
+        (record.slowness * successes + _PRIOR_SUCCESSES * slowness)
         / (successes + _PRIOR_SUCCESSES),
-        (record.lost * worth + _PRIOR_FAILURES * prior.lost) / (failures + _PRIOR_FAILURES),
+        (record.lost * worth + _PRIOR_FAILURES * lost) / (failures + _PRIOR_FAILURES),
     )
 
 
@@ -116,7 +146,7 @@ def explain_score(
     :param cap: requests that it may carry.
     :param now: seconds on the pool's clock.
     """
-    success, slowness, lost = expected(health.record, prior, now)
+    success, slowness, lost = expected_of_proxy(health, prior, now)
     success *= _suspicion(health, now)
     return Score(
         weight=weight,
@@ -138,7 +168,7 @@ def idle_score(
 ) -> float:
     """Return the score of a proxy in service that carries nothing; see :func:`explain_score`.
 
-    :param expectation: what :func:`expected` returns for it.
+    :param expectation: what :func:`expected_of_proxy` returns for it.
     """
     success, slowness, lost = expectation
     if health.faults_in_a_row:

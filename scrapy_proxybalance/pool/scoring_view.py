@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .score import expected, idle_score
+from .score import expected_of_proxy, idle_score
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,7 @@ class ScoringView:
         return scores
 
     def expected(self, member: Member, now: float) -> tuple[float, float, float]:
-        """Return what to expect of an attempt through a proxy, see :func:`~.score.expected`."""
+        """Return what to expect of an attempt through a proxy, see :func:`~.score.expected_of_proxy`."""
         if now > member.priced_at + _PRICE_HOLDS:
             self._price(member, now)
         return member.expected
@@ -50,7 +50,7 @@ class ScoringView:
     def _price(member: Member, now: float) -> None:
         health = member.health
         member.priced_at = now
-        member.expected = expected(health.record, member.group.expectation, now)
+        member.expected = expected_of_proxy(health, member.group.expectation, now)
         member.price = idle_score(member.proxy.weight, health, member.expected, now)
 
     def proxy(self, index: int) -> Proxy:

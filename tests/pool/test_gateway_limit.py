@@ -92,7 +92,7 @@ def test_a_fixed_limit_stays_what_it_is() -> None:
 def test_after_an_outage_it_begins_low_and_grows_back_to_what_was_borne_and_on_from_there() -> None:
     for policy in (GatewayPolicy(fixed=40), GatewayPolicy(start=40)):
         limit = GatewayLimit(policy)
-        limit.restart(40.0)
+        limit.restart(40.0, 0.0)
         assert limit.limit == 4
         assert limit.restarting
         assert limit.borne == 40

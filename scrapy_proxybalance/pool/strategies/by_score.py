@@ -27,6 +27,8 @@ _MEMORY = 2000.0
 # The share of picks that go to a proxy outside, to find better ones; and to one on trial.
 _EXPLORED = 0.015
 _TRIED = 0.005
+# Such picks have no more than so many of the requests in flight: there, answers may take forever.
+_EXPLORING = 0.04
 # Where nobody is outside: to the one of those drawn that was unused for longest, and to one on trial.
 _LOOKED_AT = 0.01
 _TRIED_INSIDE = 0.04
@@ -38,8 +40,12 @@ _NEAR = 0.9
 _NEAR_AND_WARM = 0.5
 # It is compared with so many.
 _COMPARED = 4
-# A trial that succeeds brings on so many others: who comes back seldom comes back alone.
+# A trial that succeeds brings on so many others: who comes back seldom comes back alone. If, that is, it
+# scores more than so many times as much as one of those at work.
 _MORE_TRIALS = 8
+_GOOD_AGAIN = 0.2
+# But these, too, have no more than so many of the requests in flight.
+_TRIALS = 0.25
 
 
 class Weighted(Strategy):
@@ -65,6 +71,9 @@ class Weighted(Strategy):
         self._on_trial = IndexSet()
         self._places: dict[int, IndexSet] = {}
         self._tried: set[int] = set()
+        # Who was picked last to find out; and who of them got the request, until it carries nothing.
+        self._explorer = -1
+        self._exploring: set[int] = set()
         self._trials_due = 0
         self._in_flight: dict[int, int] = {}
         # When each was last used, in picks.
@@ -84,6 +93,10 @@ class Weighted(Strategy):
             if in_flight > before:
                 self._turn += 1
                 self._used[index] = self._turn
+                if index == self._explorer:
+                    self._exploring.add(index)
+            if not in_flight:
+                self._exploring.discard(index)
         if usable and not on_trial and self._places.get(index) is self._inside:
             return  # as nearly always
         if not usable:
@@ -101,12 +114,14 @@ class Weighted(Strategy):
         self._aperture.discard(index)
         self._did_well.discard(index)
         self._tried.discard(index)
+        self._exploring.discard(index)
         self._used.pop(index, None)
         self._put(index, None)
 
     def pick(self, pick: Pick) -> int | None:
         """Return the best of those drawn."""
         rng, inside = pick.rng, self._inside
+        self._explorer = -1
         if pick.among is not None:
             return self._pick_among(pick, pick.among)
         self._peak = max(float(self._load), self._peak * (1.0 - 1.0 / _MEMORY))
@@ -119,12 +134,14 @@ class Weighted(Strategy):
             index = place.draw(rng)
             if place is self._on_trial:
                 self._tried.add(index)
+            self._explorer = index
             return index
         if not inside.indices:
             return None
         drawn = inside.draw_some(rng, _CHOICES)
-        if not self._outside.indices and rng.random() < _LOOKED_AT:
-            return min(drawn, key=self._last_used)
+        if not self._outside.indices and rng.random() < _LOOKED_AT and self._may_explore():
+            self._explorer = min(drawn, key=self._last_used)
+            return self._explorer
         return self._best(pick, drawn)
 
     def ended(self, index: int, *, now: float, duration: float | None, rng: Random) -> None:
@@ -132,7 +149,7 @@ class Weighted(Strategy):
         did_well = duration is not None
         if index in self._tried:
             self._tried.discard(index)
-            if did_well:
+            if did_well and self._is_good_again(index, now, rng):
                 self._trials_due += _MORE_TRIALS
         if index in self._aperture:
             if not did_well and self._proven:
@@ -194,15 +211,26 @@ class Weighted(Strategy):
         if chance >= _TRIED_INSIDE and not must and not self._trials_due:
             return None  # as nearly always
         outside, on_trial = self._outside or self._proven, self._on_trial
-        if self._trials_due:
+        if self._trials_due and len(self._exploring) < _TRIALS * self._load:
             self._trials_due -= 1
             if on_trial:
                 return on_trial
+        if not must and not self._may_explore():
+            return None
         if outside and (must or chance < _EXPLORED):
             return outside
         if on_trial and (must or chance < (_EXPLORED + _TRIED if outside else _TRIED_INSIDE)):
             return on_trial
         return None
+
+    def _may_explore(self) -> bool:
+        return len(self._exploring) <= _EXPLORING * self._load
+
+    def _is_good_again(self, index: int, now: float, rng: Random) -> bool:
+        if not self._inside:
+            return True
+        score, at_work = self._view.score, self._inside.draw(rng)
+        return score(index, now) > _GOOD_AGAIN * score(at_work, now)
 
     def _last_used(self, index: int) -> int:
         return self._used.get(index, 0)

@@ -1,0 +1,45 @@
+"""What a proxy usually does: means over many attempts, however long ago they were.
+
+What to fall back on when its latest attempts are too few or too old to go by. Told of attempts, as they
+have been judged; knows neither time nor state.
+"""
+
+from __future__ import annotations
+
+# The means are over so many attempts.
+_ATTEMPTS = 100.0
+# A single answer counts as no slower than so many times the usual, once that rests on a few: a bad
+# quarter of an hour does not make a bad proxy.
+_SLOWEST = 3.0
+_A_FEW = 10.0
+
+
+class Habit:
+    """Means over up to a hundred attempts.
+
+    ``success``: the share of attempts that succeeded. ``slowness``: how long a success took, relative
+    to what is usual for its target. ``attempts``: how many they rest on.
+    """
+
+    __slots__ = ("attempts", "slowness", "success")
+
+    def __init__(self) -> None:
+        self.attempts = 0.0
+        self.success = 1.0
+        self.slowness = 1.0
+
+    def succeeded(self, slowness: float) -> None:
+        """Count a success that took so long."""
+        attempts, usual = self.attempts, self.slowness
+        if attempts < _ATTEMPTS:
+            attempts = self.attempts = attempts + 1.0
+        if slowness > _SLOWEST * usual and attempts > _A_FEW:
+            slowness = _SLOWEST * usual
+        self.slowness = usual + (slowness - usual) / attempts
+        self.success += (1.0 - self.success) / attempts
+
+    def failed(self, share: float) -> None:
+        """Count a failure of which such a share, 0 to 1, was the proxy's."""
+        if self.attempts < _ATTEMPTS:
+            self.attempts += 1.0
+        self.success += (1.0 - share - self.success) / self.attempts
