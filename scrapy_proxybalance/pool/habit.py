@@ -18,25 +18,28 @@ class Habit:
     """Means over up to a hundred attempts.
 
     ``success``: the share of attempts that succeeded. ``slowness``: how long a success took, relative
-    to what is usual for its target. ``attempts``: how many they rest on.
+    to what is usual for its target. ``attempts`` and ``successes``: how many they rest on.
     """
 
-    __slots__ = ("attempts", "slowness", "success")
+    __slots__ = ("attempts", "slowness", "success", "successes")
 
     def __init__(self) -> None:
         self.attempts = 0.0
+        self.successes = 0.0
         self.success = 1.0
         self.slowness = 1.0
 
     def succeeded(self, slowness: float) -> None:
         """Count a success that took so long."""
-        attempts, usual = self.attempts, self.slowness
-        if attempts < _ATTEMPTS:
-            attempts = self.attempts = attempts + 1.0
-        if slowness > _SLOWEST * usual and attempts > _A_FEW:
+        if self.attempts < _ATTEMPTS:
+            self.attempts += 1.0
+        self.success += (1.0 - self.success) / self.attempts
+        successes, usual = self.successes, self.slowness
+        if successes < _ATTEMPTS:
+            successes = self.successes = successes + 1.0
+        if slowness > _SLOWEST * usual and successes > _A_FEW:
             slowness = _SLOWEST * usual
-        self.slowness = usual + (slowness - usual) / attempts
-        self.success += (1.0 - self.success) / attempts
+        self.slowness = usual + (slowness - usual) / successes
 
     def failed(self, share: float) -> None:
         """Count a failure of which such a share, 0 to 1, was the proxy's."""

@@ -75,7 +75,7 @@ def expected_of_proxy(health: Health, prior: Expectation, now: float) -> tuple[f
     return _expected(
         health.record,
         prior.success + own * (habit.success - prior.success),
-        prior.slowness + own * (habit.slowness - prior.slowness),
+        usual_slowness(health, prior),
         prior.lost,
         now,
     )
@@ -84,7 +84,7 @@ def expected_of_proxy(health: Health, prior: Expectation, now: float) -> tuple[f
 def usual_slowness(health: Health, prior: Expectation) -> float:
     """Return how long a success through a proxy usually takes, whatever it has been doing lately."""
     habit = health.habit
-    own = habit.attempts / (habit.attempts + _PRIOR_HABIT)
+    own = habit.successes / (habit.successes + _PRIOR_HABIT)
     return prior.slowness + own * (habit.slowness - prior.slowness)
 
 

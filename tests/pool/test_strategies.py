@@ -722,6 +722,54 @@ def test_weighted_gives_one_on_trial_a_small_share() -> None:
     assert 0 < counts[2] < 6000 / 6 / 2
 
 
+def test_weighted_sends_few_at_once_to_find_out_however_long_they_take() -> None:
+    chooser, rng = made("weighted", [1.0] * 40), Random(5)
+    for index in range(20):
+        put(chooser, index, on_trial=True)
+    in_flight = Counter[int]()
+    for _ in range(2000):
+        index = chooser.pick(Pick(0.0, rng))
+        assert index is not None
+        in_flight[index] += 1
+        put(chooser, index, on_trial=index < 20, in_flight=in_flight[index])
+        out = sum(in_flight.values())
+        if out == 100:  # who is on trial never answers, the others do
+            other = rng.choice([name for name in in_flight.elements() if name >= 20])
+            in_flight[other] -= 1
+            put(chooser, other, in_flight=in_flight[other])
+    on_trial = sum(count for index, count in in_flight.items() if index < 20)
+    assert 1 <= on_trial <= 6
+
+
+def test_weighted_does_not_wait_for_one_that_it_picked_in_vain() -> None:
+    chooser, rng = made("weighted", [1.0] * 10), Random(5)
+    put(chooser, 2, on_trial=True)
+    counts = Counter[int | None]()
+    for _ in range(3000):
+        counts[chooser.pick(Pick(0.0, rng))] += 1  # and is never sent anything
+    assert counts[2] > 50
+
+
+def test_weighted_tries_no_dead_ones_in_a_row_when_a_trial_has_succeeded() -> None:
+    chooser, rng = made("weighted", [1.0] * 40), Random(5)
+    for index in range(20):
+        put(chooser, index, on_trial=True)
+    for index in range(20, 24):
+        put(chooser, index, in_flight=1)
+    tried = next(index for index in iter(lambda: chooser.pick(Pick(0.0, rng)), None) if index < 20)
+    chooser.ended(tried, now=1.0, duration=1.0, rng=rng)
+    put(chooser, 0, on_trial=True, usable=False, in_flight=1)
+    chooser.pick(Pick(0.0, rng))
+    on_trial = 0
+    for _ in range(8):
+        index = chooser.pick(Pick(1.0, rng))
+        assert index is not None
+        if index < 20:
+            on_trial += 1
+            put(chooser, index, on_trial=True, usable=False, in_flight=1)
+    assert on_trial == 2  # of five or six in flight
+
+
 def test_weighted_takes_one_on_trial_where_there_is_no_other() -> None:
     chooser = made("weighted", [1.0] * 2)
     put(chooser, 0, usable=False)

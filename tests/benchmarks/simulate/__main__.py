@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from . import report
+from .measures import Figures
 from .runs import CONTENDERS, GREEDY, OURS, Bounds, Cell, work_out_all
 from .scenarios import SCENARIOS
-
-if TYPE_CHECKING:
-    from .measures import Figures
 
 
 def _arguments() -> argparse.Namespace:
@@ -35,10 +32,28 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--seeds", type=int, default=5, help="worlds for each scenario")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--json", type=Path, help="write every run's figures to this file")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        help="keep every run's figures in this file; what is there already is not run again",
+    )
     parser.add_argument("--markdown", type=Path, help="write the tables to this file")
     parser.add_argument("--plots", type=Path, help="draw into this directory")
     return parser.parse_args()
+
+
+def _read(path: Path) -> dict[Cell, Figures | Bounds]:
+    """Return the results that are in a file, none if there is no such file."""
+    results: dict[Cell, Figures | Bounds] = {}
+    for known in json.loads(path.read_text()) if path.exists() else ():
+        cell = Cell(**{field.name: known.pop(field.name) for field in fields(Cell)})
+        results[cell] = Bounds(**known) if cell.contender is None else Figures(**known)
+    return results
+
+
+def _write(path: Path, results: dict[Cell, Figures | Bounds]) -> None:
+    listed = [{**asdict(cell), **asdict(result)} for cell, result in results.items()]
+    path.write_text(json.dumps(listed, indent=1) + "\n")
 
 
 def main() -> None:
@@ -46,24 +61,14 @@ def main() -> None:
     arguments = _arguments()
     runs = list(dict.fromkeys([GREEDY, *arguments.contenders]))
     seeds = range(1, arguments.seeds + 1)
-    cells = [
-        Cell(scenario, seed, contender)
-        for scenario in arguments.scenarios
-        for contender in (None, *runs)
-        for seed in seeds
-    ]
-    results: dict[Cell, Figures | Bounds] = {}
-    for cell, result in work_out_all(cells, arguments.jobs):
-        results[cell] = result
-        if cell.contender == runs[-1] and cell.seed == seeds[-1]:
-            print(
-                report.terminal(results, cell.scenario, arguments.contenders),
-                end="\n\n",
-                flush=True,
-            )
-    if arguments.json:
-        listed = [{**asdict(cell), **asdict(result)} for cell, result in results.items()]
-        arguments.json.write_text(json.dumps(listed, indent=1) + "\n")
+    results = _read(arguments.json) if arguments.json else {}
+    for scenario in arguments.scenarios:
+        cells = [Cell(scenario, seed, contender) for contender in (None, *runs) for seed in seeds]
+        missing = [cell for cell in cells if cell not in results]
+        results.update(work_out_all(missing, arguments.jobs))
+        if arguments.json and missing:
+            _write(arguments.json, results)
+        print(report.terminal(results, scenario, arguments.contenders), end="\n\n", flush=True)
     if arguments.markdown:
         arguments.markdown.write_text(
             report.markdown(results, arguments.scenarios, arguments.contenders)
