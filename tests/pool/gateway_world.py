@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from scrapy_proxybalance.pool import GatewayPolicy
 
 SIGMA = 0.5
-MEAN_SERVICE = exp(SIGMA * SIGMA / 2)  # seconds; the median is 1
 REJECTED_AFTER = 0.05
 
 
@@ -37,18 +36,20 @@ class GatewayWorld:
 
     ``phases``: the hidden limit from each moment on; ``queues``: it queues in place of rejecting;
     ``noise``: the share of attempts that it rejects whatever the load is; ``slower``: from which
-    moment on, and how many times, everything takes longer.
+    moment on, and how many times, everything takes longer; ``sigma``: of the log-normal times.
     """
 
     phases: Sequence[tuple[float, int]] = ((0.0, 50), (200.0, 200), (400.0, 80))
     queues: bool = False
     noise: float = 0.0
     slower: tuple[float, float] = (float("inf"), 1.0)
+    sigma: float = SIGMA
     workers: int = 300
     seconds: float = 600.0
 
     def run(self, seed: int, policy: GatewayPolicy) -> Seen:
         rng, limit = Random(seed), GatewayLimit(policy)
+        mean_service = exp(self.sigma * self.sigma / 2)  # seconds; the median is 1
         events: list[tuple[float, int, str, float]] = []
         number = served = refused = attempts = inside = 0
         queue: list[float] = []
@@ -64,7 +65,7 @@ class GatewayWorld:
             nonlocal inside
             inside += 1
             slower = self.slower[1] if now >= self.slower[0] else 1.0
-            push(now + slower * rng.lognormvariate(0.0, SIGMA), "answer", sent_at)
+            push(now + slower * rng.lognormvariate(0.0, self.sigma), "answer", sent_at)
 
         for when, hidden in self.phases:
             push(when, "phase", hidden)
@@ -104,12 +105,12 @@ class GatewayWorld:
                     push(now + REJECTED_AFTER, "rejection", now)
         ends = [when for when, _ in self.phases[1:]] + [self.seconds]
         possible = sum(
-            (end - begin) * min(limit_then, self.workers) / MEAN_SERVICE
+            (end - begin) * min(limit_then, self.workers) / mean_service
             for (begin, limit_then), end in zip(self.phases, ends, strict=True)
         )
         return Seen(
             goodput=served / possible,
             refused=refused / attempts,
-            latency=sum(latencies) / len(latencies) / MEAN_SERVICE,
+            latency=sum(latencies) / len(latencies) / mean_service,
             limits=limits,
         )

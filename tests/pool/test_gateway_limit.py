@@ -45,6 +45,12 @@ def test_answers_that_get_slow_whatever_the_limit_is_do_not_bring_it_down() -> N
         assert min(limits[-20:]) >= 300
 
 
+def test_answers_of_very_different_times_do_not_bring_it_down() -> None:
+    world = GatewayWorld(phases=((0.0, 1000),), sigma=1.1, seconds=300.0)
+    for seed in SEEDS:
+        assert min(world.run(seed, LEARNED).limits[120:]) >= 250
+
+
 def test_it_begins_with_start_and_doubles_every_round_trip() -> None:
     limit = GatewayLimit(GatewayPolicy(start=10))
     assert limit.room == 10

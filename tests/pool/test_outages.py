@@ -27,7 +27,7 @@ from scrapy_proxybalance.pool.events import (
 )
 from scrapy_proxybalance.pool.outcome import PROXY_AUTH
 
-from .helpers import Events, carry, carry_through, make_pool, proxies, refuses, shown
+from .helpers import Events, carry, carry_through, cooling, make_pool, proxies, refuses, shown
 
 GATE = "gate.test:8080"
 REFUSED = {"outcome": Outcome.PROXY_FAULT, "failure": "connection_refused"}
@@ -290,6 +290,50 @@ def test_the_pool_trips_when_nothing_gets_through_any_of_its_gateways() -> None:
     carry(pool, now + 1, target="0.test")
     assert events.of(PoolReopened)
     assert pool.available(now + 1) <= 5
+
+
+def test_proxies_on_trial_trip_no_pool_however_many_of_them_fail_in_a_row() -> None:
+    pool = make_pool(proxies(40), health=cooling(threshold=1))
+    events = Events(pool.events)
+    for number in range(80):
+        carry_through(pool, f"p{number % 40}", 0.0, Outcome.SUCCESS, target=f"{number % 2}.test")
+    for number in range(30):
+        carry_through(pool, f"p{number}", 1.0, **REFUSED, target="0.test")
+        carry_through(pool, f"p{30 + number % 10}", 1.0, Outcome.SUCCESS, target="1.test")
+    for number in range(30):
+        carry_through(pool, f"p{number}", 40.0, **REFUSED, target=f"{number % 2}.test")
+    assert len(events.of(CooldownStarted)) == 60
+    assert not events.of(PoolTripped)
+
+
+def test_a_gateway_that_refuses_all_credentials_trips_while_earlier_requests_are_answered() -> None:
+    pool, events = in_use(40)
+    earlier = [pool.acquire(1.0, target=f"{number % 2}.test") for number in range(12)]
+    for number, lease in enumerate(earlier):
+        now = 1.1 + number / 10
+        refused = pool.acquire(now, target=f"{number % 2}.test", avoid=[lease.proxy.name])
+        end(pool, refused, now, Outcome.PROXY_FAULT, PROXY_AUTH)
+        end(pool, lease, now, Outcome.SUCCESS)
+        if events.of(GatewayTripped):
+            break
+    [tripped] = events.of(GatewayTripped)
+    assert tripped.failure == PROXY_AUTH
+    out = [seen for seen in pool.snapshot(now) if seen.state is HealthState.OUT]
+    assert 4 <= len(out) <= 8
+    carry(pool, now + 1, target="0.test")
+    assert events.of(GatewayReopened)
+    assert not [seen for seen in pool.snapshot(now + 1) if seen.state is HealthState.OUT]
+
+
+def test_credentials_that_are_refused_now_and_then_trip_nothing() -> None:
+    pool, events = in_use(40)
+    for number in range(30):
+        now = 1.0 + number
+        refused = pool.acquire(now, target="0.test")
+        end(pool, refused, now, Outcome.PROXY_FAULT, PROXY_AUTH)
+        carry(pool, now, target="1.test")
+    assert not events.of(GatewayTripped)
+    assert len([seen for seen in pool.snapshot(now) if seen.state is HealthState.OUT]) == 30
 
 
 def test_a_proxy_that_is_removed_while_the_pool_fails_is_not_missed() -> None:

@@ -50,6 +50,4 @@ class IndexSet:
 
     def draw_some(self, rng: Random, count: int) -> list[int]:
         """Return so many at random, some of them perhaps twice; there has to be one."""
-        indices, random = self.indices, rng.random
-        size = len(indices)
-        return [indices[int(random() * size)] for _ in range(count)]
+        return rng.choices(self.indices, k=count)
