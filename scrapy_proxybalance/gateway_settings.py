@@ -77,7 +77,10 @@ def _gateway_name(name: str, written: Any) -> str:
 
 def _policy(name: str, entry: Any) -> GatewayPolicy:
     if not isinstance(entry, Mapping):
-        raise fail(name, entry, "write a dict like {'in_flight': 100}")
+        shown = (
+            redact(entry) if isinstance(entry, str) else entry
+        )  # it may be a URL, with a password
+        raise fail(name, shown, "write a dict like {'in_flight': 100}")
     fields: dict[str, Any] = {}
     for key, value in entry.items():
         refuse_unknown_key(name, key, value, GATEWAY_KEYS)

@@ -22,7 +22,7 @@ from twisted.internet.defer import Deferred
 
 from . import request_meta
 from .middleware import ROBOTS, ProxyBalanceMiddleware, TargetHeldError, dropped, said
-from .pool import NoProxyAvailableError, NoProxyMatchesError, Outcome
+from .pool import ConfigurationError, NoProxyAvailableError, NoProxyMatchesError, Outcome
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
@@ -110,7 +110,7 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
         stats.inc_value("robotstxt/request_count")
         try:
             unreachable = await self._ask(middleware, request)
-        except NoProxyMatchesError:
+        except (NoProxyMatchesError, ConfigurationError):
             raise  # it is the same with the request itself
         except Exception as error:
             if _is_our_own(error, target):

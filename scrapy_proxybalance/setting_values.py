@@ -41,9 +41,10 @@ def mapping(name: str, value: Any, mend: str) -> Mapping[Any, Any]:
         try:
             value = json.loads(value or "{}")
         except ValueError as error:
-            raise fail(name, value, f"that is no JSON ({error})") from None
+            # The text is not shown: there may be a password in it.
+            raise ConfigurationError(f"{name}: the text is no JSON ({error}); {mend}") from None
     if not isinstance(value, Mapping):
-        raise fail(name, value, mend)
+        raise ConfigurationError(f"{name}: that is a {type(value).__name__}; {mend}")
     return value
 
 

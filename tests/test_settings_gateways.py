@@ -57,6 +57,19 @@ def test_nothing_is_left_as_it_is(given: object) -> None:
 
 
 @pytest.mark.parametrize(
+    "given",
+    [
+        "{'http://user:secret@gate.example:8080': {}}",
+        ["http://user:secret@gate.example:8080"],
+        {"http://user:secret@gate.example:8080": {}},
+        {GATE: "http://user:secret@gate.example:8080"},
+    ],
+)
+def test_no_error_shows_a_password(given: object) -> None:
+    assert "secret" not in error_of(given)
+
+
+@pytest.mark.parametrize(
     ("given", "said"),
     [
         ([GATE], ("PROXYBALANCE_GATEWAYS", "write a dict")),

@@ -163,8 +163,8 @@ def test_the_pool_holds_to_what_was_set() -> None:
             ["PROXYBALANCE_TARGETS['a.example']", "60", "PROXYBALANCE_PAUSE", "write both"],
         ),
         ("{'a.example': {}}", ["PROXYBALANCE_TARGETS", "no JSON"]),
-        ("[1]", ["PROXYBALANCE_TARGETS = [1]", "write a dict"]),
-        (["a.example"], ["PROXYBALANCE_TARGETS = ['a.example']", "write a dict"]),
+        ("[1]", ["PROXYBALANCE_TARGETS: that is a list", "write a dict"]),
+        (["a.example"], ["PROXYBALANCE_TARGETS: that is a list", "write a dict"]),
     ],
 )
 def test_what_cannot_work_is_refused_with_its_place_and_the_mend(

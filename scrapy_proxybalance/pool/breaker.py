@@ -48,6 +48,7 @@ class Breaker:
     __slots__ = (
         "_answered",
         "_answers",
+        "_answers_since_refused",
         "_delay",
         "_prompt",
         "_proxies",
@@ -83,6 +84,7 @@ class Breaker:
         self._delay = _FIRST_PROBE
         self._refused: set[str] = set()
         self._refused_since = 0.0
+        self._answers_since_refused = 0
         self._begin_run()
 
     @property
@@ -93,10 +95,12 @@ class Breaker:
     def count(self, answers: int) -> None:
         """Take note of so many answers of which nothing else is known."""
         self._answers += answers
+        self._answers_since_refused += answers
 
     def answered(self, target: str, granted_at: float, now: float) -> bool:
         """Take note of an answer; return whether it ends an outage."""
         self._answers += 1
+        self._answers_since_refused += 1
         if self._refused and granted_at >= self._refused_since:
             self._refused.clear()
         if (
@@ -157,6 +161,7 @@ class Breaker:
         if credentials:
             if not self._refused:
                 self._refused_since = now
+                self._answers_since_refused = 0
             self._refused.add(proxy)
         if not self.running:
             self._since = now
@@ -171,7 +176,7 @@ class Breaker:
             or (gateways_word and self._is_the_only_one(target, now))
         )
         self.suspicious = likely and self.running >= _SUSPICIOUS
-        if len(self._refused) >= self._enough:
+        if len(self._refused) >= max(self._enough, self._answers_since_refused):
             self._trip(now)
             return True
         if not likely or self.running < self._enough:

@@ -42,6 +42,8 @@ _SETTLES = 3.0
 # The least that a target has had comes up again over so many answers: noise leaves it too low.
 _LEAST_RISES_IN = 5000.0
 _TARGETS = 256
+# All targets of which little is known count as this one: a broad crawl may have no others.
+_OTHERS = ""
 _SAMPLES_MIN, _SAMPLES_MAX = 30, 101
 
 # Rejections that come below the last ceiling are none of the load's: so many leases are remembered.
@@ -337,16 +339,11 @@ class GatewayLimit:
     # Latency
 
     def _judge_latency(self, granted_at: float, latency: float, target: str, now: float) -> None:
-        known = self._latencies.get(target)
         logarithm = log(max(latency, 1e-6))
-        if known is None:
-            if len(self._latencies) >= _TARGETS:
-                del self._latencies[next(iter(self._latencies))]
-            self._latencies[target] = _TargetLatency(logarithm, now)
-            return
+        known = self._note_latency(target, logarithm, now)
+        if not known.known:
+            known = self._note_latency(_OTHERS, logarithm, now)
         settled = known.settled(self._changed_at, now)
-        if settled or not known.known:
-            known.add(logarithm, now)
         self._compares = self._compares or known.known
         if not settled or not known.known or granted_at < self._cut_at:
             return
@@ -356,6 +353,18 @@ class GatewayLimit:
             ratio = exp(sorted(samples)[len(samples) // 2])
             samples.clear()
             self._end_round(ratio, now)
+
+    def _note_latency(self, target: str, logarithm: float, now: float) -> _TargetLatency:
+        latencies = self._latencies
+        known = latencies.get(target)
+        if known is None:
+            if len(latencies) >= _TARGETS:
+                oldest = next(name for name in latencies if name != _OTHERS)
+                del latencies[oldest]
+            known = latencies[target] = _TargetLatency(logarithm, now)
+        elif not known.known or known.settled(self._changed_at, now):
+            known.add(logarithm, now)
+        return known
 
     def _end_round(self, ratio: float, now: float) -> None:
         if self._trial and ratio > _NO_GROWTH and self.limit <= _PROOF * self._restore:

@@ -30,7 +30,8 @@ class Member:
     good standing; ``group``: tells what to expect while little is known of it; ``expected``: what
     was to be expected of it, and ``price``: its score but for the ``load``, at ``priced_at``;
     ``gate``: that of its gateway, if it has one; ``answered``: whether anything has ever come
-    back through it.
+    back through it; ``rejections``: how often its gateway has said no in a row, with no success
+    between.
     """
 
     __slots__ = (
@@ -49,6 +50,7 @@ class Member:
         "priced_at",
         "probe_out",
         "proxy",
+        "rejections",
         "serving",
         "timer",
     )
@@ -71,6 +73,7 @@ class Member:
         self.timer: float | None = None
         self.gate: Gate | None = None
         self.answered = False
+        self.rejections = 0
 
     @property
     def in_good_standing(self) -> bool:

@@ -69,8 +69,11 @@ class Outages:
         *,
         latency: float | None,
         failure: str | None,
+        repeated: bool,
     ) -> bool:
         """Learn from a lease that has ended; return whether an outage was to blame for its failure.
+
+        :param repeated: that its gateway said no of the same proxy before, with no success between.
 
         Need not be called for a success without a gate as often as ``Gates.quiet_answers`` says.
         """
@@ -95,7 +98,7 @@ class Outages:
                 self._widen(lease, now)
             gates.quiet_answers = 0 if gates.narrowed else _QUIET_ANSWERS
         elif outcome is not Outcome.IGNORED:
-            excused = self._failed(lease, outcome, failure or outcome.value, now)
+            excused = self._failed(lease, outcome, failure or outcome.value, now, repeated=repeated)
         if gate is not None:
             gate.limit.in_flight -= 1
             if lease.gateway_probe:
@@ -108,13 +111,16 @@ class Outages:
 
     # Failures
 
-    def _failed(self, lease: Lease, outcome: Outcome, failure: str, now: float) -> bool:
+    def _failed(
+        self, lease: Lease, outcome: Outcome, failure: str, now: float, *, repeated: bool
+    ) -> bool:
         whole, gate = self._gates.whole, lease.gate
         overload = False
         if gate is not None:
-            if outcome is Outcome.GATEWAY_FAULT and not gate.tripped:
+            if outcome is Outcome.GATEWAY_FAULT and not repeated and not gate.tripped:
                 overload = gate.limit.rejected(lease.granted_at, now)
-            self._note(gate, lease, outcome, failure, now)
+            if gate.members:  # else they have all moved away
+                self._note(gate, lease, outcome, failure, now)
         if self._gates.quiet_answers:
             whole.breaker.count(_QUIET_ANSWERS - self._gates.quiet_answers)
             self._gates.quiet_answers = 0

@@ -334,6 +334,13 @@ class Pool:
         if duration is None:
             duration = latency if latency is not None else now - lease.granted_at
         was_probing = member.health.state is HealthState.PROBING
+        repeated = False
+        if outcome is Outcome.SUCCESS:
+            member.rejections = 0
+        elif outcome is Outcome.GATEWAY_FAULT:
+            # What a gateway says of one proxy again and again is not about how much it has to do.
+            repeated = member.rejections > 0
+            member.rejections += 1
         gates = self._gates
         gates.in_flight -= 1
         excused, charged = False, 0.0
@@ -346,6 +353,7 @@ class Pool:
                 lease,
                 outcome,
                 now,
+                repeated=repeated,
                 latency=(
                     latency / usual_slowness(member.health, member.group.expectation)
                     if latency is not None
@@ -356,12 +364,12 @@ class Pool:
         if not excused:
             charged = self._teacher.learn(
                 lease,
-                outcome,
+                Outcome.AMBIGUOUS if repeated else outcome,
                 now,
                 expectation=expectation,
                 duration=duration,
                 failure=failure,
-                gateway_shared=self._members.sharing_gateway(member.proxy) > 1,
+                gateway_shared=not repeated and self._members.sharing_gateway(member.proxy) > 1,
             )
         member.priced_at = _NEVER
         self._availability.refresh(member, now)

@@ -38,9 +38,11 @@ _MIN_SUCCESSES = 28
 _WIDER = 1.5
 _NARROWER = 0.995
 _WIDEST = 64.0
-# So many timeouts in a row, through as many proxies, double it, for as long as nothing succeeds.
+# So many timeouts in a row, through as many proxies, double it, for as long as nothing succeeds; but no
+# more than so many count. A page that needs longer gets it by its cuts, and while everything hangs, what
+# finds out that it is over has to come soon.
 _ROW = 3
-_ROW_LONGEST = 24
+_ROW_LONGEST = 6
 # After an attempt that was cut off the next one gets so much more; after so many it gets everything.
 _LADDER = 2.0
 _MOST_CUTS = 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from random import Random
 from typing import Any
 
 import pytest
@@ -323,6 +324,43 @@ def test_a_gateway_that_refuses_all_credentials_trips_while_earlier_requests_are
     carry(pool, now + 1, target="0.test")
     assert events.of(GatewayReopened)
     assert not [seen for seen in pool.snapshot(now + 1) if seen.state is HealthState.OUT]
+
+
+def test_a_few_changed_passwords_trip_no_gateway_though_they_are_refused_at_once() -> None:
+    pool, events = in_use(200)
+    earlier = [pool.acquire(1.0, target=f"{number % 2}.test") for number in range(19)]
+    for number in range(60):
+        now = 1.1 + number / 100
+        lease = earlier.pop(0)
+        end(pool, lease, now, Outcome.SUCCESS)
+        earlier.append(pool.acquire(now, target="1.test"))
+        if number % 4 == 0:
+            refused = pool.acquire(now, target="0.test")
+            end(pool, refused, now, Outcome.PROXY_FAULT, PROXY_AUTH)
+    assert not events.of(GatewayTripped)
+    assert len([seen for seen in pool.snapshot(now) if seen.state is HealthState.OUT]) == 15
+
+
+def test_dead_exits_of_a_gateway_are_found_and_do_not_cost_it_its_limit() -> None:
+    pool, events = in_use(40)
+    rng, now, dead = Random(1), 1.0, {f"g{number}" for number in range(10)}
+    out: list[tuple[float, Lease]] = []
+    for _ in range(6000):
+        while len(out) < 30:
+            try:
+                lease = pool.acquire(now, target=f"{rng.randrange(3)}.test")
+            except NoProxyAvailableError:
+                break
+            took = 0.3 if lease.proxy.name in dead else rng.lognormvariate(0.0, 0.5)
+            out.append((now + took, lease))
+        now, lease = min(out, key=lambda pair: pair[0])
+        out.remove((now, lease))
+        works = lease.proxy.name not in dead
+        end(pool, lease, now, **({"outcome": Outcome.SUCCESS} if works else REJECTED))
+    [limit] = pool.gateway_limits()
+    assert limit.limit >= 30
+    assert {event.proxy.name for event in events.of(CooldownStarted)} == dead
+    assert not events.of(GatewayTripped)
 
 
 def test_credentials_that_are_refused_now_and_then_trip_nothing() -> None:

@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scrapy_proxybalance.pool import STRATEGIES, HealthPolicy, Outcome, Pick, Pool, Strategy
+from scrapy_proxybalance.pool import STRATEGIES, HealthPolicy, Lease, Outcome, Pick, Pool, Strategy
+from scrapy_proxybalance.pool.events import CooldownStarted, ProxyRecovered
 from scrapy_proxybalance.pool.strategies import sticky as sticky_module
 
 from .helpers import (
     ALL_STRATEGIES,
+    Events,
     carry,
     carry_through,
     chi_square,
@@ -29,7 +31,7 @@ from .helpers import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from scrapy_proxybalance.pool import Lease, Proxy
+    from scrapy_proxybalance.pool import Proxy
 
 # A chi-square with k degrees of freedom is above these once in 100,000 times.
 CHI_SQUARE_LIMIT = {2: 23.1, 3: 25.9, 4: 28.5, 5: 30.9}
@@ -739,6 +741,21 @@ def test_weighted_sends_few_at_once_to_find_out_however_long_they_take() -> None
             put(chooser, other, in_flight=in_flight[other])
     on_trial = sum(count for index, count in in_flight.items() if index < 20)
     assert 1 <= on_trial <= 6
+
+
+def test_weighted_goes_on_finding_out_though_those_it_looked_at_are_never_idle() -> None:
+    pool = make_pool(proxies(5, max_in_flight=8), health=HealthPolicy(failure_threshold=1))
+    events, rng, now, out = Events(pool.events), Random(3), 0.0, list[tuple[float, Lease]]()
+    while now < 300:
+        while len(out) < 16:
+            lease = pool.acquire(now, target="a.test")
+            out.append((now + rng.lognormvariate(0.0, 0.5), lease))
+        now, lease = min(out, key=lambda pair: pair[0])
+        out.remove((now, lease))
+        failed = now > 60 and not events.of(CooldownStarted)
+        pool.release(lease, Outcome.PROXY_FAULT if failed else Outcome.SUCCESS, now)
+    assert len(events.of(CooldownStarted)) == 1
+    assert events.of(ProxyRecovered)
 
 
 def test_weighted_does_not_wait_for_one_that_it_picked_in_vain() -> None:

@@ -71,7 +71,7 @@ class Weighted(Strategy):
         self._on_trial = IndexSet()
         self._places: dict[int, IndexSet] = {}
         self._tried: set[int] = set()
-        # Who was picked last to find out; and who of them got the request, until it carries nothing.
+        # Who was picked last to find out; and who of them got the request, until one of theirs ends.
         self._explorer = -1
         self._exploring: set[int] = set()
         self._trials_due = 0
@@ -147,6 +147,7 @@ class Weighted(Strategy):
     def ended(self, index: int, *, now: float, duration: float | None, rng: Random) -> None:
         """Let a proxy in that did well, and one out that did badly."""
         did_well = duration is not None
+        self._exploring.discard(index)
         if index in self._tried:
             self._tried.discard(index)
             if did_well and self._is_good_again(index, now, rng):
