@@ -654,6 +654,22 @@ async def test_it_goes_through_the_proxies_that_the_request_may_use() -> None:
 
 
 @crawl_test
+async def test_a_filter_that_makes_no_sense_fails_its_own_request_and_pauses_nothing() -> None:
+    site = Site()
+    async with world(a=site) as proxies:
+        wrong = Request("http://a.test/wrong", meta={"proxy_filter": {"contry": "DE"}})
+        crawler = await crawl([wrong, *urls("a.test")], settings(proxies), spider=PausesSpider)
+        assert pauses(crawler) == 0
+        assert site.pages == sorted(ALLOWED)
+        [error] = [
+            failure.value
+            for failure in crawler.spider.failures
+            if not isinstance(failure.value, IgnoreRequest)
+        ]
+        assert "contry" in str(error)
+
+
+@crawl_test
 async def test_however_a_host_is_written_its_rules_are_asked_for_once() -> None:
     site = Site()
     async with world(a=site) as proxies:
