@@ -118,7 +118,7 @@ async def test_without_the_setting_no_timeout_is_changed() -> None:
 @pytest.mark.parametrize("retry_times", [1, 2])
 @crawl_test
 async def test_a_page_that_needs_20_times_the_usual_time_is_not_lost(retry_times: int) -> None:
-    usual = 0.05
+    usual = 0.2
 
     async def handler(request: OriginRequest) -> OriginResponse:
         await asyncio.sleep(20 * usual if request.path == "/slow" else usual)
