@@ -73,7 +73,7 @@ class Outages:
     ) -> bool:
         """Learn from a lease that has ended; return whether an outage was to blame for its failure.
 
-        :param repeated: that its gateway said no of the same proxy before, with no success between.
+        :param repeated: that its gateway has said no of the same proxy so often that it is not the load.
 
         Need not be called for a success without a gate as often as ``Gates.quiet_answers`` says.
         """

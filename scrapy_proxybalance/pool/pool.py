@@ -58,6 +58,8 @@ if TYPE_CHECKING:
 # A timeout allows for no slower proxy, compared with the pool.
 _SLOWEST = 4.0
 _NEVER = float("-inf")
+# What a gateway says of one proxy for so many times in a row is not about how much it has to do.
+_NOT_THE_LOAD = 3
 
 
 class Pool:
@@ -338,9 +340,8 @@ class Pool:
         if outcome is Outcome.SUCCESS:
             member.rejections = 0
         elif outcome is Outcome.GATEWAY_FAULT:
-            # What a gateway says of one proxy again and again is not about how much it has to do.
-            repeated = member.rejections > 0
             member.rejections += 1
+            repeated = member.rejections >= _NOT_THE_LOAD
         gates = self._gates
         gates.in_flight -= 1
         excused, charged = False, 0.0
