@@ -29,6 +29,9 @@ WHOLE_POOL = ""
 # Where most gateways have no room, so many that have are looked at, and so many proxies of each.
 _GATES_SAMPLED = 16
 _MEMBERS_SAMPLED = 16
+# The share of attempts that a gateway rejects is smoothed so, and taken to be so much at least.
+_SHARE_SMOOTHING = 0.05
+_SHARE_MIN = 0.2
 
 
 class Before(NamedTuple):
@@ -52,6 +55,7 @@ class Gate:
 
     __slots__ = (
         "_free_positions",
+        "answered_at",
         "before",
         "borne",
         "breaker",
@@ -65,6 +69,7 @@ class Gate:
         "name",
         "position",
         "proxies",
+        "rejecting",
         "serving",
         "shut",
     )
@@ -73,6 +78,8 @@ class Gate:
         self.name = name
         self.limit = GatewayLimit(policy)
         self.breaker = Breaker()
+        self.answered_at = float("-inf")
+        self.rejecting = 1.0
         self.members = 0
         self.serving = 0
         self.before: dict[str, Before] = {}
@@ -91,6 +98,11 @@ class Gate:
     def tripped(self) -> bool:
         """Whether nothing but probes goes this way."""
         return self.breaker.tripped_at is not None
+
+    def heard(self, *, rejected: bool) -> None:
+        """Keep the share of attempts that the gateway rejects, of late."""
+        self.rejecting += _SHARE_SMOOTHING * (float(rejected) - self.rejecting)
+        self.rejecting = max(_SHARE_MIN, self.rejecting)
 
     def room(self, now: float) -> int:
         """Return how many requests may go this way now."""

@@ -30,8 +30,8 @@ class Member:
     good standing; ``group``: tells what to expect while little is known of it; ``expected``: what
     was to be expected of it, and ``price``: its score but for the ``load``, at ``priced_at``;
     ``gate``: that of its gateway, if it has one; ``answered``: whether anything has ever come
-    back through it; ``rejections``: how often its gateway has said no in a row, with no success
-    between.
+    back through it; ``rejections``: how often its gateway has said no in a row while others got
+    through, the last time at ``rejected_at``.
     """
 
     __slots__ = (
@@ -50,6 +50,7 @@ class Member:
         "priced_at",
         "probe_out",
         "proxy",
+        "rejected_at",
         "rejections",
         "serving",
         "timer",
@@ -74,6 +75,7 @@ class Member:
         self.gate: Gate | None = None
         self.answered = False
         self.rejections = 0
+        self.rejected_at = float("-inf")
 
     @property
     def in_good_standing(self) -> bool:

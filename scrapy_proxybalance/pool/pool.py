@@ -58,8 +58,9 @@ if TYPE_CHECKING:
 # A timeout allows for no slower proxy, compared with the pool.
 _SLOWEST = 4.0
 _NEVER = float("-inf")
-# What a gateway says of one proxy for so many times in a row is not about how much it has to do.
-_NOT_THE_LOAD = 3
+# A gateway that says no of one proxy so often in a row, while others get through, that by chance it
+# would come this seldom, does not say it for having too much to do.
+_BY_CHANCE = 0.001
 
 
 class Pool:
@@ -339,9 +340,11 @@ class Pool:
         repeated = False
         if outcome is Outcome.SUCCESS:
             member.rejections = 0
-        elif outcome is Outcome.GATEWAY_FAULT:
-            member.rejections += 1
-            repeated = member.rejections >= _NOT_THE_LOAD
+        elif outcome is Outcome.GATEWAY_FAULT and lease.gate is not None:
+            if lease.gate.answered_at > member.rejected_at <= lease.granted_at:
+                member.rejections += 1
+                member.rejected_at = now
+            repeated = lease.gate.rejecting**member.rejections < _BY_CHANCE
         gates = self._gates
         gates.in_flight -= 1
         excused, charged = False, 0.0
