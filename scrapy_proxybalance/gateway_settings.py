@@ -77,9 +77,8 @@ def _gateway_name(name: str, written: Any) -> str:
 
 def _policy(name: str, entry: Any) -> GatewayPolicy:
     if not isinstance(entry, Mapping):
-        shown = (
-            redact(entry) if isinstance(entry, str) else entry
-        )  # it may be a URL, with a password
+        # It may be a URL, with a password in it.
+        shown = redact(entry) if isinstance(entry, str) else entry
         raise fail(name, shown, "write a dict like {'in_flight': 100}")
     fields: dict[str, Any] = {}
     for key, value in entry.items():

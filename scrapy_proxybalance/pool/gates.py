@@ -29,6 +29,9 @@ WHOLE_POOL = ""
 # Where most gateways have no room, so many that have are looked at, and so many proxies of each.
 _GATES_SAMPLED = 16
 _MEMBERS_SAMPLED = 16
+# A gateway that says no of one proxy so often in a row, while others get through, that by chance it
+# would come this seldom, does not say it for having too much to do.
+_BY_CHANCE = 0.001
 # The share of attempts that a gateway rejects is smoothed so, and taken to be so much at least.
 _SHARE_SMOOTHING = 0.05
 _SHARE_MIN = 0.2
@@ -54,8 +57,9 @@ class Gate:
     """
 
     __slots__ = (
+        "_answered_at",
         "_free_positions",
-        "answered_at",
+        "_rejecting",
         "before",
         "borne",
         "breaker",
@@ -69,7 +73,6 @@ class Gate:
         "name",
         "position",
         "proxies",
-        "rejecting",
         "serving",
         "shut",
     )
@@ -78,8 +81,8 @@ class Gate:
         self.name = name
         self.limit = GatewayLimit(policy)
         self.breaker = Breaker()
-        self.answered_at = float("-inf")
-        self.rejecting = 1.0
+        self._answered_at = float("-inf")
+        self._rejecting = 1.0
         self.members = 0
         self.serving = 0
         self.before: dict[str, Before] = {}
@@ -99,10 +102,19 @@ class Gate:
         """Whether nothing but probes goes this way."""
         return self.breaker.tripped_at is not None
 
-    def heard(self, *, rejected: bool) -> None:
-        """Keep the share of attempts that the gateway rejects, of late."""
-        self.rejecting += _SHARE_SMOOTHING * (float(rejected) - self.rejecting)
-        self.rejecting = max(_SHARE_MIN, self.rejecting)
+    def heard(self, now: float, *, rejected: bool) -> None:
+        """Take note that an attempt was answered, or rejected because of the load."""
+        if not rejected:
+            self._answered_at = now
+        self._rejecting += _SHARE_SMOOTHING * (float(rejected) - self._rejecting)
+        self._rejecting = max(_SHARE_MIN, self._rejecting)
+
+    def rejects_for_itself(self, member: Member, granted_at: float, now: float) -> bool:
+        """Take note of a rejection; return whether it is about the proxy, and not about the load."""
+        if self._answered_at > member.rejected_at <= granted_at:
+            member.rejections += 1
+            member.rejected_at = now
+        return self._rejecting**member.rejections < _BY_CHANCE
 
     def room(self, now: float) -> int:
         """Return how many requests may go this way now."""

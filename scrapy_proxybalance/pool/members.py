@@ -197,10 +197,6 @@ class Members:
             self._matching[wanted.key] = indices
         return indices
 
-    def others(self, avoided: set[int]) -> list[int]:
-        """Return the indices of all members but those."""
-        return [member.index for member in self if member.index not in avoided]
-
     def _refuse_double(self, proxy: Proxy) -> None:
         if proxy.identity in self._identities:
             raise ConfigurationError(

@@ -82,8 +82,7 @@ class Outages:
         if outcome is Outcome.SUCCESS or outcome is Outcome.TARGET_SIGNAL:
             lease.member.answered = True
             if gate is not None:
-                gate.answered_at = now
-                gate.heard(rejected=False)
+                gate.heard(now, rejected=False)
                 gate.limit.answered(
                     lease.granted_at,
                     latency if outcome is Outcome.SUCCESS else None,
@@ -120,7 +119,7 @@ class Outages:
         overload = False
         if gate is not None:
             if outcome is Outcome.GATEWAY_FAULT and not repeated and not gate.tripped:
-                gate.heard(rejected=True)
+                gate.heard(now, rejected=True)
                 overload = gate.limit.rejected(lease.granted_at, now)
             if gate.members:  # else they have all moved away
                 self._note(gate, lease, outcome, failure, now)

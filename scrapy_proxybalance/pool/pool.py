@@ -58,9 +58,6 @@ if TYPE_CHECKING:
 # A timeout allows for no slower proxy, compared with the pool.
 _SLOWEST = 4.0
 _NEVER = float("-inf")
-# A gateway that says no of one proxy so often in a row, while others get through, that by chance it
-# would come this seldom, does not say it for having too much to do.
-_BY_CHANCE = 0.001
 
 
 class Pool:
@@ -341,10 +338,7 @@ class Pool:
         if outcome is Outcome.SUCCESS:
             member.rejections = 0
         elif outcome is Outcome.GATEWAY_FAULT and lease.gate is not None:
-            if lease.gate.answered_at > member.rejected_at <= lease.granted_at:
-                member.rejections += 1
-                member.rejected_at = now
-            repeated = lease.gate.rejecting**member.rejections < _BY_CHANCE
+            repeated = lease.gate.rejects_for_itself(member, lease.granted_at, now)
         gates = self._gates
         gates.in_flight -= 1
         excused, charged = False, 0.0

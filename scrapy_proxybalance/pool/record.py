@@ -21,14 +21,7 @@ class Record:
     of something.
     """
 
-    __slots__ = (
-        "at",
-        "failures",
-        "forgiven",
-        "lost",
-        "slowness",
-        "successes",
-    )
+    __slots__ = ("at", "failures", "forgiven", "lost", "slowness", "successes")
 
     def __init__(self) -> None:
         self.at = 0.0

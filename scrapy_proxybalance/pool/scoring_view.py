@@ -25,8 +25,7 @@ class ScoringView:
     def score(self, index: int, now: float) -> float:
         """Return how good a proxy is right now; more is better."""
         member = self._members[index]
-        if now > member.priced_at + _PRICE_HOLDS:
-            self._price(member, now)
+        self._price(member, now)
         return member.price / member.load
 
     def scores(self, indices: Sequence[int], now: float) -> list[float]:
@@ -42,12 +41,14 @@ class ScoringView:
 
     def expected(self, member: Member, now: float) -> tuple[float, float, float]:
         """Return what to expect of an attempt through a proxy, see :func:`~.score.expected_of_proxy`."""
-        if now > member.priced_at + _PRICE_HOLDS:
-            self._price(member, now)
+        self._price(member, now)
         return member.expected
 
     @staticmethod
     def _price(member: Member, now: float) -> None:
+        """Work out a price, unless there is one that still holds."""
+        if now <= member.priced_at + _PRICE_HOLDS:
+            return
         health = member.health
         member.priced_at = now
         member.expected = expected_of_proxy(health, member.group.expectation, now)
