@@ -9,10 +9,13 @@ from __future__ import annotations
 from math import ceil, log
 
 # A run of failures without any answer is an outage when by chance, at the share of failures that is
-# usual, it would come once in so many attempts.
-_ONCE_IN = 1e6
-_USUAL_AT_FIRST, _USUAL_MIN, _USUAL_MAX = 0.1, 0.05, 0.95
-_SMOOTHING = 0.02
+# usual, it would come once in so many attempts: in months of a busy crawl, as an outage that is none
+# costs half a minute.
+_ONCE_IN = 1e9
+# That share is a mean over so many attempts; at first it is taken to be this, with that weight.
+_USUAL_OVER = 200
+_USUAL_AT_FIRST, _WEIGHT_AT_FIRST = 0.1, 20
+_USUAL_MIN, _USUAL_MAX = 0.05, 0.95
 _SECONDS_SMOOTHING = 0.1
 # With nothing failing, answers are counted so many at a time, and a target again after so many seconds.
 _COUNTED_AT_ONCE = 16
@@ -22,9 +25,9 @@ _NOTED_AGAIN = 60.0
 _ANSWERS_AWAITED = 3.0
 _SHORTEST, _LONGEST = 1.0, 5.0
 # Probes: the first after so many seconds, each further one after twice as long, up to a longest time;
-# so many may be out at once, because one may hang.
-_FIRST_PROBE, _LAST_PROBE = 1.0, 5.0
-_PROBES = 3
+# so many may be out at once, because some may hang. HAProxy checks a server every 2 s.
+_FIRST_PROBE, _LAST_PROBE = 1.0, 2.0
+_PROBES = 5
 # A run of so many failures looks like an outage before it is certain.
 _SUSPICIOUS = 3
 # Targets are known to answer for so many seconds; so many are remembered.
@@ -37,12 +40,12 @@ class Breaker:
 
     A circuit breaker (Nygard, "Release It!", 2007) with a sequential test in place of a fixed
     threshold: a run of failures trips it when, at the usual share of failures, one as long would
-    come once in a million attempts (6 where hardly any fail, 20 where half do). The run has to come
-    through two proxies at least, if there are two. As many proxies whose credentials were refused
-    are an outage too, though answers come in between to what went out before: a proxy is refused
-    but once. What may be the target's word as well counts only if the run has two targets that have
-    answered lately; one is enough where no other has. So a target that is down trips nothing while
-    others answer, and one that has never answered never does.
+    come once in a thousand million attempts (7 where hardly any fail, 30 where half do). The run
+    has to come through two proxies at least, if there are two. As many proxies whose credentials
+    were refused are an outage too, though answers come in between to what went out before: a proxy
+    is refused but once. What may be the target's word as well counts only if the run has two
+    targets that have answered lately; one is enough where no other has. So a target that is down
+    trips nothing while others answer, and one that has never answered never does.
     """
 
     __slots__ = (
@@ -50,6 +53,7 @@ class Breaker:
         "_answers",
         "_answers_since_refused",
         "_delay",
+        "_known",
         "_prompt",
         "_proxies",
         "_refused",
@@ -69,6 +73,7 @@ class Breaker:
 
     def __init__(self) -> None:
         self._usual = _USUAL_AT_FIRST
+        self._known = _WEIGHT_AT_FIRST  # attempts
         self._usual_seconds: float | None = None
         self._answers = 0  # since they were last counted
         self._answered: dict[str, float] = {}
@@ -126,8 +131,10 @@ class Breaker:
         self._usual_seconds = (
             seconds if usual is None else usual + _SECONDS_SMOOTHING * (seconds - usual)
         )
-        failing = 1.0 - (1.0 - self._usual) * (1.0 - _SMOOTHING) ** self.running
-        self._usual = failing * (1.0 - _SMOOTHING) ** self._answers
+        self._known = min(_USUAL_OVER, self._known + self.running + self._answers)
+        kept = 1.0 - 1.0 / self._known
+        failing = 1.0 - (1.0 - self._usual) * kept**self.running
+        self._usual = failing * kept**self._answers
         self._answers = 0
         self._begin_run()
         return False

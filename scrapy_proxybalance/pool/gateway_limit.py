@@ -23,8 +23,8 @@ _SLOWEST, _FASTEST = 0.5, 32.0
 # As far from the last ceiling as a cut goes, the growth is what it says; CUBIC's shape: the slope of
 # a cubic, as a function of the distance.
 _SHAPE = 2.0 / 3.0
-# What the limit begins with after an outage.
-_RESTART = 4
+# What the limit begins with after an outage: such a part of what it was before, and so much at least.
+_RESTART_SHARE, _RESTART = 0.1, 4.0
 
 # Latency, relative to the least that each target has had: above the first the limit stops growing,
 # above the second it is cut, to no less than the third of it.
@@ -274,7 +274,7 @@ class GatewayLimit:
         """
         self._changed_at = now
         self._ceiling = self._slow_start_until = min(borne, float(self.hard_cap))
-        self.limit = min(float(_RESTART), self._ceiling)
+        self.limit = min(max(_RESTART, _RESTART_SHARE * self._ceiling), self._ceiling)
         self._slow_start = self.limit < self._ceiling
         self._excess = self._rejected_below = 0.0
         self._forget_round()

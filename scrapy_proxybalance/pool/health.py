@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from random import Random
 
 _FIRST_RECOVERY = 0.5
+# A proxy that has been slower than usual lately, by more than such a factor, is taken to be in trouble;
+# each answer that is nearer to the usual says that this is over, and lately counts so much less.
+_IN_TROUBLE = 1.5
+_OVER = 0.5
 #: A failure of which so much is the proxy's is a whole fault of its own; one of which less is, is none.
 MOSTLY = 0.5
 
@@ -111,6 +115,9 @@ class Health:
 
         :param slowness: how long it took, relative to what is usual for its target.
         """
+        lately, usual = self.record.slowness, self.habit.slowness
+        if lately > _IN_TROUBLE * usual and slowness * slowness < lately * usual:
+            self.record.fade(_OVER)
         self.record.succeeded(slowness, now, policy.window)
         self.habit.succeeded(slowness)
         if generation != self.generation:

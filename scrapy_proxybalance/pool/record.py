@@ -38,7 +38,7 @@ class Record:
         :param window: outcomes that are remembered, about.
         :param weight: for how much it counts.
         """
-        self._fade(now, window)
+        self._age(now, window)
         self.successes += weight
         self.slowness += weight / self.successes * (slowness - self.slowness)
 
@@ -52,7 +52,7 @@ class Record:
         :param window: outcomes that are remembered, about.
         :param weight: for how much it counts.
         """
-        self._fade(now, window)
+        self._age(now, window)
         self.failures += weight * share
         self.lost += weight * share * lost
         self.forgiven += weight * (1.0 - share)
@@ -61,10 +61,17 @@ class Record:
         """Return what the counts are worth by now, as a factor."""
         return exp((self.at - now) / _FADES_IN)
 
-    def _fade(self, now: float, window: int) -> None:
+    def fade(self, kept: float) -> None:
+        """Let what is known count for so much of what it did, 0 to 1."""
+        self.successes *= kept
+        self.failures *= kept
+        self.lost *= kept
+        self.forgiven *= kept
+
+    def _age(self, now: float, window: int) -> None:
         kept = (1.0 - 1.0 / window) * exp((self.at - now) / _FADES_IN)
         self.at = now
-        self.successes *= kept
+        self.successes *= kept  # not by fade(): this is done for every outcome
         self.failures *= kept
         self.lost *= kept
         self.forgiven *= kept

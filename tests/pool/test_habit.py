@@ -69,3 +69,23 @@ def test_a_proxy_is_known_again_when_what_it_did_lately_has_faded() -> None:
         carry_through(pool, "p0", turn, Outcome.SUCCESS, latency=8.0, duration=8.0)
     assert pool.explain("p0", 110).slowness > 2 * usual
     assert pool.explain("p0", 2000).slowness < 1.5 * usual
+
+
+def test_a_proxy_is_known_again_after_a_few_answers_as_usual_when_it_was_slow_for_a_while() -> None:
+    pool = make_pool(proxies(3), health=cooling(threshold=1000))
+    for turn in range(100):
+        for name in ("p0", "p1", "p2"):
+            carry_through(pool, name, turn, Outcome.SUCCESS, latency=1.0, duration=1.0)
+    usual = pool.explain("p0", 100)
+    for turn in range(100, 130):
+        failed = turn % 3 == 0
+        outcome = Outcome.PROXY_FAULT if failed else Outcome.SUCCESS
+        carry_through(pool, "p0", turn, outcome, latency=8.0, duration=8.0)
+    slowed = pool.explain("p0", 130)
+    assert slowed.slowness > 2 * usual.slowness
+    assert slowed.success < usual.success - 0.1
+    for turn in range(130, 134):
+        carry_through(pool, "p0", turn, Outcome.SUCCESS, latency=1.0, duration=1.0)
+    again = pool.explain("p0", 134)
+    assert again.slowness < 1.5 * usual.slowness
+    assert again.success > usual.success - 0.12
