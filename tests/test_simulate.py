@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
-from math import inf, isnan
+from dataclasses import fields, replace
+from math import inf, isnan, nan
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,12 +12,13 @@ import pytest
 
 from scrapy_proxybalance.pool import STRATEGIES, Outcome
 
+from .benchmarks.simulate import __main__ as command_line
 from .benchmarks.simulate.bounds import Kind, bound, knapsack, optimum
 from .benchmarks.simulate.client import Client, Log
 from .benchmarks.simulate.contenders import Ours, Plain, RandomChoice
 from .benchmarks.simulate.costs import best_cost, cost, figures
 from .benchmarks.simulate.engine import Engine
-from .benchmarks.simulate.measures import jain, recovery
+from .benchmarks.simulate.measures import Figures, jain, recovery
 from .benchmarks.simulate.plan import (
     Churn,
     GatewayPlan,
@@ -29,11 +30,12 @@ from .benchmarks.simulate.plan import (
     TargetPlan,
 )
 from .benchmarks.simulate.report import summary
-from .benchmarks.simulate.runs import CONTENDERS, OURS, run, simulate
+from .benchmarks.simulate.runs import CONTENDERS, OURS, Bounds, Cell, run, simulate
 from .benchmarks.simulate.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from .benchmarks.simulate.world import End
 
@@ -272,3 +274,36 @@ def test_the_interval_of_a_mean_is_students() -> None:
     assert value.within == pytest.approx(2.776 * 1.5811 / 5**0.5, rel=1e-3)
     assert summary([1.0, inf]).text(1) == "never"
     assert summary([2.0]).text(1) == "2.0"
+
+
+def test_a_run_that_was_stopped_goes_on_with_what_its_file_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[list[Cell]] = []
+
+    def work_out_all(cells: Sequence[Cell], _: int) -> Iterator[tuple[Cell, Figures | Bounds]]:
+        asked.append(list(cells))
+        for cell in cells:
+            figures = dict.fromkeys((field.name for field in fields(Figures)), float(cell.seed))
+            yield (
+                cell,
+                Bounds(2.0, 3.0)
+                if cell.contender is None
+                else Figures(**{**figures, "recovery": nan, "curve": [1.0]}),
+            )
+
+    monkeypatch.setattr(command_line, "work_out_all", work_out_all)
+    kept = str(tmp_path / "runs.json")
+
+    def printed(*arguments: str) -> str:
+        monkeypatch.setattr("sys.argv", ["simulate", *arguments, "--json", kept])
+        command_line.main()
+        return capsys.readouterr().out
+
+    printed("--scenarios", "equal", "--contenders", "random", "--seeds", "1")
+    both = ("--scenarios", "equal", "--contenders", "random", "--seeds", "2")
+    table = printed(*both)
+    assert [len(cells) for cells in asked] == [3, 3]
+    assert not set(asked[0]) & set(asked[1])
+    assert printed(*both) == table
+    assert asked[2] == []

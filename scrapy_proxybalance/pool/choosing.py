@@ -17,7 +17,7 @@ from .lease import Hold
 from .strategies import Pick
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+    from collections.abc import Collection, Hashable, Mapping, Sequence
     from random import Random
 
     from .availability import Availability
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from .gates import Gate, Gates
     from .ledger import Ledger
     from .members import Member, Members
-    from .proxy import Proxy
     from .sessions import Sessions
     from .spacing import Spacing
     from .strategies import Strategy, StrategyChoice
@@ -61,7 +60,6 @@ _ALL = _Eligible(None, {}, None)
 class Chooser:
     """Chooses among the pool's members.
 
-    :param cap: gives the requests at once that a proxy takes.
     :param session_lost: ``reassign``, ``wait`` or ``fail``.
     :param warmth: knows who has idle connections; ``None`` if that does not matter.
     """
@@ -77,7 +75,6 @@ class Chooser:
         spacing: Spacing,
         gates: Gates,
         rng: Random,
-        cap: Callable[[Proxy], int],
         session_lost: str,
         warmth: Warmth | None,
     ) -> None:
@@ -89,7 +86,6 @@ class Chooser:
         self._spacing = spacing
         self._gates = gates
         self._rng = rng
-        self._cap = cap
         self._session_lost = session_lost
         self._warmth = warmth
 
@@ -330,7 +326,7 @@ class Chooser:
                 hold = self._refuses(session, member, target, rule, now, besides)
                 if hold is not None:
                     return hold
-            share = self._sessions.has_share(session, name, self._cap(member.proxy))
+            share = self._sessions.has_share(session, name, member.cap)
             if member.free > besides and share:
                 if self._has_way(member, besides):
                     return member

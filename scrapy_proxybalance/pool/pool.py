@@ -19,8 +19,6 @@ from .events import (
     LeaseEnded,
     LeaseGranted,
     ProbeStarted,
-    ProxyAdded,
-    ProxyRemoved,
 )
 from .gates import Gates
 from .health import MOSTLY, HealthState
@@ -28,6 +26,7 @@ from .learning import Teacher
 from .lease import Hold, Lease
 from .ledger import LocalLedger
 from .members import Members
+from .membership import Membership
 from .outages import Outages
 from .outcome import TIMEOUT, Outcome
 from .score import usual_slowness
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
 
     from .filters import FilterSpec
     from .ledger import Ledger
-    from .members import Member
     from .policy import PoolPolicy
     from .proxy import Proxy
     from .score import Score
@@ -112,9 +110,19 @@ class Pool:
             spacing=self._spacing,
             gates=self._gates,
             rng=rng,
-            cap=self._cap,
             session_lost=policy.session_lost,
             warmth=self._warmth,
+        )
+        self._membership = Membership(
+            policy,
+            members=self._members,
+            availability=self._availability,
+            gates=self._gates,
+            ledger=self._ledger,
+            strategies=self._strategies,
+            spacing=self._spacing,
+            warmth=self._warmth,
+            events=self.events,
         )
         for proxy in proxies:
             self.add(proxy, now)
@@ -132,20 +140,14 @@ class Pool:
 
         :raises ConfigurationError: if its name, or its endpoint with its credentials, is there.
         """
-        member = self._members.add(proxy)
-        self._register(member)
-        self._join(member, now)
-        self.events.emit(ProxyAdded(now=now, proxy=proxy))
+        self._membership.add(proxy, now)
 
     def remove(self, name: str, now: float) -> None:
         """Take a proxy out: it gets no further lease and is gone when its last one has ended.
 
         :raises KeyError: if there is no such proxy.
         """
-        member = self._members[name]
-        member.draining = True
-        self._availability.refresh(member, now)
-        self._remove_if_drained(member, now)
+        self._membership.remove(name, now)
 
     def update(self, proxy: Proxy, now: float) -> None:
         """Change what is known of a proxy, by its name: credentials, limits, weight, attributes.
@@ -155,43 +157,7 @@ class Pool:
         :raises KeyError: if there is no such proxy.
         :raises ConfigurationError: if its endpoint with its credentials is there under another name.
         """
-        before = self._members[proxy.name].proxy
-        member = self._members.replace(proxy)
-        self._register(member)
-        if proxy.gateway == before.gateway:
-            self._availability.refresh(member, now)
-            return
-        self._availability.withdraw(member, now)
-        self._gates.leave(member, before.gateway)
-        self._join(member, now)
-
-    def _join(self, member: Member, now: float) -> None:
-        """Let a member take requests, behind the gate of its gateway."""
-        other = self._gates.alone(member.proxy.gateway)
-        if other is not None:
-            self._availability.withdraw(other, now)
-        self._gates.join(member)
-        if other is not None:
-            self._availability.refresh(other, now)
-        self._availability.refresh(member, now)
-
-    def _register(self, member: Member) -> None:
-        proxy = member.proxy
-        member.priced_at = _NEVER
-        member.cap = self._cap(proxy)
-        self._ledger.register(proxy.name, member.cap, proxy.rate or self.policy.rate)
-
-    def _remove_if_drained(self, member: Member, now: float) -> None:
-        if member.draining and not self._ledger.in_flight(member.proxy.name):
-            self._members.remove(member)
-            self._gates.leave(member, member.proxy.gateway)
-            for strategy in self._strategies.in_use:
-                strategy.forget(member.index)
-            self._ledger.forget(member.proxy.name)
-            self._spacing.forget(member.proxy.name)
-            if self._warmth is not None:
-                self._warmth.forget(member)
-            self.events.emit(ProxyRemoved(now=now, proxy=member.proxy))
+        self._membership.update(proxy, now)
 
     # Leases
 
@@ -383,7 +349,7 @@ class Pool:
                     member.index, now=now, duration=duration if succeeded else None, rng=self._rng
                 )
         if member.draining:
-            self._remove_if_drained(member, now)
+            self._membership.remove_if_drained(member, now)
         if self.events.wants(LeaseEnded):
             self.events.emit(
                 LeaseEnded(
@@ -435,7 +401,7 @@ class Pool:
     @property
     def capacity(self) -> int:
         """How many requests the pool carries at once when every proxy is well."""
-        return sum(self._cap(member.proxy) for member in self._members)
+        return sum(member.cap for member in self._members)
 
     @property
     def in_service(self) -> int:
@@ -467,9 +433,8 @@ class Pool:
         own, shared = 0, 0
         for member in self._members:
             if member.in_good_standing:
-                cap = self._cap(member.proxy)
-                own += cap if member.gate is None else 0
-                shared += cap if member.gate is not None else 0
+                own += member.cap if member.gate is None else 0
+                shared += member.cap if member.gate is not None else 0
         return Budget(
             target=Limit(kind="target", name=target, limit=limit, in_flight=in_flight),
             gateways=self._gates.explain(own),
@@ -489,10 +454,6 @@ class Pool:
             snapshot(member, now, usual=usual, sessions=sessions.on_proxy(member.proxy.name))
             for member in self._members
         ]
-
-    def _cap(self, proxy: Proxy) -> int:
-        own = proxy.max_in_flight
-        return own if own is not None else self.policy.max_in_flight
 
 
 def _slowness(expectation: tuple[float, float, float]) -> float:

@@ -1,0 +1,118 @@
+"""Joining, changing and leaving: tells all who keep something of a proxy, in the right order.
+
+Knows nothing of leases but whether there are any left.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .events import ProxyAdded, ProxyRemoved
+
+if TYPE_CHECKING:
+    from .availability import Availability
+    from .events import EventBus
+    from .gates import Gates
+    from .ledger import Ledger
+    from .members import Member, Members
+    from .policy import PoolPolicy
+    from .proxy import Proxy
+    from .spacing import Spacing
+    from .strategies.active import Strategies
+    from .warmth import Warmth
+
+_NEVER = float("-inf")
+
+
+class Membership:
+    """Lets proxies in and out.
+
+    :param policy: the limits of a proxy that has none of its own.
+    :param members: the books.
+    :param availability: counts what they have free.
+    :param gates: stand before those that share a gateway.
+    :param ledger: holds their limits.
+    :param strategies: forget who is gone, as do ``spacing`` and ``warmth``.
+    :param events: is told.
+    """
+
+    def __init__(
+        self,
+        policy: PoolPolicy,
+        *,
+        members: Members,
+        availability: Availability,
+        gates: Gates,
+        ledger: Ledger,
+        strategies: Strategies,
+        spacing: Spacing,
+        warmth: Warmth | None,
+        events: EventBus,
+    ) -> None:
+        self._policy = policy
+        self._members = members
+        self._availability = availability
+        self._gates = gates
+        self._ledger = ledger
+        self._strategies = strategies
+        self._spacing = spacing
+        self._warmth = warmth
+        self._events = events
+
+    def add(self, proxy: Proxy, now: float) -> None:
+        """See :meth:`Pool.add <.pool.Pool.add>`."""
+        member = self._members.add(proxy)
+        self._register(member)
+        self._join(member, now)
+        self._events.emit(ProxyAdded(now=now, proxy=proxy))
+
+    def remove(self, name: str, now: float) -> None:
+        """See :meth:`Pool.remove <.pool.Pool.remove>`."""
+        member = self._members[name]
+        member.draining = True
+        self._availability.refresh(member, now)
+        self.remove_if_drained(member, now)
+
+    def update(self, proxy: Proxy, now: float) -> None:
+        """See :meth:`Pool.update <.pool.Pool.update>`."""
+        before = self._members[proxy.name].proxy
+        member = self._members.replace(proxy)
+        self._register(member)
+        if proxy.gateway == before.gateway:
+            self._availability.refresh(member, now)
+            return
+        self._availability.withdraw(member, now)
+        self._gates.leave(member, before.gateway)
+        self._join(member, now)
+
+    def remove_if_drained(self, member: Member, now: float) -> None:
+        """Let a member go that is leaving, once its last lease has ended."""
+        proxy = member.proxy
+        if not member.draining or self._ledger.in_flight(proxy.name):
+            return
+        self._members.remove(member)
+        self._gates.leave(member, proxy.gateway)
+        for strategy in self._strategies.in_use:
+            strategy.forget(member.index)
+        self._ledger.forget(proxy.name)
+        self._spacing.forget(proxy.name)
+        if self._warmth is not None:
+            self._warmth.forget(member)
+        self._events.emit(ProxyRemoved(now=now, proxy=proxy))
+
+    def _register(self, member: Member) -> None:
+        proxy, policy = member.proxy, self._policy
+        member.priced_at = _NEVER
+        own = proxy.max_in_flight
+        member.cap = own if own is not None else policy.max_in_flight
+        self._ledger.register(proxy.name, member.cap, proxy.rate or policy.rate)
+
+    def _join(self, member: Member, now: float) -> None:
+        """Let a member take requests, behind the gate of its gateway."""
+        other = self._gates.alone(member.proxy.gateway)
+        if other is not None:
+            self._availability.withdraw(other, now)
+        self._gates.join(member)
+        if other is not None:
+            self._availability.refresh(other, now)
+        self._availability.refresh(member, now)
