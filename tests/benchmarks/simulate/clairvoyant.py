@@ -74,7 +74,6 @@ class Clairvoyant:
     :param best_timeouts: whether it gives up as soon as is best, or at the user's timeout.
     """
 
-    refusals_are_free = False
     free_cuts = 0
 
     def __init__(self, world: World, *, best_timeouts: bool) -> None:
@@ -118,9 +117,10 @@ class Clairvoyant:
         """Return the proxy's best timeout, or the user's."""
         return handle.ticket if isinstance(handle.ticket, float) else float("inf")
 
-    def release(self, handle: Handle, end: End, now: float) -> None:  # noqa: ARG002
+    def release(self, handle: Handle, end: End, now: float) -> bool:  # noqa: ARG002
         """Look at the proxy again: it has room."""
         self._look_again(handle.proxy)
+        return False
 
     def _look_again(self, proxy: int) -> None:
         group = self._world.proxies[proxy].gateway

@@ -32,7 +32,7 @@ class Page:
     wanted_at: float
     weight: float
     tried: list[int] = field(default_factory=list)
-    #: Attempts that cost nothing: refusals, and what was cut short by the contender's own timeout.
+    #: Attempts that cost nothing, such as those that the contender's own timeout has cut short.
     free: int = 0
     cuts: int = 0
 
@@ -131,13 +131,12 @@ class Client:
 
     def _ended(self, page: Page, handle: Handle, cut: bool, end: End) -> None:
         now = self._engine.now
-        self.contender.release(handle, end, now)
+        free = self.contender.release(handle, end, now)
         self.log.attempts.append((now, handle.proxy, len(page.tried), end.outcome))
-        if end.outcome is Outcome.TARGET_SIGNAL and self.contender.refusals_are_free:
-            page.free += 1
         if cut and end.failure == "timeout":
             page.cuts += 1
-            page.free += page.cuts <= self.contender.free_cuts
+            free = free or page.cuts <= self.contender.free_cuts
+        page.free += free
         if end.outcome is Outcome.SUCCESS:
             self.log.fetched.append((now, now - page.wanted_at, len(page.tried)))
             self._next(page.target)

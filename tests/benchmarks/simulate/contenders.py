@@ -10,6 +10,7 @@ from random import Random
 from typing import TYPE_CHECKING, Protocol
 
 from scrapy_proxybalance.pool import NoProxyAvailableError, Outcome, Pool, PoolPolicy, Proxy
+from scrapy_proxybalance.pool.outcome import PROXY_AUTH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,8 +41,6 @@ class Held:
 class Contender(Protocol):
     """A rule that chooses proxies."""
 
-    #: Whether a target's refusal leaves a page as many attempts as it had.
-    refusals_are_free: bool
     #: So many attempts for a page cost it nothing that were cut short by the contender's own timeout.
     free_cuts: int
 
@@ -55,8 +54,8 @@ class Contender(Protocol):
         :param last: whether the page is lost if this attempt fails.
         """
 
-    def release(self, handle: Handle, end: End, now: float) -> None:
-        """Learn how an attempt ended."""
+    def release(self, handle: Handle, end: End, now: float) -> bool:
+        """Learn how an attempt ended; return whether it leaves the page as many attempts as it had."""
 
 
 def target_name(target: int) -> str:
@@ -67,7 +66,6 @@ def target_name(target: int) -> str:
 class Ours:
     """The pool, as a crawl drives it: the target's gate first, then a lease."""
 
-    refusals_are_free = True
     free_cuts = 3
 
     def __init__(self, scenario: Scenario, seed: int, strategy: str) -> None:
@@ -102,8 +100,8 @@ class Ours:
         lease, _ = _ticket(handle)
         return self.pool.timeout(lease, handle.at, own=self._own_timeout, cuts=cuts, last=last)
 
-    def release(self, handle: Handle, end: End, now: float) -> None:
-        """End the lease."""
+    def release(self, handle: Handle, end: End, now: float) -> bool:
+        """End the lease; what the plugin sends again free of charge is free here."""
         lease, probe = _ticket(handle)
         name, gate = lease.target, self.pool.targets
         self.pool.release(
@@ -121,6 +119,11 @@ class Ours:
             )
         elif probe and end.outcome is not Outcome.SUCCESS:
             gate.probe_lost(name, now, arrived=end.outcome is Outcome.AMBIGUOUS)
+        return (
+            end.outcome is Outcome.TARGET_SIGNAL
+            or end.failure == PROXY_AUTH
+            or lease.outage_suspected
+        )
 
 
 def _ticket(handle: Handle) -> tuple[Lease, bool]:
@@ -133,7 +136,6 @@ def _ticket(handle: Handle) -> tuple[Lease, bool]:
 class Plain:
     """What rules of our own making share: the count of what is in flight, and the user's timeout."""
 
-    refusals_are_free = False
     free_cuts = 0
 
     def __init__(self, scenario: Scenario, seed: int) -> None:
@@ -166,11 +168,12 @@ class Plain:
         """Return no timeout of its own."""
         return float("inf")
 
-    def release(self, handle: Handle, end: End, now: float) -> None:
+    def release(self, handle: Handle, end: End, now: float) -> bool:
         """Count the attempt off, and learn."""
         self.in_flight[handle.proxy] -= 1
         self.total -= 1
         self.learn(handle.proxy, end, now)
+        return False
 
     def learn(self, index: int, end: End, now: float) -> None:
         """Learn how an attempt ended."""
