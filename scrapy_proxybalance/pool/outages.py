@@ -11,8 +11,18 @@ from typing import TYPE_CHECKING
 from .events import CooldownTakenBack, GatewayReopened, GatewayTripped, PoolReopened, PoolTripped
 from .gates import Before
 from .gateway_limit import GatewayLimit, GatewayPolicy
-from .health import HealthState
-from .outcome import BEFORE_THE_TARGET, PROXY_AUTH, Outcome
+from .health import COOLING, HEALTHY, OUT, PROBING
+from .outcome import (
+    AMBIGUOUS,
+    BEFORE_THE_TARGET,
+    GATEWAY_FAULT,
+    IGNORED,
+    PROXY_AUTH,
+    PROXY_FAULT,
+    SUCCESS,
+    TARGET_SIGNAL,
+    Outcome,
+)
 
 if TYPE_CHECKING:
     from .availability import Availability
@@ -24,7 +34,7 @@ if TYPE_CHECKING:
 
 # Answers are told to the breaker of the whole pool so many at a time, while nothing fails.
 _QUIET_ANSWERS = 16
-_NOT_IN_SERVICE = (HealthState.COOLING, HealthState.PROBING, HealthState.OUT)
+_NOT_IN_SERVICE = (COOLING, PROBING, OUT)
 # What a pool whose outage is over grows back to, at least.
 _WHOLE_BORNE_MIN = 8
 
@@ -79,13 +89,13 @@ class Outages:
         """
         gates, gate = self._gates, lease.gate
         excused = False
-        if outcome is Outcome.SUCCESS or outcome is Outcome.TARGET_SIGNAL:
+        if outcome is SUCCESS or outcome is TARGET_SIGNAL:
             lease.member.answered = True
             if gate is not None:
                 gate.heard(now, rejected=False)
                 gate.limit.answered(
                     lease.granted_at,
-                    latency if outcome is Outcome.SUCCESS else None,
+                    latency if outcome is SUCCESS else None,
                     lease.timed_as,
                     now,
                 )
@@ -98,7 +108,7 @@ class Outages:
             elif gates.narrowed and not whole.tripped:
                 self._widen(lease, now)
             gates.quiet_answers = 0 if gates.narrowed else _QUIET_ANSWERS
-        elif outcome is not Outcome.IGNORED:
+        elif outcome is not IGNORED:
             excused = self._failed(lease, outcome, failure or outcome.value, now, repeated=repeated)
         if gate is not None:
             gate.limit.in_flight -= 1
@@ -118,7 +128,7 @@ class Outages:
         whole, gate = self._gates.whole, lease.gate
         overload = False
         if gate is not None:
-            if outcome is Outcome.GATEWAY_FAULT and not repeated and not gate.tripped:
+            if outcome is GATEWAY_FAULT and not repeated and not gate.tripped:
                 gate.heard(now, rejected=True)
                 overload = gate.limit.rejected(lease.granted_at, now)
             if gate.members:  # else they have all moved away
@@ -126,7 +136,7 @@ class Outages:
         if self._gates.quiet_answers:
             whole.breaker.count(_QUIET_ANSWERS - self._gates.quiet_answers)
             self._gates.quiet_answers = 0
-        reliable = lease.member.answered and lease.member.health.state is HealthState.HEALTHY
+        reliable = lease.member.answered and lease.member.health.state is HEALTHY
         if reliable and not (gate is not None and gate.tripped):
             # That one fails which is on trial, or has never answered, says nothing about the others.
             self._note(whole, lease, outcome, failure, now)
@@ -143,9 +153,9 @@ class Outages:
             lease.proxy.gateway if whole else lease.proxy.name,
             lease.target,
             now,
-            sure=outcome is Outcome.PROXY_FAULT and failure in BEFORE_THE_TARGET,
-            gateways_word=outcome is not Outcome.AMBIGUOUS and not whole,
-            prompt=outcome is Outcome.PROXY_FAULT,
+            sure=outcome is PROXY_FAULT and failure in BEFORE_THE_TARGET,
+            gateways_word=outcome is not AMBIGUOUS and not whole,
+            prompt=outcome is PROXY_FAULT,
             credentials=failure == PROXY_AUTH,
             proxies=2 if whole else gate.members,
         )
@@ -204,7 +214,7 @@ class Outages:
         """Give those that paid for an outage back the health that they had before it."""
         for name, known in list(gate.before.items()):
             member, health, before = known.member, known.health, known.before
-            if health.state is HealthState.OUT and not out:
+            if health.state is OUT and not out:
                 continue
             del gate.before[name]
             if member.health is not health:

@@ -21,14 +21,14 @@ from .events import (
     ProbeStarted,
 )
 from .gates import Gates
-from .health import MOSTLY, HealthState
+from .health import MOSTLY, OUT, PROBING, RECOVERING
 from .learning import Teacher
 from .lease import Hold, Lease
 from .ledger import LocalLedger
 from .members import Members
 from .membership import Membership
 from .outages import Outages
-from .outcome import TIMEOUT, Outcome
+from .outcome import AMBIGUOUS, GATEWAY_FAULT, SUCCESS, TIMEOUT, Outcome
 from .score import usual_slowness
 from .scoring_view import ScoringView
 from .sessions import Sessions
@@ -203,7 +203,7 @@ class Pool:
                 f"proxy {chosen.proxy.name} was taken by another process",
                 ready_at if ready_at > now else None,
             )
-        probe = chosen.health.state is HealthState.PROBING
+        probe = chosen.health.state is PROBING
         lease = Lease(
             chosen.proxy,
             target,
@@ -293,22 +293,22 @@ class Pool:
         if lease.session is not None:
             self.sessions.released(lease.session)
         expectation = self._scoring.expected(member, now)
-        if outcome is Outcome.SUCCESS and duration is not None:
+        if outcome is SUCCESS and duration is not None:
             self._timeouts.succeeded(lease.target, duration, now, _slowness(expectation))
         elif failure == TIMEOUT:
             self._timeouts.timed_out(lease.target, member.proxy.name)
         if duration is None:
             duration = latency if latency is not None else now - lease.granted_at
-        was_probing = member.health.state is HealthState.PROBING
+        was_probing = member.health.state is PROBING
         repeated = False
-        if outcome is Outcome.SUCCESS:
+        if outcome is SUCCESS:
             member.rejections = 0
-        elif outcome is Outcome.GATEWAY_FAULT and lease.gate is not None:
+        elif outcome is GATEWAY_FAULT and lease.gate is not None:
             repeated = lease.gate.rejects_for_itself(member, lease.granted_at, now)
         gates = self._gates
         gates.in_flight -= 1
         excused, charged = False, 0.0
-        if lease.gate is None and gates.quiet_answers and outcome is Outcome.SUCCESS:
+        if lease.gate is None and gates.quiet_answers and outcome is SUCCESS:
             gates.quiet_answers -= 1
             member.answered = True
         else:
@@ -328,7 +328,7 @@ class Pool:
         if not excused:
             charged = self._teacher.learn(
                 lease,
-                Outcome.AMBIGUOUS if repeated else outcome,
+                AMBIGUOUS if repeated else outcome,
                 now,
                 expectation=expectation,
                 duration=duration,
@@ -337,10 +337,10 @@ class Pool:
             )
         member.priced_at = _NEVER
         self._availability.refresh(member, now)
-        if was_probing and member.health.state is HealthState.RECOVERING:
+        if was_probing and member.health.state is RECOVERING:
             for other in self._availability.bring_forward(now):
                 self.events.emit(CooldownShortened(now=now, proxy=other.proxy))
-        succeeded = outcome is Outcome.SUCCESS
+        succeeded = outcome is SUCCESS
         if succeeded and lease.tunnel is not None and self._warmth is not None:
             self._warmth.put_back(member, lease.tunnel, now, lease.carried + 1)
         if succeeded or charged >= MOSTLY:
@@ -415,7 +415,7 @@ class Pool:
     def beyond_hope(self) -> bool:
         """Whether no proxy will ever be leased again, unless one is added or updated."""
         return not self._availability.serving and all(
-            member.draining or member.health.state is HealthState.OUT for member in self._members
+            member.draining or member.health.state is OUT for member in self._members
         )
 
     def explain(self, name: str, now: float) -> Score:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from .health import HealthState
+from .health import COOLING, OUT
 
 if TYPE_CHECKING:
     from .health import Health
@@ -62,23 +62,7 @@ def expected(record: Record, prior: Expectation, now: float) -> tuple[float, flo
 
     :param prior: what to expect where nothing is known.
     """
-    return _expected(record, prior.success, prior.slowness, prior.lost, now)
-
-
-def expected_of_proxy(health: Health, prior: Expectation, now: float) -> tuple[float, float, float]:
-    """Return what to expect of a proxy by its record and its habit; see :func:`expected`.
-
-    :param prior: what to expect of a proxy of its group that nothing is known of.
-    """
-    habit = health.habit
-    own = habit.attempts / (habit.attempts + _PRIOR_HABIT)
-    return _expected(
-        health.record,
-        prior.success + own * (habit.success - prior.success),
-        usual_slowness(health, prior),
-        prior.lost,
-        now,
-    )
+    return _expected(record, prior.success, prior.slowness, prior.lost, record.worth(now))
 
 
 def usual_slowness(health: Health, prior: Expectation) -> float:
@@ -88,10 +72,24 @@ def usual_slowness(health: Health, prior: Expectation) -> float:
     return prior.slowness + own * (habit.slowness - prior.slowness)
 
 
-def _expected(
-    record: Record, success: float, slowness: float, lost: float, now: float
+def _expected_of_proxy(
+    health: Health, prior: Expectation, worth: float
 ) -> tuple[float, float, float]:
-    worth = record.worth(now)
+    """Return what to expect of a proxy by its record, which is ``worth`` so much, and its habit."""
+    habit = health.habit
+    own = habit.attempts / (habit.attempts + _PRIOR_HABIT)
+    return _expected(
+        health.record,
+        prior.success + own * (habit.success - prior.success),
+        usual_slowness(health, prior),
+        prior.lost,
+        worth,
+    )
+
+
+def _expected(
+    record: Record, success: float, slowness: float, lost: float, worth: float
+) -> tuple[float, float, float]:
     successes, failures = record.successes * worth, record.failures * worth
     # What was laid at others' doors is as good as carried: left out, it would make bad what is left.
     carried = successes + record.forgiven * worth
@@ -146,7 +144,8 @@ def explain_score(
     :param cap: requests that it may carry.
     :param now: seconds on the pool's clock.
     """
-    success, slowness, lost = expected_of_proxy(health, prior, now)
+    worth = health.record.worth(now)
+    success, slowness, lost = _expected_of_proxy(health, prior, worth)
     success *= _suspicion(health, now)
     return Score(
         weight=weight,
@@ -155,26 +154,26 @@ def explain_score(
         lost=lost,
         cost=_cost(success, slowness, lost),
         load=load_factor(in_flight, cap),
-        doubt=_doubt(health.record, now),
-        recovery=(
-            0.0 if health.state in (HealthState.COOLING, HealthState.OUT) else health.recovery
-        ),
-        forgiven=health.record.forgiven * health.record.worth(now),
+        doubt=_doubt(health.record, worth),
+        recovery=(0.0 if health.state in (COOLING, OUT) else health.recovery),
+        forgiven=health.record.forgiven * worth,
     )
 
 
 def idle_score(
-    weight: float, health: Health, expectation: tuple[float, float, float], now: float
-) -> float:
-    """Return the score of a proxy in service that carries nothing; see :func:`explain_score`.
+    weight: float, health: Health, prior: Expectation, now: float
+) -> tuple[float, tuple[float, float, float]]:
+    """Return the score of a proxy in service that carries nothing, and what to expect of it.
 
-    :param expectation: what :func:`expected_of_proxy` returns for it.
+    Parameters as for :func:`explain_score`, the second value as for :func:`expected`.
     """
-    success, slowness, lost = expectation
+    record = health.record
+    worth = record.worth(now)
+    expectation = success, slowness, lost = _expected_of_proxy(health, prior, worth)
     if health.faults_in_a_row:
         success *= _suspicion(health, now)
-    doubt = _doubt(health.record, now)
-    return weight * health.recovery * doubt / _cost(success, slowness, lost)
+    cost = _cost(success, slowness, lost)
+    return weight * health.recovery * _doubt(record, worth) / cost, expectation
 
 
 def load_factor(in_flight: int, cap: int) -> float:
@@ -186,8 +185,8 @@ def _cost(success: float, slowness: float, lost: float) -> float:
     return slowness + (lost + _ANOTHER_ATTEMPT) * (1.0 - success) / success
 
 
-def _doubt(record: Record, now: float) -> float:
-    known = (record.successes + record.failures) * record.worth(now)
+def _doubt(record: Record, worth: float) -> float:
+    known = (record.successes + record.failures) * worth
     return 1.0 + _DOUBT / sqrt(1.0 + known)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .score import expected_of_proxy, idle_score
+from .score import idle_score
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,7 @@ class ScoringView:
         return scores
 
     def expected(self, member: Member, now: float) -> tuple[float, float, float]:
-        """Return what to expect of an attempt through a proxy, see :func:`~.score.expected_of_proxy`."""
+        """Return what to expect of an attempt through a proxy, see :func:`~.score.expected`."""
         self._price(member, now)
         return member.expected
 
@@ -49,10 +49,10 @@ class ScoringView:
         """Work out a price, unless there is one that still holds."""
         if now <= member.priced_at + _PRICE_HOLDS:
             return
-        health = member.health
         member.priced_at = now
-        member.expected = expected_of_proxy(health, member.group.expectation, now)
-        member.price = idle_score(member.proxy.weight, health, member.expected, now)
+        member.price, member.expected = idle_score(
+            member.proxy.weight, member.health, member.group.expectation, now
+        )
 
     def proxy(self, index: int) -> Proxy:
         """Return a proxy."""

@@ -20,7 +20,16 @@ from .events import (
     TargetSuspended,
 )
 from .ramp import Ramp
-from .target_record import TargetMemory, TargetRecord, TargetState
+from .target_record import (
+    OPEN,
+    PAUSED,
+    PROBING,
+    RAMPING,
+    SUSPENDED,
+    TargetMemory,
+    TargetRecord,
+    TargetState,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +69,7 @@ class TargetGate:
     def state(self, target: str) -> TargetState:
         """Return a target's state."""
         known = self._targets.get(target)
-        return known.state if known is not None else TargetState.OPEN
+        return known.state if known is not None else OPEN
 
     def __iter__(self) -> Iterator[tuple[str, TargetState, float]]:
         """Give every target that is paused, probing or suspended, with the end of its pause."""
@@ -77,7 +86,7 @@ class TargetGate:
             burst = UNLIMITED if policy.rate is None else policy.rate.burst
             return min(burst, policy.max_in_flight or UNLIMITED)
         left = UNLIMITED
-        if known.state is not TargetState.OPEN and known.state is not TargetState.RAMPING:
+        if known.state is not OPEN and known.state is not RAMPING:
             if now < known.probe_at or known.probe_out:
                 return 0
             left = 1
@@ -104,7 +113,7 @@ class TargetGate:
         known = self._targets.get(target)
         if known is None:
             return now
-        if known.state is TargetState.SUSPENDED:
+        if known.state is SUSPENDED:
             return float("inf")
         if known.probe_out:
             return None
@@ -123,7 +132,7 @@ class TargetGate:
         known = self._targets.get(target)
         if known is None:
             return self._rules.policy_of(target).max_in_flight or float("inf"), 0
-        if known.state is not TargetState.OPEN and known.state is not TargetState.RAMPING:
+        if known.state is not OPEN and known.state is not RAMPING:
             return 0.0, known.in_flight
         limit = float(known.policy.max_in_flight or "inf")
         if known.ramp is not None:
@@ -144,10 +153,10 @@ class TargetGate:
             known.ramp.take(now, known.in_flight)
         known.in_flight += 1
         known.traffic.peak = max(known.traffic.peak, known.in_flight)
-        if known.state is TargetState.OPEN or known.state is TargetState.RAMPING:
+        if known.state is OPEN or known.state is RAMPING:
             return False
-        if known.state is TargetState.PAUSED:
-            known.state = TargetState.PROBING
+        if known.state is PAUSED:
+            known.state = PROBING
             self._events.emit(TargetProbing(now=now, target=target))
         known.probe_out = True
         return True
@@ -164,7 +173,7 @@ class TargetGate:
         """
         known = self._targets[target]
         known.probe_out = False
-        if arrived and known.state is TargetState.PROBING:
+        if arrived and known.state is PROBING:
             wait = _MOMENT * 2.0 ** min(known.lost_probes, 60)
             known.lost_probes += 1
             known.probe_at = now + min(wait, known.policy.pause)
@@ -174,16 +183,16 @@ class TargetGate:
         known = self._known(target, now)
         known.traffic.answered(now)
         known.forbidden_in_a_row = 0
-        if known.state is TargetState.PROBING and sent_at >= known.until:
+        if known.state is PROBING and sent_at >= known.until:
             self._reopen(target, known, now)
             return
         if sent_at < known.until:
             known.borne.answers += 1.0  # it was on its way when another one was refused
-        if known.state is TargetState.RAMPING:
+        if known.state is RAMPING:
             if known.ramp is None or now >= known.ramp.ends_at:
-                known.state = TargetState.OPEN
+                known.state = OPEN
                 self._events.emit(TargetReopened(now=now, target=target))
-        elif known.state is not TargetState.OPEN:
+        elif known.state is not OPEN:
             return
         if known.pauses_in_a_row:
             # The backoff is forgotten when the target has borne traffic as long as it was paused. To
@@ -194,7 +203,7 @@ class TargetGate:
                 known.pauses_in_a_row = 0
 
     def _reopen(self, target: str, known: TargetRecord, now: float) -> None:
-        known.state = TargetState.RAMPING
+        known.state = RAMPING
         known.probe_out = False
         known.back_for = 0.0
         known.seen_at = now
@@ -227,11 +236,11 @@ class TargetGate:
         """
         known = self._known(target, now)
         policy = known.policy
-        if known.state is TargetState.SUSPENDED:
+        if known.state is SUSPENDED:
             return False
         asked = max(wait, min(_MOMENT, policy.pause)) if wait and wait > 0 else None
         if sent_at < known.until:
-            if known.state is TargetState.PAUSED and asked is not None:
+            if known.state is PAUSED and asked is not None:
                 self._extend(target, known, now + asked, now, reason)
             return False
         known.pauses_in_a_row += 1
@@ -244,7 +253,7 @@ class TargetGate:
         known.pause = min(policy.pause_max, backoff)
         pause = min(policy.pause_max, backoff * self._rng.uniform(1.0, 1.1))
         self._measure(known, now)
-        known.state = TargetState.PAUSED
+        known.state = PAUSED
         self._not_open[target] = known
         known.paused_at = now
         known.until = known.probe_at = known.told_until = now + pause
@@ -286,7 +295,7 @@ class TargetGate:
         What it bore lately; but if it refuses again soon after a pause, then what it bore on the
         whole since that pause began: a site with a quota an hour bears much, and then nothing.
         """
-        if known.state is TargetState.PROBING:
+        if known.state is PROBING:
             return  # it bore nothing since, and what was measured then still stands
         known.borne = known.traffic.borne(now, lately=known.pauses_in_a_row == 1)
         if known.ramp is not None:
@@ -298,15 +307,15 @@ class TargetGate:
         if sent_at < known.until:
             return False  # it belongs to the refusal that the target was paused for
         known.forbidden_in_a_row += 1
-        probed = known.state is TargetState.PROBING
+        probed = known.state is PROBING
         return probed or known.forbidden_in_a_row >= known.policy.forbidden_threshold
 
     def suspend(self, target: str, now: float, reason: str) -> bool:
         """Let no more request go to ``target``; return whether that is new."""
         known = self._known(target, now)
-        if known.state is TargetState.SUSPENDED:
+        if known.state is SUSPENDED:
             return False
-        known.state = TargetState.SUSPENDED
+        known.state = SUSPENDED
         known.suspended_because = reason
         known.probe_out = False
         self._not_open[target] = known
@@ -319,7 +328,7 @@ class TargetGate:
     def memories(self, now: float) -> Iterator[TargetMemory]:
         """Give what has to be known later of every target that is paused, suspended or in backoff."""
         for name, known in self._targets.items():
-            if known.pauses_in_a_row or known.state is TargetState.SUSPENDED:
+            if known.pauses_in_a_row or known.state is SUSPENDED:
                 yield known.memory(name, now)
 
     def recall(self, memory: TargetMemory, now: float) -> None:
@@ -335,7 +344,7 @@ class TargetGate:
             known.suspended_because = memory.suspended
             return
         known.pauses_in_a_row = max(known.pauses_in_a_row, memory.step)
-        if known.state is not TargetState.OPEN:
+        if known.state is not OPEN:
             return
         known.pause_again(memory, now)
         self._not_open[memory.target] = known

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..health import HealthState
+from ..health import HEALTHY
 from . import STRATEGIES, strategy_class
 from .users_own import UsersOwn
 
@@ -59,7 +59,7 @@ def tell(strategy: Strategy, member: Member) -> None:
     strategy.set(
         member.index,
         usable=member.free > 0,
-        on_trial=member.health.state is not HealthState.HEALTHY,
+        on_trial=member.health.state is not HEALTHY,
         weight=member.proxy.weight,
         in_flight=member.in_flight,
     )
