@@ -150,12 +150,14 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
                 balancer.hungry = True
                 self._wake_in_time(balancer, now)
             return None
-        request, slot, target, wish = admissible
+        request, slot, target, wish, waited = admissible
         self._count.remove(target)
         if request_meta.is_retry(request):
             balancer.retries.goes(request, now)
         waits_for_lease = request_meta.is_remote(request)
-        balancer.book.admit(request, slot, target, waits_for_lease=waits_for_lease, wish=wish)
+        balancer.book.admit(
+            request, slot, target, waits_for_lease=waits_for_lease, wish=wish, waited=waited
+        )
         return request
 
     def close(self) -> dict[str, list[int]]:
@@ -211,7 +213,7 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
         """Set a request aside that its queue does not take."""
         hold = Hold(reason="its queue cannot be written", waits_for=None, retry_at=None)
         key = self._downloader_interface.get_slot_key(request)
-        self._aside.add(request, hold, key, balancer.target_of(request))
+        self._aside.add(request, hold, key, balancer.target_of(request), balancer.clock())
 
     def _push_retry(self, balancer: Balancer, request: Request) -> None:
         """Take a retry in: it enters its queue when it has waited."""
@@ -252,8 +254,11 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
 
     def _pop_admissible(
         self, balancer: Balancer, now: float
-    ) -> tuple[Request, str, str, Hashable] | None:
-        """Return the next request that can be sent at once, with its slot, its target and its wish."""
+    ) -> tuple[Request, str, str, Hashable, float] | None:
+        """Return the next request that can be sent at once.
+
+        With its slot, its target, its wish, and the seconds for which it waited for that.
+        """
         free = balancer.pool.available(now)
         if free != self._free:
             self._free = free
@@ -266,10 +271,11 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
             for target in self._limits.some_that_wait():
                 self._ready.target_changed(target)
         if self._aside.count:
-            request = self._aside.take(lambda request: self._held_aside(balancer, request, now))
-            if request is not None:
+            taken = self._aside.take(lambda request: self._held_aside(balancer, request, now))
+            if taken is not None:
+                request, since = taken
                 slot, target = balancer.slots.key_of(request), balancer.target_of(request)
-                return request, slot, target, _wish(balancer, request)
+                return request, slot, target, _wish(balancer, request), now - since
         if self._left_out:
             self._let_in(balancer)
         while True:
@@ -280,8 +286,8 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
             wish = _wish(balancer, request)
             hold = self._hold(balancer, request, target, wish, now)
             if hold is None:
-                return request, slot, target, wish
-            self._set_aside(request, target, hold)
+                return request, slot, target, wish, 0.0
+            self._set_aside(request, target, hold, now)
 
     def _pop_ready(self, balancer: Balancer) -> tuple[Request, str, str] | None:
         while True:
@@ -297,11 +303,11 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
             if request is not None:  # a queue may be empty that was resumed
                 return request, slot, target
 
-    def _set_aside(self, request: Request, target: str, hold: Hold) -> None:
+    def _set_aside(self, request: Request, target: str, hold: Hold, now: float) -> None:
         """Keep a request until its proxy is free; or leave its queue out while there is no room."""
         key = self._downloader_interface.get_slot_key(request)
         if self._aside.room > 0:
-            self._aside.add(request, hold, key, target)
+            self._aside.add(request, hold, key, target, now)
             return
         super().push(request)
         self._left_out[key] = None

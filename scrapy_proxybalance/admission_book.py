@@ -26,6 +26,7 @@ class _Entry:
     admitted: bool
     waits_for_lease: bool
     wish: Hashable = None
+    waited: float = 0.0
     departed: bool = False
 
 
@@ -61,14 +62,16 @@ class AdmissionBook:
         *,
         waits_for_lease: bool,
         wish: Hashable = None,
+        waited: float = 0.0,
     ) -> None:
         """Enter a request that leaves the queue.
 
         :param wish: equal for requests that ask for the same proxies: a session, a filter.
+        :param waited: the seconds for which it waited for such a proxy.
         """
         if request in self._entries:
             self.strike(request)
-        entry = _Entry(slot, target, True, waits_for_lease, wish)
+        entry = _Entry(slot, target, True, waits_for_lease, wish, waited)
         self._enter(request, entry)
         self.unleased += waits_for_lease
         if waits_for_lease:
@@ -92,6 +95,11 @@ class AdmissionBook:
         """Return whether a request under way was let out by the queue."""
         entry = self._entries.get(request)
         return entry is not None and entry.admitted
+
+    def waited(self, request: Request) -> float:
+        """Return for how many seconds a request had waited for a proxy when it left the queue."""
+        entry = self._entries.get(request)
+        return entry.waited if entry is not None else 0.0
 
     def strike(self, request: Request) -> None:
         """Strike a request out: it is not under way any more."""

@@ -23,6 +23,8 @@ from twisted.internet.defer import Deferred
 
 from . import request_meta
 from .admission_book import AdmissionBook
+from .attempts import Attempts
+from .classify import Verdict
 from .download_slots import DownloadSlots
 from .pool import ConfigurationError, Outcome, Pool, TargetState
 from .retries import Retries
@@ -69,13 +71,17 @@ class HoldingQueue(Protocol):
 class Flight:
     """A request on its way: ``lease`` is ``None`` where the user has chosen the proxy.
 
-    ``headers_at``: when the response's headers came, in seconds on the balancer's clock.
+    ``headers_at``: when the response's headers came, in seconds on the balancer's clock. ``waited``: for
+    how many seconds it has waited for a proxy, once it was its turn. ``attempt``: what identifies its
+    page, and which attempt at that it is; only for :class:`~.attempts.Attempts`.
     """
 
     target: str
     lease: Lease | None
     sent_at: float
     target_probe: bool
+    waited: float
+    attempt: tuple[str, int]
     headers_at: float | None = None
 
 
@@ -97,6 +103,7 @@ class Balancer:
         self.book = AdmissionBook()
         self.slots = DownloadSlots(crawler, self.book)
         self.retries = Retries(settings, self.clock())
+        self.attempts = Attempts(self)
         self.dropped_targets: set[str] = set()
         #: Whether a queue has found nothing that could be sent, and waits to be asked again.
         self.hungry = False
@@ -120,19 +127,25 @@ class Balancer:
 
     # Requests on their way
 
-    def depart(self, request: Request, target: str, lease: Lease | None) -> None:
-        """Take note that a request is on its way."""
+    def depart(self, request: Request, target: str, lease: Lease | None, *, waited: float) -> None:
+        """Take note that a request is on its way.
+
+        :param waited: the seconds for which it has waited for a proxy since it left the queue.
+        """
         now = self.clock()
         if request in self._flights:
             self._give_up([request])
         if lease is not None:
             self.retries.departs(request, now)
+        waited += self.book.waited(request)
         self.book.depart(request, self.slots.key_of(request), target)
         self._flights[request] = Flight(
             target=target,
             lease=lease,
             sent_at=now,
             target_probe=self.pool.targets.send(target, now),
+            waited=waited,
+            attempt=self.attempts.departs(request),
         )
         self._feed()
 
@@ -192,6 +205,7 @@ class Balancer:
             flight = self.land(request)
             if flight is not None:
                 self.end(flight, Outcome.IGNORED)
+                self.attempts.ended(request, flight, Verdict(outcome=Outcome.IGNORED))
 
     def is_back(self, request: Request) -> None:
         """Take note that a request itself, not a copy, comes to the scheduler again.

@@ -121,7 +121,8 @@ class ProxyBalanceMiddleware:
         if ROBOTS in request.meta and balancer.closing:
             # It bypasses the scheduler and would be tried again until the closing is over.
             raise IgnoreRequest("the spider is closing")
-        deadline = balancer.clock() + self.settings.acquire_timeout
+        arrived_at = balancer.clock()
+        deadline = arrived_at + self.settings.acquire_timeout
         is_retry = request_meta.is_retry(request)  # the queue has not charged it
         while True:
             try:
@@ -146,7 +147,7 @@ class ProxyBalanceMiddleware:
                     )
                 if is_retry:
                     balancer.retries.goes(request, now)
-                balancer.depart(request, target, lease)
+                balancer.depart(request, target, lease, waited=now - arrived_at)
                 if lease is not None:
                     request_meta.assign(request, lease.proxy)
                     self._adaptive_timeout.limit(request)
@@ -220,19 +221,25 @@ class ProxyBalanceMiddleware:
             request.meta["dont_retry"] = True
             if verdict.outcome is Outcome.SUCCESS:
                 verdict = attrs.evolve(verdict, outcome=Outcome.IGNORED)
+        duration = self._download_time.of(request, flight)
         self.balancer.end(
             flight,
             verdict.outcome,
             latency=request.meta.get("download_latency"),
-            duration=self._download_time.of(request, flight),
+            duration=duration,
             failure=verdict.failure,
         )
-        if verdict.outcome is Outcome.TARGET_SIGNAL:
-            resend = self._refused(request, flight, verdict, said(response, verdict))
-        elif verdict.outcome in FAILED:
-            resend = self._failed(request, flight, verdict)
-        else:
-            resend = None
+        try:
+            if verdict.outcome is Outcome.TARGET_SIGNAL:
+                resend = self._refused(request, flight, verdict, said(response, verdict))
+            elif verdict.outcome in FAILED:
+                resend = self._failed(request, flight, verdict)
+            else:
+                resend = None
+        finally:
+            self.balancer.attempts.ended(
+                request, flight, verdict, duration=duration, response=response
+            )
         if resend is None:
             self._end_session(request)
         return resend or response
@@ -247,11 +254,21 @@ class ProxyBalanceMiddleware:
             request_meta.forget_credentials(request)
         if isinstance(exception, StoppedError):
             self.balancer.end(flight, Outcome.IGNORED)
+            self.balancer.attempts.not_sent(request)
             return request_meta.resend(request)
         verdict = self.judge(request, exception)
         duration = self._download_time.of(request, flight, timed_out=verdict.failure == TIMEOUT)
         cut_off = self._adaptive_timeout.cut_off(request, exception)
         self.balancer.end(flight, verdict.outcome, duration=duration, failure=verdict.failure)
+        try:
+            return self._after_failure(request, flight, verdict, cut_off=cut_off)
+        finally:
+            self.balancer.attempts.ended(request, flight, verdict, duration=duration)
+
+    def _after_failure(
+        self, request: Request, flight: Flight, verdict: Verdict, *, cut_off: bool
+    ) -> Request | None:
+        """Return the request anew, if it is to go again as if this attempt had not been made."""
         if verdict.outcome is Outcome.TARGET_SIGNAL:
             return self._refused(request, flight, verdict, verdict.failure or "refused")
         if cut_off:

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from scrapy.utils.httpobj import urlparse_cached
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scrapy import Request
 
     from .pool import Proxy
@@ -34,6 +36,8 @@ _TRIED = "_proxybalance_tried"
 _TIMEOUTS = "_proxybalance_timeouts"
 #: ``(url, count)``: how often attempts at this URL were cut off by a timeout of ours.
 _CUTS = "_proxybalance_cuts"
+#: ``(url, id, count)``: what the attempts at this URL have in common, and how many there were.
+_ATTEMPTS = "_proxybalance_attempts"
 #: Where RetryMiddleware counts how often a request has been retried; whoever copies meta copies it.
 _RETRY_TIMES = "retry_times"
 #: That count, as it was when a request last went: one that has it still is no retry anew.
@@ -199,6 +203,24 @@ def cuts(request: Request) -> int:
 def mark_cut(request: Request) -> None:
     """Remember, for the attempts to come, that this one was cut off by a timeout of ours."""
     request.meta[_CUTS] = (request.url, cuts(request) + 1)
+
+
+def count_attempt(request: Request, new_id: Callable[[], str]) -> tuple[str, int]:
+    """Count an attempt at a page; return what identifies the page, and which attempt it was, from 1.
+
+    :param new_id: gives an identifier to a page that has none.
+    """
+    url, page, count = request.meta.get(_ATTEMPTS, ("", "", 0))
+    if url != request.url:
+        page, count = new_id(), 0
+    request.meta[_ATTEMPTS] = (request.url, page, count + 1)
+    return page, count + 1
+
+
+def uncount_attempt(request: Request) -> None:
+    """Take back the last :func:`count_attempt`."""
+    url, page, count = request.meta[_ATTEMPTS]
+    request.meta[_ATTEMPTS] = (url, page, count - 1)
 
 
 def forget_credentials(request: Request) -> None:

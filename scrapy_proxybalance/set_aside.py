@@ -27,7 +27,7 @@ class _Group:
 
     def __init__(self, target: str) -> None:
         self.target = target
-        self.requests: deque[Request] = deque()
+        self.requests: deque[tuple[Request, float]] = deque()  # and since when, in seconds
         self.retry_at: float | None = None  # when time alone frees something for it, in seconds
 
 
@@ -47,16 +47,17 @@ class SetAside:
         """How many more can be taken in."""
         return _AT_MOST - self.count
 
-    def add(self, request: Request, hold: Hold, queue: str, target: str) -> None:
+    def add(self, request: Request, hold: Hold, queue: str, target: str, now: float) -> None:
         """Set a request aside.
 
         :param queue: the key of the one that it comes from, for one target.
+        :param now: the time, in seconds.
         """
         key = (hold.waits_for, queue, target)
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = _Group(target)
-        group.requests.append(request)
+        group.requests.append((request, now))
         group.retry_at = hold.retry_at
         self.count += 1
 
@@ -64,8 +65,10 @@ class SetAside:
         """Take note that something has changed: every group is worth a look."""
         self.unseen = len(self._groups)
 
-    def take(self, held: Callable[[Request], Hold | None]) -> Request | None:
-        """Take the first request that is not held any more; every group gets its turn.
+    def take(self, held: Callable[[Request], Hold | None]) -> tuple[Request, float] | None:
+        """Take the first request that is not held any more, and since when it was set aside.
+
+        Every group gets its turn.
 
         :param held: returns why a request is held, or ``None``.
         """
@@ -73,13 +76,13 @@ class SetAside:
             key, group = next(iter(self._groups.items()))
             self._groups.move_to_end(key)
             self.unseen -= 1
-            hold = held(group.requests[0])
+            hold = held(group.requests[0][0])
             if hold is None:
                 self.count -= 1
-                request = group.requests.popleft()
+                taken = group.requests.popleft()
                 if not group.requests:
                     del self._groups[key]
-                return request
+                return taken
             group.retry_at = hold.retry_at
         return None
 
@@ -91,13 +94,13 @@ class SetAside:
     def give_back(self, target: str) -> list[Request]:
         """Give up what waits for a target; return it."""
         keys = [key for key, group in self._groups.items() if group.target == target]
-        requests = [one for key in keys for one in self._groups.pop(key).requests]
+        requests = [one for key in keys for one, _ in self._groups.pop(key).requests]
         self.count -= len(requests)
         return requests
 
     def clear(self) -> list[Request]:
         """Give all of them up; return them."""
-        requests = [one for group in self._groups.values() for one in group.requests]
+        requests = [one for group in self._groups.values() for one, _ in group.requests]
         self._groups.clear()
         self.count = 0
         return requests

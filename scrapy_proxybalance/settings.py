@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from scrapy.utils.misc import load_object
 
+from .feed_setting import Feed, read_feed
 from .gateway_settings import EVERY_GATEWAY, read_gateways, refuse_unknown_gateways
 from .pool import (
     STRATEGIES,
@@ -226,6 +227,7 @@ SETTINGS: dict[str, tuple[Any, Callable[[str, Any], Any]]] = {
     "CLASSIFIER": (None, _class),
     "STATS_FILE": (None, _path),
     "STATS_PER_PROXY": (50, integer),
+    "REQUEST_LOG": (None, read_feed),
 }
 
 
@@ -249,6 +251,7 @@ class Settings:
     classifier: Any
     stats_file: str | None
     stats_per_proxy: int
+    request_log: Feed | None
 
     @classmethod
     def read(cls, settings: BaseSettings) -> Settings:
@@ -293,6 +296,7 @@ class Settings:
             classifier=values["CLASSIFIER"],
             stats_file=values["STATS_FILE"],
             stats_per_proxy=values["STATS_PER_PROXY"],
+            request_log=values["REQUEST_LOG"],
         )
 
 

@@ -135,7 +135,7 @@ class Crawl:
             )
         except NoProxyAvailableError:
             return
-        self.balancer.depart(request, target, lease)
+        self.balancer.depart(request, target, lease, waited=0.0)
 
     def end(self, request: Request, outcome: Outcome = Outcome.SUCCESS) -> None:
         """Do as the middleware and the downloader do with a request that is over."""

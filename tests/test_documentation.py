@@ -33,6 +33,7 @@ from scrapy_proxybalance import (
     request_meta,
     signals,
 )
+from scrapy_proxybalance.feed_setting import FEED_KEYS
 from scrapy_proxybalance.gateway_settings import GATEWAY_KEYS
 from scrapy_proxybalance.pool import (
     STRATEGIES,
@@ -49,6 +50,7 @@ from scrapy_proxybalance.pool import (
 from scrapy_proxybalance.pool.proxy import ATTRIBUTES
 from scrapy_proxybalance.reporting import stats, stats_file
 from scrapy_proxybalance.reporting.figures import Figures
+from scrapy_proxybalance.reporting.request_log import COLUMNS
 from scrapy_proxybalance.reporting.signal_sender import SignalSender
 from scrapy_proxybalance.settings import (
     IDLE_POLICIES,
@@ -170,6 +172,14 @@ def test_the_keys_of_a_target_are_those_that_are_read() -> None:
 
 def test_the_keys_of_a_gateway_are_those_that_are_read() -> None:
     assert first_codes(REFERENCE / "settings.md", "In a gateway's dict") == list(GATEWAY_KEYS)
+
+
+def test_the_columns_of_the_request_log_and_the_keys_of_its_setting_are_documented() -> None:
+    page = REFERENCE / "request-log.md"
+    assert first_codes(page, "Column") == list(COLUMNS)
+    assert first_codes(page, "Key") == list(FEED_KEYS)
+    outcomes = next(row[2] for row in table(page, "Column") if codes(row[0]) == ["outcome"])
+    assert set(codes(outcomes)) == {outcome.value for outcome in Outcome}
 
 
 def test_the_meta_keys_are_those_of_the_code() -> None:

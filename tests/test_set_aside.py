@@ -22,7 +22,7 @@ def hold(waits_for: str, retry_at: float | None = None) -> Hold:
 
 
 def put(made: SetAside, name: str, why: Hold, *, slot: str = "s", target: str = "t") -> None:
-    made.add(request(name), why, slot, target)
+    made.add(request(name), why, slot, target, 0.0)
 
 
 def aside(**groups: int) -> SetAside:
@@ -52,7 +52,7 @@ def only(*free: str) -> Callable[[Request], Hold | None]:
 def take_all(made: SetAside, held: Callable[[Request], Hold | None]) -> list[str]:
     taken = []
     while (one := made.take(held)) is not None:
-        taken.append(one)
+        taken.append(one[0])
     return names(taken)
 
 
@@ -106,7 +106,7 @@ def test_of_many_groups_each_is_looked_at_within_some_takes() -> None:
         return None if one.url.endswith("/899") else hold("anything")
 
     taken = [made.take(held) for _ in range(15)]
-    assert names([one for one in taken if one is not None]) == ["899"]
+    assert names([one[0] for one in taken if one is not None]) == ["899"]
 
 
 def test_it_is_full_at_a_thousand_and_not_when_one_has_gone() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .figures import Figures
 from .log import EventLog
+from .request_log import RequestLog
 from .signal_sender import SignalSender
 from .stats import StatsWriter
 from .stats_file import StatsFile
@@ -29,4 +30,6 @@ def install(balancer: Balancer) -> list[object]:
     ]
     if balancer.settings.stats_file is not None:
         kept.append(StatsFile(balancer, figures, balancer.settings.stats_file))
+    if balancer.settings.request_log is not None:
+        kept.append(RequestLog(balancer, balancer.settings.request_log))
     return kept

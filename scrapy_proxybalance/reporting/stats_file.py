@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scrapy import signals
 
 from ..whole_file import write_whole
+from .placeholders import fill_in
 
 if TYPE_CHECKING:
     from scrapy import Spider
@@ -39,13 +39,10 @@ class StatsFile:
     def choose_path(self, spider: Spider) -> None:
         """Fill in the placeholders, or log why that cannot be done."""
         try:
-            self._path = Path(self._template % _placeholders(spider))
-        except (KeyError, TypeError, ValueError) as error:
+            self._path = Path(fill_in(self._template, spider))
+        except ValueError as error:
             logger.error(
-                "PROXYBALANCE_STATS_FILE = %r: a placeholder cannot be filled in (%s); "
-                "no file will be written",
-                self._template,
-                error,
+                "PROXYBALANCE_STATS_FILE = %r: %s; no file will be written", self._template, error
             )
 
     def write(self, reason: str) -> None:
@@ -105,10 +102,3 @@ def stats_document(balancer: Balancer, figures: Figures, reason: str) -> dict[st
         "proxies": proxies,
         "targets": targets,
     }
-
-
-def _placeholders(spider: Spider) -> dict[str, Any]:
-    """Return what feeds fill in: the spider's attributes, and the time."""
-    values = {key: getattr(spider, key) for key in dir(spider) if not key.startswith("_")}
-    time = datetime.now(timezone.utc).replace(microsecond=0, tzinfo=None)
-    return {**values, "time": time.isoformat().replace(":", "-")}

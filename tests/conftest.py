@@ -3,10 +3,10 @@
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
-    "pool",
+    "project",
     deadline=None,
     database=None,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.load_profile("pool")
+settings.load_profile("project")

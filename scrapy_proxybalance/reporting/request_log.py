@@ -1,0 +1,109 @@
+"""The request log: one row per attempt, written in batches. What a row says is ``attempts``' to say."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from scrapy import signals
+from scrapy.utils.asyncio import create_looping_call
+
+from .feed import FeedWriter
+
+if TYPE_CHECKING:
+    from scrapy.utils.asyncio import AsyncioLoopingCall
+    from twisted.internet.task import LoopingCall
+
+    from ..attempts import Attempt
+    from ..balancer import Balancer
+    from ..feed_setting import Feed
+
+#: Each is documented in ``docs/reference/request-log.md``.
+COLUMNS = (
+    "timestamp",
+    "request_id",
+    "url",
+    "target",
+    "proxy",
+    "session",
+    "attempt",
+    "status",
+    "failure",
+    "outcome",
+    "latency",
+    "duration",
+    "bytes",
+    "waited",
+    "target_paused",
+)
+_SECONDS = 1.0
+# In a batch, so that a busy crawl keeps no more in memory.
+_ROWS = 2000
+_DIGITS = 4
+
+
+class RequestLog:
+    """Writes the log of a crawl.
+
+    :param feed: where to, and in which format.
+    :raises ConfigurationError: for what Scrapy cannot write.
+    """
+
+    def __init__(self, balancer: Balancer, feed: Feed) -> None:
+        crawler = balancer.crawler
+        self._writer = FeedWriter(crawler, "PROXYBALANCE_REQUEST_LOG", feed, COLUMNS)
+        self._attempts: list[Attempt] = []
+        self._loop: AsyncioLoopingCall | LoopingCall | None = None
+        balancer.attempts.subscribe(self.add)
+        crawler.signals.connect(self._writer.open, signal=signals.spider_opened)
+        crawler.signals.connect(self.start, signal=signals.spider_opened)
+        crawler.signals.connect(self.stop, signal=signals.spider_closed)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._loop = create_looping_call(self.write)
+        self._loop.start(_SECONDS, now=False)
+
+    def add(self, attempt: Attempt) -> None:
+        """Take an attempt in."""
+        self._attempts.append(attempt)
+        if len(self._attempts) >= _ROWS:
+            self.write()
+
+    def write(self) -> None:
+        """Write what has come in."""
+        attempts, self._attempts = self._attempts, []
+        self._writer.write([row(attempt) for attempt in attempts])
+
+    async def stop(self) -> None:
+        """Write the rest, and finish the file."""
+        if self._loop is not None and self._loop.running:
+            self._loop.stop()
+        self.write()
+        await self._writer.close()
+
+
+def row(attempt: Attempt) -> dict[str, Any]:
+    """Return an attempt's row."""
+    when = datetime.fromtimestamp(attempt.timestamp, timezone.utc)
+    return {
+        "timestamp": when.isoformat(timespec="milliseconds"),
+        "request_id": attempt.request_id,
+        "url": attempt.url,
+        "target": attempt.target,
+        "proxy": attempt.proxy,
+        "session": attempt.session,
+        "attempt": attempt.attempt,
+        "status": attempt.status,
+        "failure": attempt.failure,
+        "outcome": attempt.outcome.value,
+        "latency": _rounded(attempt.latency),
+        "duration": _rounded(attempt.duration),
+        "bytes": attempt.size,
+        "waited": _rounded(attempt.waited),
+        "target_paused": attempt.target_paused,
+    }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, _DIGITS)
