@@ -102,6 +102,18 @@ def _text(name: str, value: Any) -> str:
     return value
 
 
+def _port(name: str, value: Any) -> int | None:
+    if value is None or value == "":
+        return None
+    try:
+        number = int(value) if isinstance(value, int | str) and value is not True else -1
+    except ValueError:
+        number = -1
+    if not 0 <= number <= 65535:
+        raise fail(name, value, "write the number of a port, 0 for any that is free, or None")
+    return number
+
+
 def _path(name: str, value: Any) -> str | None:
     if value is None or value == "":
         return None
@@ -228,6 +240,9 @@ SETTINGS: dict[str, tuple[Any, Callable[[str, Any], Any]]] = {
     "STATS_FILE": (None, _path),
     "STATS_PER_PROXY": (50, integer),
     "REQUEST_LOG": (None, read_feed),
+    "METRICS_PORT": (None, _port),
+    "METRICS_HOST": ("127.0.0.1", _text),
+    "METRICS_PER_PROXY": (100, integer),
 }
 
 
@@ -252,6 +267,9 @@ class Settings:
     stats_file: str | None
     stats_per_proxy: int
     request_log: Feed | None
+    metrics_port: int | None
+    metrics_host: str
+    metrics_per_proxy: int
 
     @classmethod
     def read(cls, settings: BaseSettings) -> Settings:
@@ -297,6 +315,9 @@ class Settings:
             stats_file=values["STATS_FILE"],
             stats_per_proxy=values["STATS_PER_PROXY"],
             request_log=values["REQUEST_LOG"],
+            metrics_port=values["METRICS_PORT"],
+            metrics_host=values["METRICS_HOST"],
+            metrics_per_proxy=values["METRICS_PER_PROXY"],
         )
 
 

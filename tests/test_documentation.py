@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from random import Random
 from textwrap import dedent, indent
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -41,6 +42,7 @@ from scrapy_proxybalance.pool import (
     Pick,
     Pool,
     PoolPolicy,
+    Proxy,
     ProxySnapshot,
     Strategy,
     View,
@@ -50,6 +52,7 @@ from scrapy_proxybalance.pool import (
 from scrapy_proxybalance.pool.proxy import ATTRIBUTES
 from scrapy_proxybalance.reporting import stats, stats_file
 from scrapy_proxybalance.reporting.figures import Figures
+from scrapy_proxybalance.reporting.metrics import Metrics
 from scrapy_proxybalance.reporting.request_log import COLUMNS
 from scrapy_proxybalance.reporting.signal_sender import SignalSender
 from scrapy_proxybalance.settings import (
@@ -172,6 +175,27 @@ def test_the_keys_of_a_target_are_those_that_are_read() -> None:
 
 def test_the_keys_of_a_gateway_are_those_that_are_read() -> None:
     assert first_codes(REFERENCE / "settings.md", "In a gateway's dict") == list(GATEWAY_KEYS)
+
+
+def test_every_metric_is_documented_with_its_type_and_its_labels() -> None:
+    seen: Any = SentSignals()
+    proxies = [Proxy(host="gate.example", port=8000, name=name, username=name) for name in "ab"]
+    pool = seen.pool = Pool(proxies, PoolPolicy(), rng=Random(1))
+    seen.clock = lambda: 3.0
+    seen.attempts = SimpleNamespace(subscribe=lambda _: None)
+    seen.retries = SimpleNamespace(let_out=0)
+    metrics = Metrics(seen, Figures(pool), per_proxy=10)
+    for outcome, failure in ((Outcome.SUCCESS, None), (Outcome.TARGET_SIGNAL, "429")):
+        lease = pool.acquire(1.0, target="shop.example")
+        pool.release(lease, outcome, 2.0, latency=1.0, failure=failure)
+    told = {}
+    for family in metrics.families("books"):
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = {label for one in family.samples for label in one.labels} - {"le"}
+        told[name] = (family.type, labels)
+    rows = table(REFERENCE / "metrics.md", "Metric")
+    documented = {codes(row[0])[0]: (row[1], set(codes(row[2]))) for row in rows}
+    assert documented == told
 
 
 def test_the_columns_of_the_request_log_and_the_keys_of_its_setting_are_documented() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..pool import ConfigurationError
 from .figures import Figures
 from .log import EventLog
 from .request_log import RequestLog
@@ -32,4 +33,17 @@ def install(balancer: Balancer) -> list[object]:
         kept.append(StatsFile(balancer, figures, balancer.settings.stats_file))
     if balancer.settings.request_log is not None:
         kept.append(RequestLog(balancer, balancer.settings.request_log))
+    if balancer.settings.metrics_port is not None:
+        kept.append(_status(balancer, figures, balancer.settings.metrics_port))
     return kept
+
+
+def _status(balancer: Balancer, figures: Figures, port: int) -> object:
+    try:
+        from .status import Status
+    except ImportError as error:
+        raise ConfigurationError(
+            f"PROXYBALANCE_METRICS_PORT = {port}: that needs a library that is not there ({error}); "
+            "pip install 'scrapy-proxybalance[metrics]'"
+        ) from None
+    return Status(balancer, figures, port)

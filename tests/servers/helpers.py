@@ -109,7 +109,7 @@ def _start(
     command: list[str], configure: Callable[[int, Path], str], directory: Path
 ) -> Server | None:
     """Start a server; return ``None`` if it ends at once, as when its port has just been taken."""
-    port = _free_port()
+    port = free_port()
     configuration = directory / "server.conf"
     configuration.write_text(configure(port, directory))
     with (directory / "output").open("wb") as output:
@@ -131,7 +131,7 @@ def _start(
     return None
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])

@@ -1,0 +1,172 @@
+"""A small web server in threads of its own, shared by all crawls of a process that name its port.
+
+What it serves is asked of each crawl in that crawl's thread. Nobody who connects can hold a crawl up:
+connections are few, short and timed, and what they send is bounded.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from contextlib import suppress
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import exposition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client.core import Metric
+
+    from .crawl_thread import CrawlThread
+    from .metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+# Connections at once; more are closed.
+_CONNECTIONS = 32
+# Seconds to wait for the next part of a request, and for a crawl.
+_REQUEST_TIMEOUT = 5.0
+_CRAWL_TIMEOUT = 5.0
+_POLL_SECONDS = 0.05
+
+_servers: dict[tuple[str, int], StatusServer] = {}
+
+
+class StatusServer(ThreadingHTTPServer):
+    """Serves the crawls that have joined it. Made by :meth:`shared`."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, host: str, port: int) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, port), _Handler)
+        self._key = (host, port)
+        self._crawls: dict[str, tuple[CrawlThread, Metrics]] = {}
+        self._lock = threading.Lock()
+        self._room = threading.BoundedSemaphore(_CONNECTIONS)
+        self._thread = threading.Thread(
+            target=self.serve_forever, args=(_POLL_SECONDS,), name="proxybalance", daemon=True
+        )
+
+    @classmethod
+    def shared(cls, host: str, port: int) -> StatusServer:
+        """Return the server of this process at an address; it is made if there is none.
+
+        :param port: 0 for one that the system chooses.
+        :raises OSError: if it cannot listen there.
+        """
+        server = _servers.get((host, port))
+        if server is None:
+            server = cls(host, port)
+            _servers[host, port] = server
+            server._thread.start()
+        return server
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        host, port = self.server_address[:2]
+        shown = f"[{host!s}]" if ":" in str(host) else str(host)
+        return f"http://{shown}:{port}"
+
+    def join(self, name: str, thread: CrawlThread, metrics: Metrics) -> str:
+        """Serve a crawl, too; return the name that it is shown under, which no other crawl has."""
+        with self._lock:
+            shown, number = name, 1
+            while shown in self._crawls:
+                number += 1
+                shown = f"{name}-{number}"
+            self._crawls[shown] = (thread, metrics)
+        return shown
+
+    def leave(self, shown: str) -> None:
+        """Serve a crawl no longer. The last one to leave closes the server."""
+        with self._lock:
+            del self._crawls[shown]
+            if self._crawls:
+                return
+        _servers.pop(self._key, None)
+        self.shutdown()
+        self.server_close()
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the metric families of all crawls.
+
+        :raises TimeoutError: if one does not answer.
+        """
+        with self._lock:
+            crawls = list(self._crawls.items())
+        families: dict[str, Metric] = {}
+        for name, (thread, metrics) in crawls:
+
+            def listed(name: str = name, metrics: Metrics = metrics) -> list[Metric]:
+                return list(metrics.families(name))
+
+            for family in thread.call(listed, _CRAWL_TIMEOUT):
+                known = families.setdefault(family.name, family)
+                if known is not family:
+                    known.samples += family.samples
+        return iter(families.values())
+
+    # Connections
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer a connection in a thread of its own, if there is room for one."""
+        if self._room.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer it, and make room."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._room.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+        """Note what a client has done, who may do anything."""
+        logger.debug("A connection to the status page has failed", exc_info=True)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: StatusServer
+    timeout = _REQUEST_TIMEOUT
+    server_version = "proxybalance"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        """Answer."""
+        if self.path.partition("?")[0] != "/metrics":
+            self._answer(HTTPStatus.NOT_FOUND, b"there is /metrics\n")
+            return
+        encode, content_type = exposition.choose_encoder(self.headers.get("Accept", ""))
+        try:
+            body = encode(self.server)
+        except TimeoutError as error:
+            self._answer(HTTPStatus.SERVICE_UNAVAILABLE, f"{error}\n".encode())
+        else:
+            self._answer(HTTPStatus.OK, body, content_type)
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def _answer(
+        self, status: HTTPStatus, body: bytes, content_type: str = "text/plain; charset=utf-8"
+    ) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.end_headers()
+        if self.command != "HEAD":
+            with suppress(OSError):
+                self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing: one line for each scrape is of no use to anybody."""

@@ -1,0 +1,86 @@
+"""Keeps a crawl open when it has nothing left to do, until somebody has looked at its metrics."""
+
+from __future__ import annotations
+
+import re
+import threading
+from typing import TYPE_CHECKING
+from urllib.request import Request as HttpRequest
+from urllib.request import urlopen
+
+from prometheus_client.parser import text_string_to_metric_families
+from scrapy import signals
+from scrapy.exceptions import DontCloseSpider
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+    from scrapy.crawler import Crawler
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def fetch(url: str, **headers: str) -> str:
+    """Return what a URL serves."""
+    request = HttpRequest(url, headers=headers)  # noqa: S310
+    with urlopen(request, timeout=10) as response:  # noqa: S310
+        return str(response.read().decode())
+
+
+def metrics_url(caplog: pytest.LogCaptureFixture) -> str:
+    """Return the URL that the log names, the latest one."""
+    found = [
+        match[1]
+        for record in caplog.records
+        if (match := re.search(r"Metrics for Prometheus are at (\S+)", record.getMessage()))
+    ]
+    return found[-1]
+
+
+def samples(text: str) -> Samples:
+    """Return all samples by name and labels."""
+    return {
+        (one.name, tuple(sorted(one.labels.items()))): one.value
+        for family in text_string_to_metric_families(text)
+        for one in family.samples
+    }
+
+
+class Look:
+    """Calls ``look`` in a thread when a crawl is idle, and keeps what it returns in ``seen``.
+
+    The crawl goes on meanwhile, and ends when that has returned.
+    """
+
+    def __init__(self, look: Callable[[], object]) -> None:
+        self._look = look
+        self._thread: threading.Thread | None = None
+        self.seen: object = None
+        self.error: BaseException | None = None
+
+    def prepare(self, crawler: Crawler) -> None:
+        """To be called before the crawl begins."""
+        crawler.signals.connect(self._idle, signal=signals.spider_idle)
+
+    def _run(self) -> None:
+        try:
+            self.seen = self._look()
+        except BaseException as error:
+            self.error = error
+
+    def _idle(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, daemon=True)
+            self._thread.start()
+        if self._thread.is_alive():
+            raise DontCloseSpider
+
+    def result(self) -> object:
+        """Return what was seen.
+
+        :raises BaseException: what looking has raised.
+        """
+        if self.error is not None:
+            raise self.error
+        return self.seen
