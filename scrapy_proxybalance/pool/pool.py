@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from .filters import FilterSpec
+    from .health import HealthState
     from .ledger import Ledger
     from .policy import PoolPolicy
     from .proxy import Proxy
@@ -445,6 +446,11 @@ class Pool:
     def gateway_limits(self) -> tuple[Limit, ...]:
         """Return the limit of every gateway that has one."""
         return self._gates.limits()
+
+    def overview(self, now: float) -> list[tuple[Proxy, HealthState, int]]:
+        """Return every proxy with its state and its requests in flight: costs less than a snapshot."""
+        self._availability.advance(now)
+        return [(one.proxy, one.health.state, one.in_flight) for one in self._members]
 
     def snapshot(self, now: float) -> list[ProxySnapshot]:
         """Return every proxy as it is at this moment, in the order in which they joined."""

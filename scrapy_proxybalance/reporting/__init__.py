@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..pool import ConfigurationError
 from .figures import Figures
 from .log import EventLog
+from .pool_log import PoolLog
 from .request_log import RequestLog
 from .signal_sender import SignalSender
 from .stats import StatsWriter
@@ -25,6 +26,7 @@ def install(balancer: Balancer) -> list[object]:
     figures = Figures(balancer.pool, balancer.held)  # first: others tell what it has counted
     kept: list[object] = [
         EventLog(balancer, figures),
+        PoolLog(balancer, figures),
         SignalSender(balancer, figures),
         StatsWriter(balancer, figures),
         SummaryLog(balancer, figures),

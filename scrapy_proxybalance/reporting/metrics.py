@@ -21,11 +21,11 @@ from ..pool import HealthState, Outcome, TargetState
 from ..pool.events import LeaseEnded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from ..attempts import Attempt
     from ..balancer import Balancer
-    from ..pool import Proxy, ProxySnapshot
+    from ..pool import Proxy
     from .figures import Figures
 
 #: Upper bounds in seconds: from a proxy in the next rack to the longest that anybody waits.
@@ -88,9 +88,7 @@ class Metrics:
         figures, balancer = self._figures, self._balancer
         now = balancer.clock()
         figures.sample(now)
-        snapshots = balancer.pool.snapshot(now)
-        label = self._labels(snapshots)
-        yield from self._of_proxies(spider, snapshots, label)
+        yield from self._of_proxies(spider, now)
         yield from self._of_targets(spider)
         yield from self._of_gateways(spider)
         for name, text, buckets in (
@@ -125,57 +123,52 @@ class Metrics:
             balancer.pool.capacity,
         )
 
-    def _labels(self, snapshots: list[ProxySnapshot]) -> Callable[[Proxy], str]:
-        if len(snapshots) <= self._per_proxy:
-            return lambda proxy: proxy.name
-        return _group
-
-    def _of_proxies(
-        self, spider: str, snapshots: list[ProxySnapshot], label: Callable[[Proxy], str]
-    ) -> Iterator[Metric]:
-        requests: Counter[tuple[str, str]] = Counter()
+    def _of_proxies(self, spider: str, now: float) -> Iterator[Metric]:
+        pool = self._balancer.pool
+        overview = pool.overview(now)
+        each = len(overview) <= self._per_proxy
+        names = {proxy.name: proxy.name if each else _group(proxy) for proxy, _, _ in overview}
+        states: Counter[HealthState] = Counter()
         in_flight: Counter[str] = Counter()
-        scores: Counter[str] = Counter()
+        for proxy, state, under_way in overview:
+            states[state] += 1
+            in_flight[names[proxy.name]] += under_way
+        requests: Counter[tuple[str, str]] = Counter()
         cooldowns: Counter[str] = Counter()
-        states = Counter(one.state for one in snapshots)
-        names = {one.proxy.name: label(one.proxy) for one in snapshots}
-        for one in snapshots:
-            name = names[one.proxy.name]
-            in_flight[name] += one.in_flight
-            scores[name] += one.score  # type: ignore[assignment]
         for name, counted in self._figures.proxies.items():
             shown = names.get(name, "")  # one that has left the pool
             cooldowns[shown] += counted.cooldowns
             for outcome, count in counted.outcomes.items():
                 requests[shown, outcome] += count
-        family = CounterMetricFamily(
+        attempts = CounterMetricFamily(
             "proxybalance_requests",
             "Attempts through the pool that have ended, by whose fault it was.",
             labels=["spider", "proxy", "outcome"],
         )
         for (name, outcome), count in requests.items():
-            family.add_metric([spider, name, outcome], count)
-        yield family
-        family = CounterMetricFamily(
+            attempts.add_metric([spider, name, outcome], count)
+        sat_out = CounterMetricFamily(
             "proxybalance_cooldowns", "Cooldowns that have begun.", labels=["spider", "proxy"]
         )
         for name, count in cooldowns.items():
-            family.add_metric([spider, name], count)
-        yield family
-        for what, text, values in (
-            ("in_flight", "Requests under way.", in_flight),
-            ("score", "The score, which the choice goes by; of a group, the sum.", scores),
-        ):
-            gauges = GaugeMetricFamily(f"proxybalance_{what}", text, labels=["spider", "proxy"])
-            for name, value in values.items():
-                gauges.add_metric([spider, name], value)
-            yield gauges
-        gauges = GaugeMetricFamily(
+            sat_out.add_metric([spider, name], count)
+        load = GaugeMetricFamily(
+            "proxybalance_in_flight", "Requests under way.", labels=["spider", "proxy"]
+        )
+        for name, count in in_flight.items():
+            load.add_metric([spider, name], count)
+        scores = GaugeMetricFamily(
+            "proxybalance_score", "The score, which the choice goes by.", labels=["spider", "proxy"]
+        )
+        if each:
+            for name in names:
+                scores.add_metric([spider, name], pool.explain(name, now).value)
+        proxies = GaugeMetricFamily(
             "proxybalance_proxies", "Proxies, by their state.", labels=["spider", "state"]
         )
         for state in HealthState:
-            gauges.add_metric([spider, state.value], states[state])
-        yield gauges
+            proxies.add_metric([spider, state.value], states[state])
+        yield from (attempts, sat_out, load, scores, proxies)
 
     def _of_targets(self, spider: str) -> Iterator[Metric]:
         held = GaugeMetricFamily(
