@@ -6,6 +6,7 @@ besides. Knows nobody who listens; while nobody does, nothing is put together.
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from .balancer import Balancer, Flight
     from .classify import Verdict
     from .pool import Outcome
+
+logger = logging.getLogger(__name__)
 
 _GOING = (TargetState.OPEN, TargetState.RAMPING)
 
@@ -80,7 +83,7 @@ class Attempts:
         self._pages = 0
 
     def subscribe(self, listener: Callable[[Attempt], None]) -> None:
-        """Call ``listener``, which must not raise, with every attempt that ends from now on."""
+        """Call ``listener`` with every attempt that ends from now on; if it raises, that is logged."""
         self._listeners.append(listener)
 
     def departs(self, request: Request) -> tuple[str, int]:
@@ -119,18 +122,28 @@ class Attempts:
             status=response.status if response is not None else None,
             failure=verdict.failure,
             outcome=verdict.outcome,
-            latency=request.meta.get("download_latency") if response is not None else None,
+            latency=_latency(request, duration) if response is not None else None,
             duration=duration,
             size=len(response.body) if response is not None else None,
             waited=flight.waited,
             target_paused=balancer.pool.targets.state(flight.target) not in _GOING,
         )
         for listener in self._listeners:
-            listener(attempt)
+            try:
+                listener(attempt)
+            except Exception:
+                logger.exception("A listener failed on an attempt")
 
     def _next_id(self) -> str:
         self._pages += 1
         return f"{self._crawl}-{self._pages}"
+
+
+def _latency(request: Request, duration: float | None) -> float | None:
+    latency = request.meta.get("download_latency")
+    if not isinstance(latency, int | float) or (duration is not None and latency > duration):
+        return None  # somebody else has written it
+    return latency
 
 
 def _without_credentials(url: str) -> str:

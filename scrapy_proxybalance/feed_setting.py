@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 
 import attrs
 
@@ -15,6 +15,8 @@ from .setting_values import refuse_unknown_key
 
 #: What a feed's own dict may say.
 FEED_KEYS = ("uri", "format", "overwrite")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+_CREDENTIALS = re.compile(r"(?<=://).*@", re.DOTALL)
 _MEND = "write a path, or a dict like {'uri': 's3://bucket/requests.csv', 'format': 'csv'}"
 
 
@@ -32,12 +34,20 @@ class Feed:
     overwrite: bool | None = None
 
     @property
+    def scheme(self) -> str:
+        """The URI's scheme; empty for a path, a drive of Windows included."""
+        match = _SCHEME.match(self.uri)
+        return match[1].lower() if match is not None else ""
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether there may be a password in the URI."""
+        return _CREDENTIALS.search(self.uri) is not None
+
+    @property
     def shown(self) -> str:
-        """The URI without its credentials."""
-        parts = urlsplit(self.uri)
-        if "@" not in parts.netloc:
-            return self.uri
-        return parts._replace(netloc=f"***@{parts.netloc.rpartition('@')[2]}").geturl()
+        """The URI without its credentials. Users forget to encode them: they may hold anything."""
+        return _CREDENTIALS.sub("***@", self.uri)
 
 
 def read_feed(name: str, value: Any) -> Feed | None:
@@ -57,7 +67,7 @@ def read_feed(name: str, value: Any) -> Feed | None:
         raise ConfigurationError(f"{name}: 'uri' is a {type(uri).__name__}; {_MEND}")
     form = entry.get("format")
     if form is None:
-        form = PurePosixPath(urlsplit(uri).path or uri).suffix.removeprefix(".").lower()
+        form = PurePosixPath(uri).suffix.removeprefix(".").lower()
     if not isinstance(form, str) or not form:
         raise ConfigurationError(
             f"{name}: the file's name does not say in which format it is to be; end it in .jsonl, "

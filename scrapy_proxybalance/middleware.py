@@ -237,9 +237,12 @@ class ProxyBalanceMiddleware:
             else:
                 resend = None
         finally:
-            self.balancer.attempts.ended(
-                request, flight, verdict, duration=duration, response=response
-            )
+            if "cached" in response.flags:
+                self.balancer.attempts.not_sent(request)
+            else:
+                self.balancer.attempts.ended(
+                    request, flight, verdict, duration=duration, response=response
+                )
         if resend is None:
             self._end_session(request)
         return resend or response
@@ -263,7 +266,10 @@ class ProxyBalanceMiddleware:
         try:
             return self._after_failure(request, flight, verdict, cut_off=cut_off)
         finally:
-            self.balancer.attempts.ended(request, flight, verdict, duration=duration)
+            if isinstance(exception, IgnoreRequest):  # of a middleware nearer to the downloader
+                self.balancer.attempts.not_sent(request)
+            else:
+                self.balancer.attempts.ended(request, flight, verdict, duration=duration)
 
     def _after_failure(
         self, request: Request, flight: Flight, verdict: Verdict, *, cut_off: bool

@@ -7,6 +7,7 @@ belong to the request that carries it: a lease is never kept in it.
 from __future__ import annotations
 
 from functools import lru_cache
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -36,7 +37,7 @@ _TRIED = "_proxybalance_tried"
 _TIMEOUTS = "_proxybalance_timeouts"
 #: ``(url, count)``: how often attempts at this URL were cut off by a timeout of ours.
 _CUTS = "_proxybalance_cuts"
-#: ``(url, id, count)``: what the attempts at this URL have in common, and how many there were.
+#: ``(what is asked, id, count)``: what the attempts at a page have in common, and how many there were.
 _ATTEMPTS = "_proxybalance_attempts"
 #: Where RetryMiddleware counts how often a request has been retried; whoever copies meta copies it.
 _RETRY_TIMES = "retry_times"
@@ -210,17 +211,23 @@ def count_attempt(request: Request, new_id: Callable[[], str]) -> tuple[str, int
 
     :param new_id: gives an identifier to a page that has none.
     """
-    url, page, count = request.meta.get(_ATTEMPTS, ("", "", 0))
-    if url != request.url:
+    known, page, count = request.meta.get(_ATTEMPTS, ("", "", 0))
+    asked = _what_is_asked(request)
+    if known != asked:
         page, count = new_id(), 0
-    request.meta[_ATTEMPTS] = (request.url, page, count + 1)
+    request.meta[_ATTEMPTS] = (asked, page, count + 1)
     return page, count + 1
 
 
 def uncount_attempt(request: Request) -> None:
     """Take back the last :func:`count_attempt`."""
-    url, page, count = request.meta[_ATTEMPTS]
-    request.meta[_ATTEMPTS] = (url, page, count - 1)
+    asked, page, count = request.meta[_ATTEMPTS]
+    request.meta[_ATTEMPTS] = (asked, page, count - 1)
+
+
+def _what_is_asked(request: Request) -> str:
+    body = blake2b(request.body, digest_size=8).hexdigest() if request.body else ""
+    return f"{request.method} {request.url} {body}"
 
 
 def forget_credentials(request: Request) -> None:

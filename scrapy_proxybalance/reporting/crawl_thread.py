@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -41,7 +41,10 @@ class CrawlThread:
 
         try:
             self._schedule(run)
-            return future.result(timeout)
-        except (RuntimeError, TimeoutError) as error:
+        except RuntimeError as error:  # its event loop is closed
+            raise TimeoutError("the crawl is over") from error
+        wait([future], timeout)
+        if not future.done():
             future.cancel()
-            raise TimeoutError("the crawl does not answer") from error
+            raise TimeoutError(f"the crawl has not answered for {timeout:g} s")
+        return future.result()

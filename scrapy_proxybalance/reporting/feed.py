@@ -6,12 +6,10 @@ Knows nothing of what the rows say.
 from __future__ import annotations
 
 import logging
+import sys
 from contextlib import suppress
-from pathlib import PureWindowsPath
 from typing import IO, TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from scrapy.exceptions import NotConfigured
 from scrapy.utils.defer import ensure_awaitable
 from scrapy.utils.misc import build_from_crawler, load_object
 
@@ -19,7 +17,7 @@ from ..pool import ConfigurationError
 from .placeholders import fill_in
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from scrapy import Spider
     from scrapy.crawler import Crawler
@@ -76,8 +74,7 @@ class FeedWriter:
 
     def _load_storage(self) -> Any:
         known = self._crawler.settings.getwithbase("FEED_STORAGES")
-        uri = self._feed.uri
-        scheme = "" if PureWindowsPath(uri).drive else urlsplit(uri).scheme
+        scheme = self._feed.scheme
         path = known.get(scheme)
         if path is None:
             raise ConfigurationError(
@@ -89,12 +86,11 @@ class FeedWriter:
     def open(self, spider: Spider) -> None:
         """Open it, or log why that cannot be done."""
         feed = self._feed
-        options = {
-            "format": feed.format,
-            "overwrite": (
-                feed.overwrite if feed.overwrite is not None else feed.format not in _APPENDABLE
-            ),
-        }
+        options: dict[str, Any] = {"format": feed.format}
+        if feed.overwrite is not None:
+            options["overwrite"] = feed.overwrite
+        elif feed.scheme in ("", "file"):
+            options["overwrite"] = feed.format not in _APPENDABLE
         self._where = feed.shown
         try:
             uri = fill_in(feed.uri, spider)
@@ -111,7 +107,7 @@ class FeedWriter:
                 **self._format_options(self._file),
             )
             self._exporter.start_exporting()
-        except (NotConfigured, OSError, ValueError) as error:
+        except Exception as error:  # a storage or an exporter may raise anything
             self._give_up("opened", error)
 
     def _format_options(self, file: IO[bytes]) -> dict[str, Any]:
@@ -119,18 +115,21 @@ class FeedWriter:
             return {}
         return {"include_headers_line": not (file.seekable() and file.tell())}
 
-    def write(self, rows: Sequence[dict[str, Any]]) -> None:
+    def write(self, rows: Iterable[dict[str, Any]]) -> None:
         """Write rows, or log why that cannot be done."""
-        if self._exporter is None or self._file is None or not rows:
+        if self._exporter is None or self._file is None:
             return
+        count = 0
         try:
             for row in rows:
                 self._exporter.export_item(row)
-            self._file.flush()
-        except OSError as error:
+                count += 1
+            if count:
+                self._file.flush()
+        except Exception as error:  # an exporter may raise anything, and is not to harm the crawl
             self._give_up("written", error)
         else:
-            self._count += len(rows)
+            self._count += count
 
     async def close(self) -> None:
         """Finish it and hand it to its storage, or log why that cannot be done."""
@@ -147,7 +146,12 @@ class FeedWriter:
             logger.info("%s: wrote %d rows to %s", self._setting, self._count, self._where)
 
     def _give_up(self, what: str, error: Exception) -> None:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        if isinstance(error, OSError) and error.strerror:
+            reason = error.strerror
+        elif self._feed.has_credentials:
+            reason = type(error).__name__  # its text may have the URI in it
+        else:
+            reason = f"{type(error).__name__}: {error}"
         logger.error(
             "%s: %s cannot be %s (%s); after %d rows nothing more is written there. The crawl goes on.",
             self._setting,
@@ -156,7 +160,11 @@ class FeedWriter:
             reason,
             self._count,
         )
-        if self._file is not None:
-            with suppress(Exception):  # what is left in its buffer cannot be written either
-                self._file.close()
+        exporter, file = self._exporter, self._file
         self._exporter = self._file = None
+        with suppress(Exception):
+            if exporter is not None:
+                exporter.finish_exporting()
+        with suppress(Exception):  # what is left in its buffer cannot be written either
+            if file is not None and file is not sys.stdout.buffer:
+                file.close()

@@ -67,6 +67,9 @@ class Metrics:
         self._balancer = balancer
         self._figures = figures
         self._per_proxy = per_proxy
+        # Decided once, and kept when a proxy leaves: a counter that falls looks like a restart.
+        self._each = len(balancer.pool) <= per_proxy
+        self._shown: dict[str, str] = {}
         self._latency = Buckets()
         self._waited = Buckets()
         balancer.pool.events.subscribe(self._lease_ended, LeaseEnded)
@@ -112,7 +115,7 @@ class Metrics:
             "proxybalance_failures", "Attempts that failed, by class.", labels=["spider", "failure"]
         )
         for failure, count in figures.failures.items():
-            failures.add_metric([spider, failure], count)
+            failures.add_metric([spider, str(failure)], count)
         yield failures
         yield _counter(spider, "retries", "Retries that were sent.", balancer.retries.let_out)
         yield _gauge(spider, "sessions", "Sessions that have a proxy.", len(balancer.pool.sessions))
@@ -126,8 +129,10 @@ class Metrics:
     def _of_proxies(self, spider: str, now: float) -> Iterator[Metric]:
         pool = self._balancer.pool
         overview = pool.overview(now)
-        each = len(overview) <= self._per_proxy
-        names = {proxy.name: proxy.name if each else _group(proxy) for proxy, _, _ in overview}
+        names = self._shown
+        for proxy, _, _ in overview:
+            if proxy.name not in names:
+                names[proxy.name] = proxy.name if self._each else _group(proxy)
         states: Counter[HealthState] = Counter()
         in_flight: Counter[str] = Counter()
         for proxy, state, under_way in overview:
@@ -136,7 +141,7 @@ class Metrics:
         requests: Counter[tuple[str, str]] = Counter()
         cooldowns: Counter[str] = Counter()
         for name, counted in self._figures.proxies.items():
-            shown = names.get(name, "")  # one that has left the pool
+            shown = names.get(name, "")  # one that came and left between two scrapes
             cooldowns[shown] += counted.cooldowns
             for outcome, count in counted.outcomes.items():
                 requests[shown, outcome] += count
@@ -160,9 +165,9 @@ class Metrics:
         scores = GaugeMetricFamily(
             "proxybalance_score", "The score, which the choice goes by.", labels=["spider", "proxy"]
         )
-        if each:
-            for name in names:
-                scores.add_metric([spider, name], pool.explain(name, now).value)
+        if self._each:
+            for proxy, _, _ in overview:
+                scores.add_metric([spider, proxy.name], pool.explain(proxy.name, now).value)
         proxies = GaugeMetricFamily(
             "proxybalance_proxies", "Proxies, by their state.", labels=["spider", "state"]
         )

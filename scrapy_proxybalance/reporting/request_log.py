@@ -73,7 +73,7 @@ class RequestLog:
     def write(self) -> None:
         """Write what has come in."""
         attempts, self._attempts = self._attempts, []
-        self._writer.write([row(attempt) for attempt in attempts])
+        self._writer.write(map(row, attempts))
 
     async def stop(self) -> None:
         """Write the rest, and finish the file."""
@@ -92,10 +92,10 @@ def row(attempt: Attempt) -> dict[str, Any]:
         "url": attempt.url,
         "target": attempt.target,
         "proxy": attempt.proxy,
-        "session": attempt.session,
+        "session": _text(attempt.session),
         "attempt": attempt.attempt,
         "status": attempt.status,
-        "failure": attempt.failure,
+        "failure": _text(attempt.failure),
         "outcome": attempt.outcome.value,
         "latency": _rounded(attempt.latency),
         "duration": _rounded(attempt.duration),
@@ -103,6 +103,11 @@ def row(attempt: Attempt) -> dict[str, Any]:
         "waited": _rounded(attempt.waited),
         "target_paused": attempt.target_paused,
     }
+
+
+def _text(value: object) -> str | None:
+    """Return what a user may have written in a form that every file takes."""
+    return None if value is None else str(value).encode(errors="backslashreplace").decode()
 
 
 def _rounded(seconds: float | None) -> float | None:

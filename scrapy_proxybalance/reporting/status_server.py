@@ -9,9 +9,11 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+import time
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import exposition
@@ -28,8 +30,8 @@ logger = logging.getLogger(__name__)
 
 # Connections at once; more are closed.
 _CONNECTIONS = 32
-# Seconds to wait for the next part of a request, and for a crawl.
-_REQUEST_TIMEOUT = 5.0
+# Seconds that a request may take to come and its answer to go, and that a crawl may take to answer.
+_CONNECTION_TIMEOUT = 10.0
 _CRAWL_TIMEOUT = 5.0
 _POLL_SECONDS = 0.05
 
@@ -48,7 +50,10 @@ class StatusServer(ThreadingHTTPServer):
         self._key = (host, port)
         self._crawls: dict[str, tuple[CrawlThread, Metrics]] = {}
         self._lock = threading.Lock()
-        self._room = threading.BoundedSemaphore(_CONNECTIONS)
+        self._until: dict[
+            socket.socket, float
+        ] = {}  # the open connections, and when they are closed
+        self._failed = False
         self._thread = threading.Thread(
             target=self.serve_forever, args=(_POLL_SECONDS,), name="proxybalance", daemon=True
         )
@@ -95,39 +100,79 @@ class StatusServer(ThreadingHTTPServer):
         self.server_close()
 
     def collect(self) -> Iterator[Metric]:
-        """Give the metric families of all crawls.
+        """Give the metric families of all crawls that answer.
 
-        :raises TimeoutError: if one does not answer.
+        :raises TimeoutError: if none does.
         """
         with self._lock:
             crawls = list(self._crawls.items())
         families: dict[str, Metric] = {}
+        busy: TimeoutError | None = None
         for name, (thread, metrics) in crawls:
 
             def listed(name: str = name, metrics: Metrics = metrics) -> list[Metric]:
                 return list(metrics.families(name))
 
-            for family in thread.call(listed, _CRAWL_TIMEOUT):
+            try:
+                found = thread.call(listed, _CRAWL_TIMEOUT)
+            except TimeoutError as error:
+                busy = error
+                continue
+            for family in found:
                 known = families.setdefault(family.name, family)
                 if known is not family:
                     known.samples += family.samples
+        if busy is not None and not families:
+            raise busy
         return iter(families.values())
+
+    def note_failure(self) -> None:
+        """Log what has gone wrong with an answer, the first time."""
+        if not self._failed:
+            self._failed = True
+            logger.exception("The metrics cannot be worked out. This is said once.")
 
     # Connections
 
+    def server_bind(self) -> None:
+        """Bind the port, and ask no name server for the name of its address."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer a connection in a thread of its own, if there is room for one."""
-        if self._room.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
+        with self._lock:
+            room = len(self._until) < _CONNECTIONS
+            if room:
+                self._until[request] = time.monotonic() + _CONNECTION_TIMEOUT
+        if not room:
             self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # no thread can be started
+            self._forget(request)
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Answer it, and make room."""
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._room.release()
+            self._forget(request)
+
+    def service_actions(self) -> None:
+        """End the connections whose time is up; the threads that wait for them notice."""
+        now = time.monotonic()
+        with self._lock:
+            overdue = [connection for connection, until in self._until.items() if until < now]
+        for connection in overdue:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def _forget(self, request: Any) -> None:
+        with self._lock:
+            self._until.pop(request, None)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         """Note what a client has done, who may do anything."""
@@ -136,7 +181,7 @@ class StatusServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: StatusServer
-    timeout = _REQUEST_TIMEOUT
+    timeout = _CONNECTION_TIMEOUT
     server_version = "proxybalance"
     sys_version = ""
 
@@ -150,6 +195,9 @@ class _Handler(BaseHTTPRequestHandler):
             body = encode(self.server)
         except TimeoutError as error:
             self._answer(HTTPStatus.SERVICE_UNAVAILABLE, f"{error}\n".encode())
+        except Exception:
+            self.server.note_failure()
+            self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, b"the log says why\n")
         else:
             self._answer(HTTPStatus.OK, body, content_type)
 

@@ -14,15 +14,22 @@ from urllib.error import HTTPError
 import pytest
 from bookshop.servers.forward_proxy import ForwardProxy
 from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
+from scrapy import signals
 
+from scrapy_proxybalance import ProxyBalanceMiddleware
 from scrapy_proxybalance.pool import ConfigurationError
+from scrapy_proxybalance.reporting import status_server
+from scrapy_proxybalance.reporting.crawl_thread import CrawlThread
 from scrapy_proxybalance.reporting.metrics import BUCKETS, Buckets
 
-from .crawling import crawl, crawl_test, proxybalance_stats
+from .crawling import UrlsSpider, crawl, crawl_test, proxybalance_stats
 from .metrics_probe import Look, fetch, metrics_url, samples
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from scrapy.crawler import Crawler
+    from scrapy.http import Response
 
     from .metrics_probe import Samples
 
@@ -249,3 +256,87 @@ def test_buckets_count_what_is_no_more_than_their_bound() -> None:
     assert counts[str(BUCKETS[1])] == 3
     assert counts[str(BUCKETS[-1])] == 3
     assert counts["+Inf"] == 4
+
+
+@crawl_test
+async def test_while_the_crawl_is_busy_a_scraper_is_told_so(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(status_server, "_CRAWL_TIMEOUT", 0.2)
+    blocked, answered = threading.Event(), threading.Event()
+    statuses: list[int] = []
+
+    def ask() -> None:
+        assert blocked.wait(20)
+        try:
+            fetch(metrics_url(caplog))
+        except HTTPError as error:
+            statuses.append(error.code)
+            error.close()
+        answered.set()
+
+    class BusySpider(UrlsSpider):
+        def keep(self, response: Response) -> None:
+            super().keep(response)
+            blocked.set()
+            answered.wait(20)  # as a callback that computes for long
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    async with Origin(page) as origin, ForwardProxy("one") as one:
+        await crawl(
+            [f"http://127.0.0.1:{origin.port}/"],
+            {"PROXYBALANCE_PROXIES": [one.url()], "PROXYBALANCE_METRICS_PORT": 0},
+            spider=BusySpider,
+        )
+    thread.join(20)
+    assert statuses == [503]
+
+
+@crawl_test
+async def test_a_counter_does_not_fall_when_a_proxy_leaves(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    crawlers: list[Crawler] = []
+    texts: list[str] = []
+
+    def look() -> None:
+        texts.append(fetch(metrics_url(caplog)))
+        middleware = crawlers[0].get_downloader_middleware(ProxyBalanceMiddleware)
+        assert middleware is not None
+        pool = middleware.balancer.pool
+        CrawlThreadOf.thread.call(lambda: pool.remove("one", middleware.balancer.clock()), 10)
+        texts.append(fetch(metrics_url(caplog)))
+
+    class CrawlThreadOf:
+        thread: CrawlThread
+
+        @classmethod
+        def take(cls) -> None:
+            cls.thread = CrawlThread()
+
+    looking = Look(look)
+
+    def prepare(crawler: Crawler) -> None:
+        crawlers.append(crawler)
+        crawler.signals.connect(CrawlThreadOf.take, signal=signals.spider_opened)
+        looking.prepare(crawler)
+
+    async with Origin(page) as origin, ForwardProxy("one") as one, ForwardProxy("two") as two:
+        await crawl(
+            [f"http://127.0.0.1:{origin.port}/{number}" for number in range(20)],
+            {
+                "PROXYBALANCE_PROXIES": [
+                    {"url": one.url(), "name": "one"},
+                    {"url": two.url(), "name": "two"},
+                ],
+                "PROXYBALANCE_METRICS_PORT": 0,
+            },
+            prepare=prepare,
+        )
+    looking.result()
+    before, after = (of(samples(text), "proxybalance_requests_total") for text in texts)
+    assert before == after
+    assert sum(before.values()) == 20

@@ -13,14 +13,19 @@ import pytest
 from bookshop.servers.forward_proxy import ForwardProxy
 from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
 from scrapy import Request
+from scrapy.exporters import BaseItemExporter
 
 from scrapy_proxybalance.pool import ConfigurationError
+from scrapy_proxybalance.reporting.placeholders import fill_in
 from scrapy_proxybalance.reporting.request_log import COLUMNS
 
-from .crawling import crawl, crawl_test, proxybalance_stats
+from .crawling import UrlsSpider, crawl, crawl_test, proxybalance_stats
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from scrapy.http import Response
 
 
 def page(request: OriginRequest) -> OriginResponse:
@@ -227,3 +232,132 @@ async def test_what_cannot_work_stops_the_start_with_one_error(where: object, sa
         )
     assert said in str(error.value)
     assert "secret" not in str(error.value)
+
+
+class BadExporter(BaseItemExporter):
+    """Fails on its third row, as a user's exporter may."""
+
+    def __init__(self, file: object, **kwargs: Any) -> None:  # noqa: ARG002
+        super().__init__(**kwargs)
+        self.rows = 0
+
+    def export_item(self, item: Any) -> None:
+        self.rows += 1
+        if self.rows == 3:
+            raise TypeError(f"cannot write {item['attempt']}")
+
+
+@crawl_test
+async def test_an_exporter_that_fails_costs_no_page(caplog: pytest.LogCaptureFixture) -> None:
+    async with Origin(page) as origin, ForwardProxy("one") as one:
+        crawler = await crawl(
+            [f"http://127.0.0.1:{origin.port}/{number}" for number in range(9)],
+            {
+                "PROXYBALANCE_PROXIES": [one.url()],
+                "PROXYBALANCE_REQUEST_LOG": {"uri": "/dev/null", "format": "bad"},
+                "FEED_EXPORTERS": {"bad": BadExporter},
+            },
+        )
+    assert len(crawler.spider.responses) == 9
+    [error] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "(TypeError: cannot write 1)" in error.getMessage()
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+@crawl_test
+async def test_a_session_that_is_no_text_of_unicode_is_written_all_the_same(
+    ending: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = tmp_path / f"requests.{ending}"
+    async with Origin(page) as origin, ForwardProxy("one") as one:
+        crawler = await crawl(
+            [Request(f"http://127.0.0.1:{origin.port}/", meta={"session": "s\udce9"})],
+            {"PROXYBALANCE_PROXIES": [one.url()], "PROXYBALANCE_REQUEST_LOG": log},
+        )
+    assert len(crawler.spider.responses) == 1
+    assert rb"s\udce9" in log.read_bytes().replace(rb"\\", b"\\")
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://KEY:SEC/RET@bucket/x.csv",
+        "ftp://user:SEC/RET@host/x.csv",
+        "ftp://user:SEC#RET@host/x.csv",
+        "ftp://user:SEC%40RET@/x.csv",
+        "ftp://user:SEC[RET@host/x.csv",
+    ],
+)
+@crawl_test
+async def test_no_error_shows_the_password_of_a_storage(
+    uri: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "scrapy_proxybalance")
+    async with Origin(page) as origin, ForwardProxy("one") as one:
+        await crawl(
+            [f"http://127.0.0.1:{origin.port}/"],
+            {"PROXYBALANCE_PROXIES": [one.url()], "PROXYBALANCE_REQUEST_LOG": uri},
+        )
+    ours = "".join(
+        record.getMessage() + (record.exc_text or "")
+        for record in caplog.records
+        if record.name.startswith("scrapy_proxybalance")
+    )
+    assert "PROXYBALANCE_REQUEST_LOG: " in ours
+    assert "SEC" not in ours
+    assert "RET" not in ours
+
+
+@crawl_test
+async def test_pages_that_share_a_url_have_ids_of_their_own_though_meta_is_copied(
+    tmp_path: Path,
+) -> None:
+    class FormSpider(UrlsSpider):
+        def keep(self, response: Response) -> Iterator[Request]:
+            super().keep(response)
+            if len(self.responses) < 4:
+                yield Request(
+                    response.url,
+                    method="POST",
+                    body=f"page={len(self.responses)}",
+                    meta=response.meta,
+                    callback=self.keep,
+                )
+
+    log = tmp_path / "requests.jsonl"
+    async with Origin(page) as origin, ForwardProxy("one") as one:
+        await crawl(
+            [f"http://127.0.0.1:{origin.port}/"],
+            {"PROXYBALANCE_PROXIES": [one.url()], "PROXYBALANCE_REQUEST_LOG": log},
+            spider=FormSpider,
+        )
+    rows = jsonl(log)
+    assert [row["attempt"] for row in rows] == [1] * 4
+    assert len({row["request_id"] for row in rows}) == 4
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@crawl_test
+async def test_what_the_cache_has_answered_has_no_row(tmp_path: Path) -> None:
+    log = tmp_path / "requests.jsonl"
+    settings = {
+        "HTTPCACHE_ENABLED": True,
+        "HTTPCACHE_DIR": str(tmp_path / "cache"),
+        "HTTPCACHE_STORAGE": "scrapy.extensions.httpcache.FilesystemCacheStorage",
+        "PROXYBALANCE_REQUEST_LOG": log,
+    }
+    async with Origin(page) as origin, ForwardProxy("one") as one:
+        for _ in range(2):
+            await crawl(
+                [f"http://127.0.0.1:{origin.port}/{number}" for number in range(3)],
+                {"PROXYBALANCE_PROXIES": [one.url()], **settings},
+            )
+    assert len(origin.requests) == len(jsonl(log)) == 3
+
+
+def test_a_path_may_hold_what_is_percent_encoded_and_placeholders() -> None:
+    spider = UrlsSpider()
+    assert fill_in("file:///my%20logs/%(name)s/50%.csv", spider) == "file:///my%20logs/urls/50%.csv"
+    with pytest.raises(ValueError, match="colour"):
+        fill_in("%(colour)s", spider)
