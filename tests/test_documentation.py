@@ -53,6 +53,7 @@ from scrapy_proxybalance.pool.proxy import ATTRIBUTES
 from scrapy_proxybalance.reporting import stats, stats_file
 from scrapy_proxybalance.reporting.figures import Figures
 from scrapy_proxybalance.reporting.metrics import Metrics
+from scrapy_proxybalance.reporting.report import CSV_COLUMNS
 from scrapy_proxybalance.reporting.request_log import COLUMNS
 from scrapy_proxybalance.reporting.signal_sender import SignalSender
 from scrapy_proxybalance.settings import (
@@ -175,6 +176,11 @@ def test_the_keys_of_a_target_are_those_that_are_read() -> None:
 
 def test_the_keys_of_a_gateway_are_those_that_are_read() -> None:
     assert first_codes(REFERENCE / "settings.md", "In a gateway's dict") == list(GATEWAY_KEYS)
+
+
+def test_the_columns_of_the_report_are_documented() -> None:
+    page = DOCS / "how-to" / "see-what-happened.md"
+    assert first_codes(page, "CSV column") == list(CSV_COLUMNS)
 
 
 def test_every_metric_is_documented_with_its_type_and_its_labels() -> None:

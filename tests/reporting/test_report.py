@@ -1,0 +1,227 @@
+"""The report from a request log: its figures, what it suggests, and what it says of bad files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from scrapy_proxybalance.reporting.report import (
+    CSV_COLUMNS,
+    Report,
+    ReportError,
+    read_rows,
+    suggestions,
+    write_csv,
+)
+from scrapy_proxybalance.reporting.request_log import COLUMNS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+def attempt(number: int = 0, **values: Any) -> dict[str, Any]:
+    """A row of a request log: a success through ``p0`` unless it is said otherwise."""
+    row = {
+        "timestamp": f"2026-11-22T10:{number // 60 % 60:02}:{number % 60:02}.000+00:00",
+        "request_id": f"a-{number}",
+        "url": "http://shop.example/",
+        "target": "shop.example",
+        "proxy": "p0",
+        "session": None,
+        "attempt": 1,
+        "status": 200,
+        "failure": None,
+        "outcome": "success",
+        "latency": 0.5,
+        "duration": 0.6,
+        "bytes": 10,
+        "waited": 0.0,
+        "target_paused": False,
+    }
+    assert tuple(row) == COLUMNS
+    return {**row, **values}
+
+
+def failed(number: int = 0, **values: Any) -> dict[str, Any]:
+    ended = {"outcome": "proxy_fault", "failure": "timeout"}
+    nothing = {"status": None, "latency": None, "bytes": None}
+    return attempt(number, **{**ended, **nothing, **values})
+
+
+def write(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    """Write a log as its ending says."""
+    if path.suffix == ".parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(rows)), path)
+    elif path.suffix == ".csv":
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def report_of(tmp_path: Path, rows: Sequence[dict[str, Any]], ending: str = ".jsonl") -> Report:
+    report = Report()
+    for row in read_rows(write(tmp_path / f"requests{ending}", rows)):
+        report.add(row)
+    return report
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet"])
+def test_the_csv_says_of_each_proxy_what_its_attempts_were(tmp_path: Path, ending: str) -> None:
+    rows = [
+        *(attempt(n, latency=float(n + 1), session=f"s{n % 2}") for n in range(4)),
+        failed(5),
+        failed(6, failure="connection_refused"),
+        failed(7),
+        attempt(8, proxy="p1", outcome="target_signal", status=429),
+        attempt(9, proxy="p1", outcome="ignored"),
+        attempt(10, proxy=None),
+    ]
+    write_csv(report_of(tmp_path, rows, ending), tmp_path / "out" / "report.csv")
+    with (tmp_path / "out" / "report.csv").open(newline="") as file:
+        first, second = csv.DictReader(file)
+    assert tuple(first) == CSV_COLUMNS
+    assert first == {
+        "proxy": "p0",
+        "requests": "7",
+        "share": "0.777778",
+        "success_rate": "0.571429",
+        "latency_avg": "2.5",
+        "latency_p50": "2.5",
+        "latency_p95": "3.85",
+        "errors": "timeout=2 connection_refused=1",
+        "sessions": "2",
+    }
+    assert (second["requests"], second["success_rate"], second["latency_p50"]) == ("2", "1.0", "")
+
+
+def test_fairness_is_jains_index_and_the_busiest_share(tmp_path: Path) -> None:
+    report = report_of(tmp_path, [attempt(n, proxy=f"p{n % 3}") for n in range(9)])
+    assert report.jain == pytest.approx(1.0)
+    assert report.top_share == pytest.approx(1 / 3)
+    lone = report_of(tmp_path, [attempt(1), *(attempt(n, proxy="p1") for n in range(3))])
+    assert lone.jain == pytest.approx(16 / (2 * 10))
+
+
+def even(count: int, proxies: int = 5, **values: Any) -> list[dict[str, Any]]:
+    return [attempt(n, proxy=f"p{n % proxies}", **values) for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([failed(n, proxy=f"p{n % 4}") for n in range(40)], "check the gateway's address"),
+        (
+            [*even(400), *(failed(n, proxy="p1") for n in range(40))],
+            "1 of 5 proxies have 100% of the failures (p1)",
+        ),
+        (
+            [*even(100), *(attempt(n, proxy="p3") for n in range(2000))],
+            "p3 carried 4.8 times its even share",
+        ),
+        (
+            [*even(400), *(attempt(n, proxy="p2", session="s") for n in range(100))],
+            "Requests with a session are less evenly spread (the busiest proxy has 100% of them)",
+        ),
+        (
+            [
+                one
+                for n in range(3)
+                for one in (
+                    attempt(n, outcome="target_signal", target_paused=True),
+                    attempt(n, outcome="target_signal", target_paused=True),
+                    attempt(n),
+                )
+            ],
+            "shop.example was paused 3 times, after 6 refusals",
+        ),
+    ],
+)
+def test_it_suggests_what_the_rules_of_thumb_say(
+    tmp_path: Path, rows: list[dict[str, Any]], said: str
+) -> None:
+    [text] = suggestions(report_of(tmp_path, rows))
+    assert said in text
+
+
+def test_of_an_even_crawl_with_a_few_failures_everywhere_it_suggests_nothing(
+    tmp_path: Path,
+) -> None:
+    rows = [*even(1000), *(failed(n, proxy=f"p{n % 5}") for n in range(50))]
+    assert suggestions(report_of(tmp_path, rows)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("requests.log", b"", "a request log ends in .csv, .jsonl, .jl, .parquet"),
+        ("requests.jsonl", b'{"timestamp": "2026', "row 1: that is no row of a request log"),
+        ("requests.jsonl", b'{"name": "a book"}\n', "it has no 'timestamp'"),
+        ("requests.jsonl", b"[1, 2]\n", "row 1"),
+        ("requests.jsonl", b"\xff\xfe\x00", "row 1"),
+        ("requests.csv", b"title,price\nx,1\n", "it has no 'timestamp'"),
+        ("requests.parquet", b"PAR1 cut off", "no row of a request log"),
+    ],
+)
+def test_what_is_no_request_log_is_one_error(
+    tmp_path: Path, name: str, content: bytes, said: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(ReportError) as error:
+        list(read_rows(path))
+    assert str(path) in str(error.value)
+    assert said in str(error.value)
+
+
+def test_a_log_that_was_cut_off_says_in_which_row(tmp_path: Path) -> None:
+    path = write(tmp_path / "requests.jsonl", even(3))
+    with path.open("a") as file:
+        file.write('{"timestamp": "2026-11-')
+    with pytest.raises(ReportError, match=r"row 4: .*take that one out"):
+        list(read_rows(path))
+
+
+def test_a_file_that_is_not_there_is_one_error(tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match="cannot be read"):
+        list(read_rows(tmp_path / "requests.jsonl"))
+
+
+def scrapy(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "scrapy", "proxybalance", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_command_prints_the_report_and_writes_the_csv(tmp_path: Path) -> None:
+    log = write(
+        tmp_path / "requests.jsonl", [*even(400), *(failed(n, proxy="p1") for n in range(40))]
+    )
+    done = scrapy("report", log, "--csv", tmp_path / "report.csv")
+    assert done.returncode == 0, done.stderr
+    assert "440 attempts through 5 proxies, 0 past the pool" in done.stdout
+    assert "What this suggests:\n- 1 of 5 proxies have 100% of the failures (p1)" in done.stdout
+    assert (tmp_path / "report.csv").read_text().startswith("proxy,requests,share")
+
+
+@pytest.mark.parametrize("arguments", [("report", "nowhere.jsonl"), ("report",), ("draw", "x")])
+def test_what_the_command_cannot_do_is_an_error_without_a_traceback(
+    arguments: tuple[str, ...],
+) -> None:
+    done = scrapy(*arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr + done.stdout
