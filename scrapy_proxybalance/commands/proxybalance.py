@@ -39,6 +39,7 @@ class Command(ScrapyCommand):
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         """Add our own options to Scrapy's."""
         super().add_options(parser)
+        parser.add_argument("--html", metavar="FILE", help="write a page with charts to this file")
         parser.add_argument("--csv", metavar="FILE", help="write a row for each proxy to this file")
 
     def run(self, args: list[str], opts: argparse.Namespace) -> None:
@@ -49,9 +50,23 @@ class Command(ScrapyCommand):
         try:
             for row in read_rows(Path(args[1])):
                 report.add(row)
+            suggested = suggestions(report)
             if opts.csv:
                 write_csv(report, Path(opts.csv))
+            if opts.html:
+                _write_html(report, suggested, Path(opts.html))
         except ReportError as error:
             raise UsageError(str(error), print_help=False) from None
-        for line in report_lines(report, suggestions(report)):
+        for line in report_lines(report, suggested):
             print(line)
+
+
+def _write_html(report: Report, suggested: list[str], path: Path) -> None:
+    try:
+        from ..reporting.report.page import write_html
+    except ImportError as error:
+        raise ReportError(
+            f"--html needs a library that is not there ({error}); pip install "
+            "'scrapy-proxybalance[report]'"
+        ) from None
+    write_html(report, suggested, path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from scrapy_proxybalance.reporting.report import (
     suggestions,
     write_csv,
 )
+from scrapy_proxybalance.reporting.report.page import write_html
 from scrapy_proxybalance.reporting.request_log import COLUMNS
 
 if TYPE_CHECKING:
@@ -225,3 +227,65 @@ def test_what_the_command_cannot_do_is_an_error_without_a_traceback(
     done = scrapy(*arguments)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr + done.stdout
+
+
+def page_of(tmp_path: Path, rows: Sequence[dict[str, Any]]) -> str:
+    report = report_of(tmp_path, rows)
+    write_html(report, suggestions(report), tmp_path / "report.html")
+    return (tmp_path / "report.html").read_text()
+
+
+def test_the_page_needs_no_network_and_names_stay_text(tmp_path: Path) -> None:
+    name = "<script>alert('$x$')</script>"
+    rows = [
+        *(attempt(n, proxy=name, target=name, target_paused=n % 9 == 0) for n in range(300)),
+        *(failed(n, proxy="p&1", failure="<b>") for n in range(30)),
+    ]
+    page = page_of(tmp_path, rows)
+    assert "<script" not in page
+    assert "<b>" not in page
+    assert page.count("&lt;script&gt;alert(") >= 4  # the table, the share, the latency, the pauses
+    assert "$x$" in page
+    outside = re.findall(r'(?:src|href)="(?!#)[^"]*"|url\((?!#)|@import', page)
+    assert outside == []
+    for title in ("Share of each proxy", "Pauses of targets", "Failures by class", "Proxies"):
+        assert title in page
+
+
+def test_a_large_pool_is_summed_up_in_a_page_of_a_bearable_size(tmp_path: Path) -> None:
+    rows = [attempt(n, proxy=f"p{n % 5000}") for n in range(10_000)]
+    page = page_of(tmp_path, rows)
+    assert len(page) < 3_000_000
+    assert "And 4,800 more, with 9,600 attempts together (96.0%)" in page
+
+
+def test_what_is_in_flight_is_the_mean_over_each_stretch(tmp_path: Path) -> None:
+    rows = [attempt(0, duration=2.5), attempt(1, duration=1.0), attempt(2, duration=0.5)]
+    timeline = report_of(tmp_path, rows).timeline
+    assert timeline.unit == ("seconds", 1.0)
+    assert timeline.edges() == [0, 1, 2, 3]
+    assert timeline.in_flight() == [1.0, 2.0, 1.0]
+    assert timeline.rates() == {"success": [0.0, 0.0, 3.0]}
+
+
+def test_an_empty_log_has_nothing_to_draw(tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match="nothing to draw"):
+        page_of(tmp_path, [attempt(proxy=None)])
+
+
+def test_a_report_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:
+    log = write(tmp_path / "requests.jsonl", even(3))
+    for option in ("--csv", "--html"):
+        done = scrapy("report", log, option, "/dev/null/report")
+        assert done.returncode == 2
+        assert "/dev/null/report cannot be written (" in done.stderr + done.stdout
+
+
+def test_who_carries_most_is_not_blamed_for_most_of_the_failures(tmp_path: Path) -> None:
+    rows = [
+        *(attempt(n, proxy="p0") for n in range(700)),
+        *(failed(n, proxy="p0") for n in range(60)),
+        *even(600),
+        *(failed(n, proxy=f"p{n % 5}") for n in range(50)),
+    ]
+    assert suggestions(report_of(tmp_path, rows)) == []

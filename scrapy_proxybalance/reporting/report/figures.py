@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from .timeline import Timeline
+
 if TYPE_CHECKING:
     from .reading import Row
 
@@ -87,6 +89,7 @@ class Report:
     targets: defaultdict[str, TargetRow] = attrs.field(factory=lambda: defaultdict(TargetRow))
     requests: int = 0
     others: int = 0
+    timeline: Timeline = attrs.field(factory=Timeline)
     first: str = ""
     last: str = ""
 
@@ -99,6 +102,7 @@ class Report:
             self.others += 1
             return
         self.requests += 1
+        self.timeline.add(row)
         proxy = self.proxies[row.proxy]
         proxy.requests += 1
         proxy.outcomes[row.outcome] += 1
@@ -109,6 +113,10 @@ class Report:
             proxy.with_session += 1
         if row.latency is not None and row.outcome == "success":
             proxy.latencies.append(row.latency)
+
+    def failures(self) -> Counter[str]:
+        """Return the attempts that failed, by class."""
+        return sum((proxy.failures for proxy in self.proxies.values()), Counter())
 
     def busiest_first(self) -> list[tuple[str, ProxyRow]]:
         """Return the proxies, those with the most requests first."""

@@ -32,6 +32,7 @@ class Row:
     failure: str | None
     outcome: str
     latency: float | None
+    duration: float | None
     target_paused: bool
 
 
@@ -78,6 +79,7 @@ def _row(values: dict[str, Any]) -> Row:
         failure=known["failure"],
         outcome=known["outcome"],
         latency=None if known["latency"] is None else float(known["latency"]),
+        duration=None if known["duration"] is None else float(known["duration"]),
         target_paused=known["target_paused"] in _TRUE,
     )
 

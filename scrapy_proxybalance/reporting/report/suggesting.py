@@ -45,8 +45,9 @@ def _few_bad(report: Report) -> Iterator[str]:
         return
     worst = sorted(proxies, key=lambda item: -item[1].failed)[: max(1, len(proxies) // 5)]
     theirs = sum(one.failed for _, one in worst)
-    if theirs < 0.5 * failed or theirs < 2 * failed * len(worst) / len(proxies):
-        return
+    carried = sum(one.requests for _, one in worst)
+    if theirs < 0.5 * failed or theirs / failed < 2.0 * carried / report.requests:
+        return  # who carries most of the attempts has most of the failures, too
     names = ", ".join(name for name, _ in worst[:5])
     yield (
         f"{len(worst)} of {len(proxies)} proxies have {theirs / failed:.0%} of the failures ({names}"

@@ -1,0 +1,176 @@
+"""The report as one HTML file, which needs no network: whoever gets it can open it."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+from ...whole_file import write_whole
+from .charts import areas, bars, ranges, spans
+from .reading import ReportError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from .figures import ProxyRow, Report
+
+# The busiest are drawn, and listed; the others are summed up.
+_DRAWN = 25
+_LISTED = 200
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1b1f24; --faint: #c9ced6; --page: #fff; --soft: #f4f6f8;
+  --c0: #0b65c2; --c1: #c2570b; --c2: #1a7f37; --c3: #8250df; --c4: #bf3989; --c5: #57606a; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --faint: #3d444d; --page: #0d1117;
+  --soft: #161b22; --c0: #58a6ff; --c1: #f0883e; --c2: #56d364; --c3: #d2a8ff; --c4: #f778ba;
+  --c5: #9198a1; } }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page);
+  max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
+dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: 1rem; margin: 0; }
+dl div { background: var(--soft); border-radius: .5rem; padding: .6rem .9rem; }
+dt { font-size: .85rem; } dd { margin: 0; font-size: 1.3rem; font-weight: 600; overflow-wrap: anywhere; }
+figure { margin: 0; overflow-x: auto; } figcaption { font-size: .9rem; margin-bottom: .5rem; }
+svg { max-width: 100%; height: auto; font-family: system-ui, sans-serif; }
+.table { overflow: auto; max-height: 40rem; } .table:focus { outline: 2px solid var(--c0); }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .9rem; }
+th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid var(--faint); }
+th:first-child, td:first-child, th:last-child, td:last-child { text-align: left; }
+thead th { position: sticky; top: 0; background: var(--page); }
+@media print { .table { max-height: none; } }
+"""
+
+
+def write_html(report: Report, suggested: Sequence[str], path: Path) -> None:
+    """Write it.
+
+    :raises ReportError: if that cannot be done, or there is nothing to write.
+    """
+    if not report.requests:
+        raise ReportError("the log has no attempt through the pool: there is nothing to draw")
+    try:
+        write_whole(path, "\n".join(_page(report, suggested)))
+    except OSError as error:
+        raise ReportError(f"{path} cannot be written ({error.strerror})") from None
+
+
+def _page(report: Report, suggested: Sequence[str]) -> Iterator[str]:
+    timeline = report.timeline
+    unit, _ = timeline.unit
+    yield '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+    yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    yield f"<title>Proxies of a crawl</title><style>{_STYLE}</style></head><body><main>"
+    yield "<h1>Proxies of a crawl</h1>"
+    yield f"<p>From <time>{escape(report.first)}</time> to <time>{escape(report.last)}</time>.</p><dl>"
+    yield from (f"<div><dt>{what}</dt><dd>{value}</dd></div>" for what, value in _summary(report))
+    yield "</dl><h2>What this suggests</h2>"
+    if suggested:
+        yield f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in suggested)}</ul>"
+    else:
+        yield "<p>Nothing to suggest.</p>"
+    listed = report.busiest_first()
+    drawn = listed[:_DRAWN]
+    names = [_short(name) for name, _ in drawn]
+    shares = [100.0 * proxy.requests / report.requests for _, proxy in drawn]
+    yield _chart(
+        "Share of each proxy",
+        f"The {len(drawn)} busiest; the dotted line is an even share.",
+        bars(names, shares, "% of attempts", even=100.0 / len(listed)),
+    )
+    timed = [(name, proxy.latency()) for name, proxy in drawn]
+    both = [
+        (name, middle, high) for name, (_, middle, high) in timed if middle and high is not None
+    ]
+    if both:
+        yield _chart(
+            "Latency of each proxy",
+            "From the median (dot) to the 95th percentile of the time to the headers of successes.",
+            ranges(
+                [_short(name) for name, _, _ in both],
+                [middle for _, middle, _ in both],
+                [high for _, _, high in both],
+                "seconds",
+            ),
+        )
+    yield _chart(
+        "Attempts over time, by outcome",
+        "success: carried; target_signal: refused by the target; the others failed.",
+        areas(timeline.edges(), timeline.rates(), "attempts per second", unit),
+    )
+    yield _chart(
+        "In flight over time",
+        "The attempts that were under way at once, on average.",
+        areas(timeline.edges(), {"in flight": timeline.in_flight()}, "requests", unit),
+    )
+    pauses = timeline.pauses()
+    if pauses:
+        yield _chart(
+            "Pauses of targets",
+            "As seen by the attempts that ended meanwhile.",
+            spans(
+                {_short(name): stretches for name, stretches in pauses.items()},
+                timeline.length,
+                unit,
+            ),
+        )
+    failures = report.failures().most_common(_DRAWN)
+    if failures:
+        yield _chart(
+            "Failures by class",
+            "Refusals by the target are among them.",
+            bars(
+                [_short(name) for name, _ in failures],
+                [float(count) for _, count in failures],
+                "attempts",
+            ),
+        )
+    yield from _table(report, listed)
+    yield "</main></body></html>\n"
+
+
+def _summary(report: Report) -> Iterator[tuple[str, str]]:
+    judged = report.requests - sum(one.outcomes["ignored"] for one in report.proxies.values())
+    failed = sum(one.failed for one in report.proxies.values())
+    yield "attempts", f"{report.requests:,}"
+    yield "proxies", f"{len(report.proxies):,}"
+    yield "carried", f"{(judged - failed) / judged:.1%}" if judged else "-"
+    yield "busiest proxy", f"{report.top_share or 0.0:.1%}"
+    yield "Jain's index", f"{report.jain or 0.0:.2f}"
+    yield "past the pool", f"{report.others:,}"
+
+
+def _chart(title: str, caption: str, svg: str) -> str:
+    return f"<h2>{title}</h2><figure><figcaption>{caption}</figcaption>{svg}</figure>"
+
+
+def _table(report: Report, listed: Sequence[tuple[str, ProxyRow]]) -> Iterator[str]:
+    yield '<h2 id="proxies">Proxies</h2>'
+    yield '<div class="table" tabindex="0" role="region" aria-labelledby="proxies"><table><thead><tr>'
+    heads = ("proxy", "attempts", "share", "success", "mean", "p50", "p95", "sessions", "failures")
+    yield "".join(f'<th scope="col">{head}</th>' for head in heads)
+    yield "</tr></thead><tbody>"
+    for name, proxy in listed[:_LISTED]:
+        rate = proxy.success_rate
+        cells = [
+            f"{proxy.requests:,}",
+            f"{proxy.requests / report.requests:.2%}",
+            "-" if rate is None else f"{rate:.1%}",
+            *("-" if one is None else f"{one:.3g} s" for one in proxy.latency()),
+            f"{len(proxy.sessions):,}",
+            escape(", ".join(f"{text} {count}" for text, count in proxy.failures.most_common(4))),
+        ]
+        yield f'<tr><th scope="row">{escape(name)}</th>'
+        yield f"{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+    yield "</tbody></table></div>"
+    rest = listed[_LISTED:]
+    if rest:
+        carried = sum(proxy.requests for _, proxy in rest)
+        yield (
+            f"<p>And {len(rest):,} more, with {carried:,} attempts together "
+            f"({carried / report.requests:.1%}). The CSV has them all.</p>"
+        )
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 40 else f"{name[:18]}...{name[-18:]}"
