@@ -168,9 +168,10 @@ async def test_a_gateway_that_is_down_for_a_while_costs_no_page_and_no_proxy(
     assert crawler.stats.get_value("finish_reason") == "finished"
     assert [type(event) for event in seen] == [GatewayTripped, GatewayReopened]
     assert probes == 2
-    # What failed before that could be suspected, and no more.
-    assert crawler.stats.get_value("retry/count", 0) <= 4
-    assert proxybalance_stats(crawler)[f"gateway/{host}/trips"] == 1
+    stats = proxybalance_stats(crawler)
+    # What failed before that could be suspected: no more than was under way when it began.
+    assert crawler.stats.get_value("retry/count", 0) <= stats["in_flight/max"]
+    assert stats[f"gateway/{host}/trips"] == 1
     warnings = [
         record.getMessage()
         for record in caplog.records

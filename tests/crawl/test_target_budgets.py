@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 #: No test comes near it: a crawl that hangs is closed and fails on its finish reason.
 _HANGING = 30
 #: What a request's way from its lease to the server that notes it may differ by, in seconds.
-_WAY = 0.1
+_WAY = 0.25
 
 
 @attrs.frozen
