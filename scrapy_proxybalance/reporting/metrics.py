@@ -7,8 +7,9 @@ in ``docs/reference/metrics.md``. Serves nothing.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -21,7 +22,7 @@ from ..pool import HealthState, Outcome, TargetState
 from ..pool.events import LeaseEnded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from ..attempts import Attempt
     from ..balancer import Balancer
@@ -88,147 +89,149 @@ class Metrics:
 
         :param spider: the value of the label of that name.
         """
-        figures, balancer = self._figures, self._balancer
-        now = balancer.clock()
-        figures.sample(now)
-        yield from self._of_proxies(spider, now)
-        yield from self._of_targets(spider)
-        yield from self._of_gateways(spider)
+        now = self._balancer.clock()
+        self._figures.sample(now)
+        for told in (
+            *self._of_proxies(now),
+            *self._of_targets(),
+            *self._of_gateways(),
+            *self._of_the_crawl(),
+        ):
+            family = told.kind(
+                f"proxybalance_{told.name}", told.text, labels=["spider", *told.labels]
+            )
+            for labels, value in told.values.items():
+                family.add_metric([spider, *labels], value)
+            yield family
         for name, text, buckets in (
-            (
-                "request_latency",
-                "Time to the headers of responses that were successes.",
-                self._latency,
-            ),
-            (
-                "wait",
-                "Time for which requests waited for a proxy, once it was their turn.",
-                self._waited,
-            ),
+            ("request_latency", "Time to the headers of successes.", self._latency),
+            ("wait", "Time for which requests waited for a proxy.", self._waited),
         ):
             histogram = HistogramMetricFamily(
                 f"proxybalance_{name}_seconds", text, labels=["spider"]
             )
             histogram.add_metric([spider], buckets.cumulative(), buckets.sum)
             yield histogram
-        failures = CounterMetricFamily(
-            "proxybalance_failures", "Attempts that failed, by class.", labels=["spider", "failure"]
-        )
-        for failure, count in figures.failures.items():
-            failures.add_metric([spider, str(failure)], count)
-        yield failures
-        yield _counter(spider, "retries", "Retries that were sent.", balancer.retries.let_out)
-        yield _gauge(spider, "sessions", "Sessions that have a proxy.", len(balancer.pool.sessions))
-        yield _gauge(
-            spider,
-            "capacity",
-            "Requests that the pool carries at once when every proxy is well.",
-            balancer.pool.capacity,
-        )
 
-    def _of_proxies(self, spider: str, now: float) -> Iterator[Metric]:
+    def _of_proxies(self, now: float) -> Iterator[_Told]:
         pool = self._balancer.pool
         overview = pool.overview(now)
         names = self._shown
         for proxy, _, _ in overview:
             if proxy.name not in names:
                 names[proxy.name] = proxy.name if self._each else _group(proxy)
-        states: Counter[HealthState] = Counter()
-        in_flight: Counter[str] = Counter()
+        states = dict.fromkeys(((state.value,) for state in HealthState), 0.0)
+        in_flight: defaultdict[tuple[str, ...], float] = defaultdict(float)
         for proxy, state, under_way in overview:
-            states[state] += 1
-            in_flight[names[proxy.name]] += under_way
-        requests: Counter[tuple[str, str]] = Counter()
-        cooldowns: Counter[str] = Counter()
+            states[(state.value,)] += 1
+            in_flight[(names[proxy.name],)] += under_way
+        requests: defaultdict[tuple[str, ...], float] = defaultdict(float)
+        cooldowns: defaultdict[tuple[str, ...], float] = defaultdict(float)
         for name, counted in self._figures.proxies.items():
             shown = names.get(name, "")  # one that came and left between two scrapes
-            cooldowns[shown] += counted.cooldowns
+            cooldowns[(shown,)] += counted.cooldowns
             for outcome, count in counted.outcomes.items():
                 requests[shown, outcome] += count
-        attempts = CounterMetricFamily(
-            "proxybalance_requests",
-            "Attempts through the pool that have ended, by whose fault it was.",
-            labels=["spider", "proxy", "outcome"],
-        )
-        for (name, outcome), count in requests.items():
-            attempts.add_metric([spider, name, outcome], count)
-        sat_out = CounterMetricFamily(
-            "proxybalance_cooldowns", "Cooldowns that have begun.", labels=["spider", "proxy"]
-        )
-        for name, count in cooldowns.items():
-            sat_out.add_metric([spider, name], count)
-        load = GaugeMetricFamily(
-            "proxybalance_in_flight", "Requests under way.", labels=["spider", "proxy"]
-        )
-        for name, count in in_flight.items():
-            load.add_metric([spider, name], count)
-        scores = GaugeMetricFamily(
-            "proxybalance_score", "The score, which the choice goes by.", labels=["spider", "proxy"]
-        )
+        scores = {}
         if self._each:
-            for proxy, _, _ in overview:
-                scores.add_metric([spider, proxy.name], pool.explain(proxy.name, now).value)
-        proxies = GaugeMetricFamily(
-            "proxybalance_proxies", "Proxies, by their state.", labels=["spider", "state"]
+            scores = {
+                (proxy.name,): pool.explain(proxy.name, now).value for proxy, _, _ in overview
+            }
+        yield _Told(
+            CounterMetricFamily,
+            "requests",
+            "Attempts through the pool that have ended, by whose fault it was.",
+            ("proxy", "outcome"),
+            requests,
         )
-        for state in HealthState:
-            proxies.add_metric([spider, state.value], states[state])
-        yield from (attempts, sat_out, load, scores, proxies)
+        for kind, what, text, values in (
+            (CounterMetricFamily, "cooldowns", "Cooldowns that have begun.", cooldowns),
+            (GaugeMetricFamily, "in_flight", "Requests under way.", in_flight),
+            (GaugeMetricFamily, "score", "The score, which the choice goes by.", scores),
+        ):
+            yield _Told(kind, what, text, ("proxy",), values)
+        yield _Told(GaugeMetricFamily, "proxies", "Proxies, by their state.", ("state",), states)
 
-    def _of_targets(self, spider: str) -> Iterator[Metric]:
-        held = GaugeMetricFamily(
-            "proxybalance_held_requests",
-            "Requests that the scheduler holds for a target that has refused.",
-            labels=["spider", "target"],
-        )
-        paused = GaugeMetricFamily(
-            "proxybalance_target_paused",
-            "1 while a target that has refused gets no traffic but a probe.",
-            labels=["spider", "target"],
-        )
-        refusals = CounterMetricFamily(
-            "proxybalance_refusals", "Refusals of a target.", labels=["spider", "target"]
-        )
+    def _of_targets(self) -> Iterator[_Told]:
+        targets = self._balancer.pool.targets
+        shown = list(islice(self._figures.refusing(), _TARGETS))
         going = (TargetState.OPEN, TargetState.RAMPING)
-        for number, (name, target) in enumerate(self._figures.refusing()):
-            if number >= _TARGETS:
-                break
-            held.add_metric([spider, name], target.held)
-            state = self._balancer.pool.targets.state(name)
-            paused.add_metric([spider, name], float(state not in going))
-            refusals.add_metric([spider, name], target.signals)
-        yield from (held, paused, refusals)
+        for kind, what, text, values in (
+            (
+                GaugeMetricFamily,
+                "held_requests",
+                "Requests that the scheduler holds for a target that has refused.",
+                {(name,): float(target.held) for name, target in shown},
+            ),
+            (
+                GaugeMetricFamily,
+                "target_paused",
+                "1 while a target that has refused gets no traffic but a probe.",
+                {(name,): float(targets.state(name) not in going) for name, _ in shown},
+            ),
+            (
+                CounterMetricFamily,
+                "refusals",
+                "Refusals of a target.",
+                {(name,): float(target.signals) for name, target in shown},
+            ),
+        ):
+            yield _Told(kind, what, text, ("target",), values)
 
-    def _of_gateways(self, spider: str) -> Iterator[Metric]:
-        limits = GaugeMetricFamily(
-            "proxybalance_gateway_limit",
-            "Requests at once that a gateway is taken to bear; 0 while nothing gets through.",
-            labels=["spider", "gateway"],
+    def _of_gateways(self) -> Iterator[_Told]:
+        limits = self._figures.limits[: self._per_proxy]
+        for what, text, values in (
+            (
+                "limit",
+                "Requests at once that a gateway is taken to bear; 0 while nothing gets through.",
+                {(limit.name,): limit.limit for limit in limits},
+            ),
+            (
+                "in_flight",
+                "Requests under way through a gateway.",
+                {(limit.name,): float(limit.in_flight) for limit in limits},
+            ),
+        ):
+            yield _Told(GaugeMetricFamily, f"gateway_{what}", text, ("gateway",), values)
+
+    def _of_the_crawl(self) -> Iterator[_Told]:
+        balancer = self._balancer
+        yield _Told(
+            CounterMetricFamily,
+            "failures",
+            "Attempts that failed, by class.",
+            ("failure",),
+            {(str(failure),): float(count) for failure, count in self._figures.failures.items()},
         )
-        in_flight = GaugeMetricFamily(
-            "proxybalance_gateway_in_flight",
-            "Requests under way through a gateway.",
-            labels=["spider", "gateway"],
-        )
-        for limit in self._figures.limits[: self._per_proxy]:
-            limits.add_metric([spider, limit.name], limit.limit)
-            in_flight.add_metric([spider, limit.name], limit.in_flight)
-        yield from (limits, in_flight)
+        for kind, what, text, value in (
+            (CounterMetricFamily, "retries", "Retries that were sent.", balancer.retries.let_out),
+            (
+                GaugeMetricFamily,
+                "sessions",
+                "Sessions that have a proxy.",
+                len(balancer.pool.sessions),
+            ),
+            (
+                GaugeMetricFamily,
+                "capacity",
+                "Requests that the pool carries at once when every proxy is well.",
+                balancer.pool.capacity,
+            ),
+        ):
+            yield _Told(kind, what, text, (), {(): float(value)})
+
+
+class _Told(NamedTuple):
+    """A family: its ``name`` without the prefix, and its values by those of its ``labels``."""
+
+    kind: type[CounterMetricFamily | GaugeMetricFamily]
+    name: str
+    text: str
+    labels: tuple[str, ...]
+    values: Mapping[Any, float]  # by tuples of texts, as long as ``labels``
 
 
 def _group(proxy: Proxy) -> str:
     """Return what a proxy is added up under in a large pool."""
     parts = [part for part in (proxy.pool, proxy.country, proxy.provider) if part]
     return "/".join(parts) or "all"
-
-
-def _counter(spider: str, name: str, text: str, value: float) -> Metric:
-    family = CounterMetricFamily(f"proxybalance_{name}", text, labels=["spider"])
-    family.add_metric([spider], value)
-    return family
-
-
-def _gauge(spider: str, name: str, text: str, value: float) -> Metric:
-    family = GaugeMetricFamily(f"proxybalance_{name}", text, labels=["spider"])
-    family.add_metric([spider], value)
-    return family
