@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from functools import partial
+from random import Random
 from shutil import rmtree
 from tempfile import mkdtemp
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -87,7 +91,13 @@ class Crawl:
         crawler = CrawlerRunner({**SETTINGS, **changes}).create_crawler(Spider)
         crawler._apply_settings()
         crawler.spider = Spider.from_crawler(crawler, name="never")
-        crawler.engine = crawler._create_engine()
+        # Equal steps have to come to equal things: nothing here is by chance, or by the clock.
+        with (
+            patch("scrapy_proxybalance.balancer.Random", partial(Random, 1)),
+            patch("scrapy_proxybalance.retries.Random", partial(Random, 2)),
+            patch("scrapy_proxybalance.balancer.time", SimpleNamespace(monotonic=lambda: 1000.0)),
+        ):
+            crawler.engine = crawler._create_engine()
         self.crawler = crawler
         self.downloader: Any = cast("Any", crawler.engine).downloader
         middleware = crawler.get_downloader_middleware(ProxyBalanceMiddleware)
