@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 import attrs
 
 from . import request_meta
-from .pool import TargetState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from .pool import Outcome
 
 logger = logging.getLogger(__name__)
-
-_GOING = (TargetState.OPEN, TargetState.RAMPING)
 
 
 @attrs.frozen(kw_only=True)
@@ -126,7 +123,7 @@ class Attempts:
             duration=duration,
             size=len(response.body) if response is not None else None,
             waited=flight.waited,
-            target_paused=balancer.pool.targets.state(flight.target) not in _GOING,
+            target_paused=not balancer.pool.targets.state(flight.target).gets_traffic,
         )
         for listener in self._listeners:
             try:

@@ -18,7 +18,7 @@ from prometheus_client.core import (
     Metric,
 )
 
-from ..pool import HealthState, Outcome, TargetState
+from ..pool import HealthState, Outcome
 from ..pool.events import LeaseEnded
 
 if TYPE_CHECKING:
@@ -155,7 +155,6 @@ class Metrics:
     def _of_targets(self) -> Iterator[_Told]:
         targets = self._balancer.pool.targets
         shown = list(islice(self._figures.refusing(), _TARGETS))
-        going = (TargetState.OPEN, TargetState.RAMPING)
         for kind, what, text, values in (
             (
                 GaugeMetricFamily,
@@ -167,7 +166,7 @@ class Metrics:
                 GaugeMetricFamily,
                 "target_paused",
                 "1 while a target that has refused gets no traffic but a probe.",
-                {(name,): float(targets.state(name) not in going) for name, _ in shown},
+                {(name,): float(not targets.state(name).gets_traffic) for name, _ in shown},
             ),
             (
                 CounterMetricFamily,
