@@ -31,9 +31,8 @@ _GATES_SAMPLED = 16
 _MEMBERS_SAMPLED = 16
 # A gateway that says no of one proxy so often in a row, while others get through, that by chance it
 # would come this seldom, does not say it for having too much to do.
-_BY_CHANCE = 0.001
-# The share of attempts that a gateway rejects is smoothed so, and taken to be so much at least.
-_SHARE_SMOOTHING = 0.05
+_BY_CHANCE = 0.0001
+# The share of attempts that a gateway rejects is taken to be so much at least.
 _SHARE_MIN = 0.2
 
 
@@ -57,9 +56,10 @@ class Gate:
     """
 
     __slots__ = (
-        "_answered_at",
+        "_answered",
+        "_answered_latest",
         "_free_positions",
-        "_rejecting",
+        "_rejected",
         "before",
         "borne",
         "breaker",
@@ -81,8 +81,8 @@ class Gate:
         self.name = name
         self.limit = GatewayLimit(policy)
         self.breaker = Breaker()
-        self._answered_at = float("-inf")
-        self._rejecting = 1.0
+        self._answered = self._rejected = 0  # attempts
+        self._answered_latest = float("-inf")  # when the latest that was answered had been granted
         self.members = 0
         self.serving = 0
         self.before: dict[str, Before] = {}
@@ -102,19 +102,26 @@ class Gate:
         """Whether nothing but probes goes this way."""
         return self.breaker.tripped_at is not None
 
-    def heard(self, now: float, *, rejected: bool) -> None:
+    def heard(self, granted_at: float, *, rejected: bool) -> None:
         """Take note that an attempt was answered, or rejected because of the load."""
-        if not rejected:
-            self._answered_at = now
-        self._rejecting += _SHARE_SMOOTHING * (float(rejected) - self._rejecting)
-        self._rejecting = max(_SHARE_MIN, self._rejecting)
+        if rejected:
+            self._rejected += 1
+        else:
+            self._answered += 1
+            self._answered_latest = max(self._answered_latest, granted_at)
 
     def rejects_for_itself(self, member: Member, granted_at: float, now: float) -> bool:
         """Take note of a rejection; return whether it is about the proxy, and not about the load."""
-        if self._answered_at > member.rejected_at <= granted_at:
-            member.rejections += 1
-            member.rejected_at = now
-        return self._rejecting**member.rejections < _BY_CHANCE
+        if not self._answered_latest > member.rejected_at <= granted_at:
+            return False  # it says no more than the one before
+        # How it went for the others since its last one: rejections come in storms, and in a storm
+        # several in a row say nothing.
+        answered = self._answered - member.answered_before
+        rejected = self._rejected - member.rejected_before + 1
+        member.rejected_by_chance *= max(_SHARE_MIN, rejected / (rejected + answered))
+        member.rejected_at = now
+        member.answered_before, member.rejected_before = self._answered, self._rejected
+        return member.rejected_by_chance < _BY_CHANCE
 
     def room(self, now: float) -> int:
         """Return how many requests may go this way now."""

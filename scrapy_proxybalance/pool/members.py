@@ -30,12 +30,15 @@ class Member:
     good standing; ``group``: tells what to expect while little is known of it; ``expected``: what
     was to be expected of it, and ``price``: its score but for the ``load``, at ``priced_at``;
     ``gate``: that of its gateway, if it has one; ``answered``: whether anything has ever come
-    back through it; ``rejections``: how often its gateway has said no in a row while others got
-    through, the last time at ``rejected_at``.
+    back through it; ``rejected_by_chance``: how likely it is that its gateway has said no as often in
+    a row, while others got through, as it has, the last time at ``rejected_at``, for the load alone;
+    ``answered_before``, ``rejected_before``: how many attempts the gateway had answered and rejected
+    by then.
     """
 
     __slots__ = (
         "answered",
+        "answered_before",
         "cap",
         "draining",
         "expected",
@@ -51,7 +54,8 @@ class Member:
         "probe_out",
         "proxy",
         "rejected_at",
-        "rejections",
+        "rejected_before",
+        "rejected_by_chance",
         "serving",
         "timer",
     )
@@ -74,7 +78,8 @@ class Member:
         self.timer: float | None = None
         self.gate: Gate | None = None
         self.answered = False
-        self.rejections = 0
+        self.rejected_by_chance = 1.0
+        self.answered_before = self.rejected_before = 0
         self.rejected_at = float("-inf")
 
     @property

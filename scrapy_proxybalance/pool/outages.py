@@ -92,7 +92,7 @@ class Outages:
         if outcome is SUCCESS or outcome is TARGET_SIGNAL:
             lease.member.answered = True
             if gate is not None:
-                gate.heard(now, rejected=False)
+                gate.heard(lease.granted_at, rejected=False)
                 gate.limit.answered(
                     lease.granted_at,
                     latency if outcome is SUCCESS else None,
@@ -129,7 +129,7 @@ class Outages:
         overload = False
         if gate is not None:
             if outcome is GATEWAY_FAULT and not repeated and not gate.tripped:
-                gate.heard(now, rejected=True)
+                gate.heard(lease.granted_at, rejected=True)
                 overload = gate.limit.rejected(lease.granted_at, now)
             if gate.members:  # else they have all moved away
                 self._note(gate, lease, outcome, failure, now)

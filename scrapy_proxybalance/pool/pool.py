@@ -303,7 +303,7 @@ class Pool:
         was_probing = member.health.state is PROBING
         repeated = False
         if outcome is SUCCESS:
-            member.rejections = 0
+            member.rejected_by_chance = 1.0
         elif outcome is GATEWAY_FAULT and lease.gate is not None:
             repeated = lease.gate.rejects_for_itself(member, lease.granted_at, now)
         gates = self._gates

@@ -65,7 +65,7 @@ def entries(gateway: ForwardProxy) -> list[dict[str, Any]]:
 
 @speaks_tls
 @crawl_test
-async def test_a_gateway_that_rejects_above_its_limit_gets_less_and_its_exits_pay_nothing(
+async def test_a_gateway_that_rejects_above_its_limit_gets_less_and_hardly_an_exit_pays_for_it(
     tmp_path: Path,
 ) -> None:
     async with (
@@ -96,7 +96,8 @@ async def test_a_gateway_that_rejects_above_its_limit_gets_less_and_its_exits_pa
     assert 1 <= stats[f"gateway/{host}/limit"] < 20  # what it begins with; it may be growing again
     assert stats[f"gateway/{host}/in_flight/max"] >= 5
     assert f"gateway/{host}/trips" not in stats
-    assert "cooldowns" not in stats
+    # Which exit a rejection meets is chance, and one of twelve may have looked broken by that.
+    assert stats.get("cooldowns", 0) <= 1
 
 
 @speaks_tls

@@ -393,6 +393,28 @@ def test_dead_exits_of_a_gateway_are_found_and_do_not_cost_it_its_limit() -> Non
     assert not events.of(GatewayTripped)
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_exits_of_a_gateway_that_rejects_in_bursts_pay_nothing_for_it(seed: int) -> None:
+    rng, now, capacity = Random(seed), 1.0, 5
+    pool, events = in_use(12)
+    out: list[tuple[float, Lease, bool]] = []
+    for _ in range(2000):
+        while len(out) < 40:
+            try:
+                lease = pool.acquire(now, target="0.test")
+            except NoProxyAvailableError:
+                break
+            works = sum(1 for _, _, served in out if served) < capacity
+            # Rejections come back much sooner than answers, so that an exit gets several in a burst.
+            took = rng.uniform(0.05, 0.06) if works else rng.uniform(0.001, 0.01)
+            out.append((now + took, lease, works))
+        done = min(out, key=lambda one: one[0])
+        out.remove(done)
+        now, lease, works = done
+        end(pool, lease, now, **({"outcome": Outcome.SUCCESS} if works else REJECTED))
+    assert not events.of(CooldownStarted)
+
+
 def test_credentials_that_are_refused_now_and_then_trip_nothing() -> None:
     pool, events = in_use(40)
     for number in range(30):
