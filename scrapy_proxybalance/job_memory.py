@@ -23,6 +23,7 @@ from .pool.events import (
     TargetPaused,
     TargetPauseExtended,
     TargetRamping,
+    TargetReleased,
     TargetReopened,
     TargetSuspended,
 )
@@ -94,7 +95,8 @@ class JobMemory:
             )
         balancer.pool.events.subscribe(
             self._changed,
-            *(TargetPaused, TargetPauseExtended, TargetRamping, TargetReopened, TargetSuspended),
+            *(TargetPaused, TargetPauseExtended, TargetReleased),
+            *(TargetRamping, TargetReopened, TargetSuspended),
         )
         # Not sooner: a crawl that could not be opened is closed as well, and has nothing to say.
         balancer.crawler.signals.connect(self.close, signal=signals.spider_closed)

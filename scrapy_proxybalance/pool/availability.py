@@ -126,12 +126,19 @@ class Availability:
             if member.health.state is not COOLING:
                 break  # a rate comes first
             heappop(self._timers)
-            member.timer = None
-            member.health.cooldown_until = now
-            self._ledger.rest(member.proxy.name, now)
-            self.refresh(member, now)
+            self.end_cooldown(member, now)
             brought.append(member)
         return brought
+
+    def end_cooldown(self, member: Member, now: float) -> bool:
+        """Let a member be probed now; return whether it was cooling down."""
+        if member.health.state is not COOLING:
+            return False
+        member.timer = None
+        member.health.cooldown_until = now
+        self._ledger.rest(member.proxy.name, now)
+        self.refresh(member, now)
+        return True
 
     def withdraw(self, member: Member, now: float) -> None:
         """Count nothing as free on a member."""

@@ -346,13 +346,14 @@ class Chooser:
         if (
             self._session_lost == "wait"
             and member is not None
-            and not member.draining
-            and member.health.state is COOLING
+            and not member.leaving
+            and (member.draining or member.health.state is COOLING)
         ):
+            until = max(member.health.cooldown_until, self._ledger.ready_at(name))
             return Hold(
                 reason=f"session {session!r} waits for its proxy {name} to come back",
                 waits_for=(name, session),
-                retry_at=max(member.health.cooldown_until, self._ledger.ready_at(name)),
+                retry_at=None if member.draining else until,
             )
         raise SessionLostError(f"session {session!r} lost its proxy {name}")
 

@@ -97,8 +97,22 @@ class ProxyRemoved(Event):
 
 
 @attrs.define(kw_only=True)
+class ProxyDrained(Event):
+    """A proxy gets no further lease until somebody enables it again."""
+
+    proxy: Proxy
+
+
+@attrs.define(kw_only=True)
+class ProxyEnabled(Event):
+    """A proxy that was drained, or out, may take leases again: somebody said so."""
+
+    proxy: Proxy
+
+
+@attrs.define(kw_only=True)
 class CooldownShortened(Event):
-    """A proxy may be probed sooner than was said, now: another one has come back."""
+    """A proxy may be probed sooner than was said, now: another one has come back, or somebody said so."""
 
     proxy: Proxy
 
@@ -189,6 +203,13 @@ class TargetPauseExtended(Event):
     target: str
     until: float
     reason: str
+
+
+@attrs.define(kw_only=True)
+class TargetReleased(Event):
+    """A target's pause or suspension was ended by hand; one request tries it next."""
+
+    target: str
 
 
 @attrs.define(kw_only=True)

@@ -25,6 +25,7 @@ _FILTERS_REMEMBERED = 1000
 class Member:
     """One proxy and what the pool keeps of it.
 
+    ``draining``: it gets no further lease; ``leaving``: and is gone when its last one has ended.
     ``free``: leases that could be granted now; ``in_flight``: leases that are out, of ``cap``;
     ``timer``: when it is to be looked at again; ``serving``: whether it is counted as being in
     good standing; ``group``: tells what to expect while little is known of it; ``expected``: what
@@ -48,6 +49,7 @@ class Member:
         "health",
         "in_flight",
         "index",
+        "leaving",
         "load",
         "price",
         "priced_at",
@@ -72,6 +74,7 @@ class Member:
         self.priced_at = float("-inf")
         self.health = Health()
         self.draining = False
+        self.leaving = False
         self.probe_out = False
         self.free = 0
         self.serving = False
@@ -81,6 +84,13 @@ class Member:
         self.rejected_by_chance = 1.0
         self.answered_before = self.rejected_before = 0
         self.rejected_at = float("-inf")
+
+    def begin_anew(self) -> None:
+        """Forget what was learned; what is under way is not held against it."""
+        generation = self.health.generation
+        self.health = Health()
+        self.health.generation = generation + 1
+        self.probe_out = False
 
     @property
     def in_good_standing(self) -> bool:
@@ -160,12 +170,10 @@ class Members:
         self._discharge(member)
         member.proxy = proxy
         self._enrol(member)
-        member.draining = False
+        if member.leaving:
+            member.draining = member.leaving = False
         if renewed or member.health.state is OUT:
-            generation = member.health.generation
-            member.health = Health()
-            member.health.generation = generation + 1
-            member.probe_out = False
+            member.begin_anew()
         return member
 
     def remove(self, member: Member) -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .events import ProxyAdded, ProxyRemoved
+from .events import ProxyAdded, ProxyDrained, ProxyEnabled, ProxyRemoved
+from .health import OUT
 
 if TYPE_CHECKING:
     from .availability import Availability
@@ -69,9 +70,33 @@ class Membership:
     def remove(self, name: str, now: float) -> None:
         """See :meth:`Pool.remove <.pool.Pool.remove>`."""
         member = self._members[name]
-        member.draining = True
+        member.draining = member.leaving = True
         self._availability.refresh(member, now)
         self.remove_if_drained(member, now)
+
+    def drain(self, name: str, now: float) -> bool:
+        """See :meth:`Pool.drain <.pool.Pool.drain>`."""
+        member = self._members[name]
+        if member.draining:
+            return False
+        member.draining = True
+        self._availability.refresh(member, now)
+        self._events.emit(ProxyDrained(now=now, proxy=member.proxy))
+        return True
+
+    def enable(self, name: str, now: float) -> bool:
+        """See :meth:`Pool.enable <.pool.Pool.enable>`."""
+        member = self._members[name]
+        out = member.health.state is OUT
+        if member.leaving or not (member.draining or out):
+            return False
+        member.draining = False
+        if out:
+            member.begin_anew()
+            member.priced_at = _NEVER
+        self._availability.refresh(member, now)
+        self._events.emit(ProxyEnabled(now=now, proxy=member.proxy))
+        return True
 
     def update(self, proxy: Proxy, now: float) -> None:
         """See :meth:`Pool.update <.pool.Pool.update>`."""
@@ -88,7 +113,7 @@ class Membership:
     def remove_if_drained(self, member: Member, now: float) -> None:
         """Let a member go that is leaving, once its last lease has ended."""
         proxy = member.proxy
-        if not member.draining or self._ledger.in_flight(proxy.name):
+        if not member.leaving or self._ledger.in_flight(proxy.name):
             return
         self._members.remove(member)
         self._gates.leave(member, proxy.gateway)

@@ -160,6 +160,34 @@ class Pool:
         """
         self._membership.update(proxy, now)
 
+    def drain(self, name: str, now: float) -> bool:
+        """Give a proxy no further lease until it is enabled again; it stays in the pool.
+
+        :return: whether that is new.
+        :raises KeyError: if there is no such proxy.
+        """
+        return self._membership.drain(name, now)
+
+    def enable(self, name: str, now: float) -> bool:
+        """Let a proxy that was drained take leases again, or try one that is out anew.
+
+        :return: whether it was drained or out, and is not leaving.
+        :raises KeyError: if there is no such proxy.
+        """
+        return self._membership.enable(name, now)
+
+    def end_cooldown(self, name: str, now: float) -> bool:
+        """Let a proxy that is cooling down be probed now.
+
+        :return: whether it was cooling down.
+        :raises KeyError: if there is no such proxy.
+        """
+        member = self._members[name]
+        ended = self._availability.end_cooldown(member, now)
+        if ended:
+            self.events.emit(CooldownShortened(now=now, proxy=member.proxy))
+        return ended
+
     # Leases
 
     def acquire(
@@ -349,7 +377,7 @@ class Pool:
                 strategy.ended(
                     member.index, now=now, duration=duration if succeeded else None, rng=self._rng
                 )
-        if member.draining:
+        if member.leaving:
             self._membership.remove_if_drained(member, now)
         if self.events.wants(LeaseEnded):
             self.events.emit(
@@ -416,7 +444,7 @@ class Pool:
     def beyond_hope(self) -> bool:
         """Whether no proxy will ever be leased again, unless one is added or updated."""
         return not self._availability.serving and all(
-            member.draining or member.health.state is OUT for member in self._members
+            member.leaving or member.health.state is OUT for member in self._members
         )
 
     def explain(self, name: str, now: float) -> Score:

@@ -16,6 +16,7 @@ from .events import (
     TargetPauseExtended,
     TargetProbing,
     TargetRamping,
+    TargetReleased,
     TargetReopened,
     TargetSuspended,
 )
@@ -252,11 +253,17 @@ class TargetGate:
             backoff = max(backoff, 2.0 * known.pause)
         known.pause = min(policy.pause_max, backoff)
         pause = min(policy.pause_max, backoff * self._rng.uniform(1.0, 1.1))
+        self._pause(target, known, now + pause, now, reason)
+        return True
+
+    def _pause(
+        self, target: str, known: TargetRecord, until: float, now: float, reason: str
+    ) -> None:
         self._measure(known, now)
         known.state = PAUSED
         self._not_open[target] = known
         known.paused_at = now
-        known.until = known.probe_at = known.told_until = now + pause
+        known.until = known.probe_at = known.told_until = until
         known.lost_probes = 0
         known.forbidden_in_a_row = 0
         known.probe_out = False
@@ -266,12 +273,11 @@ class TargetGate:
             TargetPaused(
                 now=now,
                 target=target,
-                until=known.until,
+                until=until,
                 step=known.pauses_in_a_row,
                 reason=reason,
             )
         )
-        return True
 
     def _extend(
         self, target: str, known: TargetRecord, until: float, now: float, reason: str
@@ -323,12 +329,52 @@ class TargetGate:
         self._events.emit(TargetSuspended(now=now, target=target, reason=reason))
         return True
 
+    # What an operator says
+
+    def pause(self, target: str, seconds: float, now: float, reason: str) -> bool:
+        """Leave a target alone, which has not refused; a pause that is running gets no shorter.
+
+        :param seconds: for how long, whatever the policy.
+        :return: whether it is left alone for longer than it would have been.
+        """
+        known = self._known(target, now)
+        until = now + seconds
+        if known.state is SUSPENDED or until <= known.until:
+            return False
+        if known.state is PAUSED:
+            known.until = known.probe_at = known.told_until = until
+            self._events.emit(
+                TargetPauseExtended(now=now, target=target, until=until, reason=reason)
+            )
+        else:
+            known.pause = max(known.pause, min(seconds, known.policy.pause))
+            self._pause(target, known, until, now, reason)
+        return True
+
+    def release(self, target: str, now: float) -> bool:
+        """End a target's pause, or its suspension: one request tries it, then its traffic grows back.
+
+        :return: whether there was one.
+        """
+        known = self._targets.get(target)
+        if known is None or known.state is OPEN or known.state is RAMPING:
+            return False
+        if known.state is SUSPENDED:
+            known.state = PAUSED
+            known.suspended_because = None
+            known.pauses_in_a_row = 0
+            known.paused_at = now
+        known.until = min(known.until, now)
+        known.probe_at = now
+        self._events.emit(TargetReleased(now=now, target=target))
+        return True
+
     # From one crawl to its continuation
 
     def memories(self, now: float) -> Iterator[TargetMemory]:
         """Give what has to be known later of every target that is paused, suspended or in backoff."""
         for name, known in self._targets.items():
-            if known.pauses_in_a_row or known.state is SUSPENDED:
+            if known.pauses_in_a_row or known.state in (PAUSED, SUSPENDED):
                 yield known.memory(name, now)
 
     def recall(self, memory: TargetMemory, now: float) -> None:

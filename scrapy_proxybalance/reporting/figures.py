@@ -24,6 +24,7 @@ from ..pool.events import (
     SessionStarted,
     TargetPaused,
     TargetRamping,
+    TargetReleased,
     TargetSuspended,
 )
 from ..pool.outcome import TIMEOUT
@@ -157,7 +158,9 @@ class Figures:
             *(SessionStarted, SessionReassigned, SessionEnded),
             *(CooldownTakenBack, GatewayTripped, PoolTripped),
         )
-        pool.events.subscribe(self._target_changed, *(TargetPaused, TargetRamping, TargetSuspended))
+        pool.events.subscribe(
+            self._target_changed, *(TargetPaused, TargetRamping, TargetReleased, TargetSuspended)
+        )
 
     def refusing(self) -> Iterator[tuple[str, TargetFigures]]:
         """Give the targets that have ever refused, by name."""
@@ -217,8 +220,13 @@ class Figures:
         elif isinstance(event, SessionEnded):
             self.sessions_ended[event.reason] += 1
 
-    def _target_changed(self, event: TargetPaused | TargetRamping | TargetSuspended) -> None:
+    def _target_changed(
+        self, event: TargetPaused | TargetRamping | TargetReleased | TargetSuspended
+    ) -> None:
         target = self.targets[event.target]
+        if isinstance(event, TargetReleased):
+            target.suspended = False
+            return
         if isinstance(event, TargetPaused):
             target.pause(event.now)
         target.sample(event.now, self._held(event.target))

@@ -110,11 +110,11 @@ class EventLog:
         if isinstance(event, TargetPaused):
             seconds = event.until - event.now
             logger.warning(
-                "Target %s paused until %s (%.0f s, no. %d in a row): %s; %d requests held",
+                "Target %s paused until %s (%.0f s%s): %s; %d requests held",
                 event.target,
                 local_time(seconds),
                 seconds,
-                event.step,
+                f", no. {event.step} in a row" if event.step else "",
                 event.reason,
                 self._figures.targets[event.target].held,
             )
