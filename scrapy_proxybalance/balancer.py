@@ -250,7 +250,7 @@ class Balancer:
     def drop(self, target: str) -> None:
         """Have the requests to a target fail from now on."""
         self.dropped_targets.add(target)
-        self._target_changed(target)
+        self.target_changed(target)
 
     def asks_robots(self, target: str) -> None:
         """Take note that the robots.txt of a target is being fetched."""
@@ -259,9 +259,10 @@ class Balancer:
     def has_asked_robots(self, target: str) -> None:
         """Take note that it is not, any more."""
         self.asking_robots.discard(target)
-        self._target_changed(target)
+        self.target_changed(target)
 
-    def _target_changed(self, target: str) -> None:
+    def target_changed(self, target: str) -> None:
+        """Have the queues look at a target again."""
         for queue in self._queues:
             queue.target_changed(target)
         self._feed()
@@ -308,6 +309,11 @@ class Balancer:
         """Close the spider; what is held stays in the scheduler."""
         if not self.closing:
             deferred_from_coro(self.crawler.engine.close_spider_async(reason=reason))
+
+    def look_again(self) -> None:
+        """Let whoever waits for a proxy or a target try again: something was changed by hand."""
+        self._rouse()
+        self._feed()
 
     def _wake(self) -> None:
         self._wake_call = None

@@ -43,6 +43,9 @@ PREFIX = "PROXYBALANCE_"
 REFUSAL_POLICIES = ("pause", "close_spider", "drop")
 IDLE_POLICIES = ("wait", "close")
 
+# A token that can be guessed is none.
+_SHORTEST_TOKEN = 16
+
 
 def _boolean(name: str, value: Any) -> bool:
     known = {"true": True, "1": True, "false": False, "0": False}
@@ -100,6 +103,19 @@ def _text(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise fail(name, value, "write a text that is not empty")
     return value
+
+
+def _token(name: str, value: Any) -> str | None:
+    if value is None or value == "":
+        return None
+    good = isinstance(value, str) and value.isascii() and value.isprintable() and " " not in value
+    if not good or len(value) < _SHORTEST_TOKEN:
+        # The value is not shown: it is a secret.
+        raise ConfigurationError(
+            f"PROXYBALANCE_{name}: write at least {_SHORTEST_TOKEN} ASCII characters without spaces, "
+            "such as secrets.token_urlsafe() makes"
+        )
+    return str(value)
 
 
 def _port(name: str, value: Any) -> int | None:
@@ -243,6 +259,7 @@ SETTINGS: dict[str, tuple[Any, Callable[[str, Any], Any]]] = {
     "METRICS_PORT": (None, _port),
     "METRICS_HOST": ("127.0.0.1", _text),
     "METRICS_PER_PROXY": (100, integer),
+    "CONTROL_TOKEN": (None, _token),
 }
 
 
@@ -270,6 +287,7 @@ class Settings:
     metrics_port: int | None
     metrics_host: str
     metrics_per_proxy: int
+    control_token: str | None = attrs.field(repr=False)
 
     @classmethod
     def read(cls, settings: BaseSettings) -> Settings:
@@ -318,6 +336,7 @@ class Settings:
             metrics_port=values["METRICS_PORT"],
             metrics_host=values["METRICS_HOST"],
             metrics_per_proxy=values["METRICS_PER_PROXY"],
+            control_token=values["CONTROL_TOKEN"],
         )
 
 

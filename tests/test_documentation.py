@@ -52,7 +52,7 @@ from scrapy_proxybalance.pool import (
 from scrapy_proxybalance.pool.proxy import ATTRIBUTES
 from scrapy_proxybalance.reporting import stats, stats_file
 from scrapy_proxybalance.reporting.figures import Figures
-from scrapy_proxybalance.reporting.metrics import Metrics
+from scrapy_proxybalance.reporting.live.metrics import Metrics
 from scrapy_proxybalance.reporting.report import CSV_COLUMNS
 from scrapy_proxybalance.reporting.request_log import COLUMNS
 from scrapy_proxybalance.reporting.signal_sender import SignalSender

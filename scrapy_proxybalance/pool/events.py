@@ -112,7 +112,7 @@ class ProxyEnabled(Event):
 
 @attrs.define(kw_only=True)
 class CooldownShortened(Event):
-    """A proxy may be probed sooner than was said, now: another one has come back, or somebody said so."""
+    """A proxy may be probed sooner than was said, now: another has come back, or somebody said so."""
 
     proxy: Proxy
 

@@ -36,16 +36,16 @@ def install(balancer: Balancer) -> list[object]:
     if balancer.settings.request_log is not None:
         kept.append(RequestLog(balancer, balancer.settings.request_log))
     if balancer.settings.metrics_port is not None:
-        kept.append(_status(balancer, figures, balancer.settings.metrics_port))
+        kept.append(_port(balancer, figures, balancer.settings.metrics_port))
     return kept
 
 
-def _status(balancer: Balancer, figures: Figures, port: int) -> object:
+def _port(balancer: Balancer, figures: Figures, port: int) -> object:
     try:
-        from .status import Status
+        from .live.port import StatusPort
     except ImportError as error:
         raise ConfigurationError(
             f"PROXYBALANCE_METRICS_PORT = {port}: that needs a library that is not there ({error}); "
             "pip install 'scrapy-proxybalance[metrics]'"
         ) from None
-    return Status(balancer, figures, port)
+    return StatusPort(balancer, figures, port)

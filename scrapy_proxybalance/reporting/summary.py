@@ -86,7 +86,7 @@ def _milliseconds(seconds: float | None) -> str:
 
 def _state(one: ProxySnapshot) -> str:
     if one.draining:
-        return "leaving"
+        return "drained"
     if one.state is HealthState.COOLING:
         return f"cooling, {one.cooldown_left:.0f} s left"
     return str(one.state.value)

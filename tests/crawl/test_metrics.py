@@ -18,9 +18,9 @@ from scrapy import signals
 
 from scrapy_proxybalance import ProxyBalanceMiddleware
 from scrapy_proxybalance.pool import ConfigurationError
-from scrapy_proxybalance.reporting import status_server
-from scrapy_proxybalance.reporting.crawl_thread import CrawlThread
-from scrapy_proxybalance.reporting.metrics import BUCKETS, Buckets
+from scrapy_proxybalance.reporting.live import server as status_server
+from scrapy_proxybalance.reporting.live.crawl_thread import CrawlThread
+from scrapy_proxybalance.reporting.live.metrics import BUCKETS, Buckets
 
 from .crawling import UrlsSpider, crawl, crawl_test, proxybalance_stats
 from .metrics_probe import Look, fetch, metrics_url, samples

@@ -1,4 +1,4 @@
-"""Puts a crawl's metrics on a port while its spider is open."""
+"""Puts a crawl on a port while its spider is open."""
 
 from __future__ import annotations
 
@@ -6,21 +6,27 @@ import logging
 from typing import TYPE_CHECKING
 
 from scrapy import signals
+from scrapy.utils.asyncio import create_looping_call
 
+from .actions import Actions
 from .crawl_thread import CrawlThread
+from .history import STEP, History
 from .metrics import Metrics
-from .status_server import StatusServer
+from .server import ServedCrawl, StatusServer
+from .view import LiveView
 
 if TYPE_CHECKING:
     from scrapy import Spider
+    from scrapy.utils.asyncio import AsyncioLoopingCall
+    from twisted.internet.task import LoopingCall
 
-    from ..balancer import Balancer
-    from .figures import Figures
+    from ...balancer import Balancer
+    from ..figures import Figures
 
 logger = logging.getLogger(__name__)
 
 
-class Status:
+class StatusPort:
     """Opens the port with the spider, and closes it with the last one.
 
     :param port: 0 for one that the system chooses.
@@ -30,6 +36,10 @@ class Status:
         settings = balancer.settings
         self._host, self._port = settings.metrics_host, port
         self._metrics = Metrics(balancer, figures, settings.metrics_per_proxy)
+        self._history = History(balancer, figures)
+        self._view = LiveView(balancer, figures, self._history)
+        self._actions = Actions(balancer, settings.control_token, self._view)
+        self._loop: AsyncioLoopingCall | LoopingCall | None = None
         self._server: StatusServer | None = None
         self._shown = ""
         balancer.crawler.signals.connect(self.open, signal=signals.spider_opened)
@@ -49,13 +59,24 @@ class Status:
             )
             return
         self._server = server
-        self._shown = server.join(spider.name, CrawlThread(), self._metrics)
+        self._shown = server.join(
+            spider.name,
+            ServedCrawl(CrawlThread(), self._metrics, self._view, self._actions),
+        )
+        self._loop = create_looping_call(self._history.take_note)
+        self._loop.start(STEP, now=False)
         logger.info(
-            "Metrics for Prometheus are at %s/metrics", server.url, extra={"spider": spider}
+            "The crawl can be watched at %s/ (%s). Metrics for Prometheus are at %s/metrics",
+            server.url,
+            "and acted on, with the token" if self._actions.possible else "read-only",
+            server.url,
+            extra={"spider": spider},
         )
 
     def close(self) -> None:
         """Close it."""
+        if self._loop is not None and self._loop.running:
+            self._loop.stop()
         if self._server is not None:
             self._server.leave(self._shown)
             self._server = None

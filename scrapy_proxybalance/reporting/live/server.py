@@ -1,7 +1,8 @@
 """A small web server in threads of its own, shared by all crawls of a process that name its port.
 
-What it serves is asked of each crawl in that crawl's thread. Nobody who connects can hold a crawl up:
-connections are few, short and timed, and what they send is bounded.
+Which crawls there are, and what connections may take. What is answered is the business of ``routes``;
+it is asked of each crawl in that crawl's thread. Nobody who connects can hold a crawl up: connections
+are few, short and timed, and what they send is bounded.
 """
 
 from __future__ import annotations
@@ -11,31 +12,49 @@ import socket
 import threading
 import time
 from contextlib import suppress
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from socketserver import TCPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from prometheus_client import exposition
+from .routes import CONNECTION_TIMEOUT, Handler
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from prometheus_client.core import Metric
 
+    from .actions import Actions
     from .crawl_thread import CrawlThread
     from .metrics import Metrics
+    from .view import LiveView
+
+_Result = TypeVar("_Result")
 
 logger = logging.getLogger(__name__)
 
 # Connections at once; more are closed.
 _CONNECTIONS = 32
-# Seconds that a request may take to come and its answer to go, and that a crawl may take to answer.
-_CONNECTION_TIMEOUT = 10.0
+# Seconds that a crawl may take to answer.
 _CRAWL_TIMEOUT = 5.0
 _POLL_SECONDS = 0.05
 
 _servers: dict[tuple[str, int], StatusServer] = {}
+
+
+class ServedCrawl(NamedTuple):
+    """What is asked of one crawl, in its thread."""
+
+    thread: CrawlThread
+    metrics: Metrics
+    view: LiveView
+    actions: Actions
+
+    def ask(self, question: Callable[[], _Result]) -> _Result:
+        """Return what it answers.
+
+        :raises TimeoutError: if it takes too long, or the crawl is over.
+        """
+        return self.thread.call(question, _CRAWL_TIMEOUT)
 
 
 class StatusServer(ThreadingHTTPServer):
@@ -46,13 +65,12 @@ class StatusServer(ThreadingHTTPServer):
 
     def __init__(self, host: str, port: int) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        super().__init__((host, port), _Handler)
+        super().__init__((host, port), Handler)
         self._key = (host, port)
-        self._crawls: dict[str, tuple[CrawlThread, Metrics]] = {}
+        self._crawls: dict[str, ServedCrawl] = {}
         self._lock = threading.Lock()
-        self._until: dict[
-            socket.socket, float
-        ] = {}  # the open connections, and when they are closed
+        # The open connections, and when they are closed.
+        self._until: dict[socket.socket, float] = {}
         self._failed = False
         self._thread = threading.Thread(
             target=self.serve_forever, args=(_POLL_SECONDS,), name="proxybalance", daemon=True
@@ -79,14 +97,14 @@ class StatusServer(ThreadingHTTPServer):
         shown = f"[{host!s}]" if ":" in str(host) else str(host)
         return f"http://{shown}:{port}"
 
-    def join(self, name: str, thread: CrawlThread, metrics: Metrics) -> str:
+    def join(self, name: str, crawl: ServedCrawl) -> str:
         """Serve a crawl, too; return the name that it is shown under, which no other crawl has."""
         with self._lock:
             shown, number = name, 1
             while shown in self._crawls:
                 number += 1
                 shown = f"{name}-{number}"
-            self._crawls[shown] = (thread, metrics)
+            self._crawls[shown] = crawl
         return shown
 
     def leave(self, shown: str) -> None:
@@ -99,22 +117,26 @@ class StatusServer(ThreadingHTTPServer):
         self.shutdown()
         self.server_close()
 
+    @property
+    def crawls(self) -> dict[str, ServedCrawl]:
+        """The crawls that are served now, by the names that they are shown under."""
+        with self._lock:
+            return dict(self._crawls)
+
     def collect(self) -> Iterator[Metric]:
         """Give the metric families of all crawls that answer.
 
         :raises TimeoutError: if none does.
         """
-        with self._lock:
-            crawls = list(self._crawls.items())
         families: dict[str, Metric] = {}
         busy: TimeoutError | None = None
-        for name, (thread, metrics) in crawls:
+        for name, crawl in self.crawls.items():
 
-            def listed(name: str = name, metrics: Metrics = metrics) -> list[Metric]:
-                return list(metrics.families(name))
+            def listed(name: str = name, crawl: ServedCrawl = crawl) -> list[Metric]:
+                return list(crawl.metrics.families(name))
 
             try:
-                found = thread.call(listed, _CRAWL_TIMEOUT)
+                found = crawl.ask(listed)
             except TimeoutError as error:
                 busy = error
                 continue
@@ -130,7 +152,9 @@ class StatusServer(ThreadingHTTPServer):
         """Log what has gone wrong with an answer, the first time."""
         if not self._failed:
             self._failed = True
-            logger.exception("The metrics cannot be worked out. This is said once.")
+            logger.exception(
+                "What a crawl shows on its port cannot be worked out. This is said once."
+            )
 
     # Connections
 
@@ -144,7 +168,7 @@ class StatusServer(ThreadingHTTPServer):
         with self._lock:
             room = len(self._until) < _CONNECTIONS
             if room:
-                self._until[request] = time.monotonic() + _CONNECTION_TIMEOUT
+                self._until[request] = time.monotonic() + CONNECTION_TIMEOUT
         if not room:
             self.shutdown_request(request)
             return
@@ -177,44 +201,3 @@ class StatusServer(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         """Note what a client has done, who may do anything."""
         logger.debug("A connection to the status page has failed", exc_info=True)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: StatusServer
-    timeout = _CONNECTION_TIMEOUT
-    server_version = "proxybalance"
-    sys_version = ""
-
-    def do_GET(self) -> None:
-        """Answer."""
-        if self.path.partition("?")[0] != "/metrics":
-            self._answer(HTTPStatus.NOT_FOUND, b"there is /metrics\n")
-            return
-        encode, content_type = exposition.choose_encoder(self.headers.get("Accept", ""))
-        try:
-            body = encode(self.server)
-        except TimeoutError as error:
-            self._answer(HTTPStatus.SERVICE_UNAVAILABLE, f"{error}\n".encode())
-        except Exception:
-            self.server.note_failure()
-            self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, b"the log says why\n")
-        else:
-            self._answer(HTTPStatus.OK, body, content_type)
-
-    do_HEAD = do_GET  # noqa: N815
-
-    def _answer(
-        self, status: HTTPStatus, body: bytes, content_type: str = "text/plain; charset=utf-8"
-    ) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "no-store")
-        self.send_header("X-Content-Type-Options", "nosniff")
-        self.end_headers()
-        if self.command != "HEAD":
-            with suppress(OSError):
-                self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Say nothing: one line for each scrape is of no use to anybody."""

@@ -18,16 +18,16 @@ from prometheus_client.core import (
     Metric,
 )
 
-from ..pool import HealthState, Outcome
-from ..pool.events import LeaseEnded
+from ...pool import HealthState, Outcome
+from ...pool.events import LeaseEnded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ..attempts import Attempt
-    from ..balancer import Balancer
-    from ..pool import Proxy
-    from .figures import Figures
+    from ...attempts import Attempt
+    from ...balancer import Balancer
+    from ...pool import Proxy
+    from ..figures import Figures
 
 #: Upper bounds in seconds: from a proxy in the next rack to the longest that anybody waits.
 BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)

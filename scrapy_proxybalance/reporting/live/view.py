@@ -1,0 +1,184 @@
+"""What the live page and its JSON show of one crawl, as of now.
+
+Everything is worked out in the crawl's thread, from what others have counted, and in plain types. That
+takes time from the crawl: it is done anew only after many times as long as it took.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from ...pool import HealthState, Outcome
+from .history import History, held
+
+if TYPE_CHECKING:
+    from ...balancer import Balancer
+    from ...pool import ProxySnapshot
+    from ..figures import Figures, ProxyFigures, TargetFigures
+
+Row = dict[str, Any]
+
+# A view holds for a second, and for so many times as long as it took to make: however many look at a
+# pool however large, the crawl keeps 95 % of its time.
+_FRESH_SECONDS = 1.0
+_FRESH_TIMES = 20
+# Lists that may become long end after so many.
+_TARGETS = 500
+_SESSIONS = 200
+
+
+class LiveView:
+    """One crawl as it is shown. To be asked in the crawl's thread.
+
+    :param history: of the same crawl.
+    """
+
+    def __init__(self, balancer: Balancer, figures: Figures, history: History) -> None:
+        self._balancer = balancer
+        self._figures = figures
+        self._history = history
+        self._began = balancer.clock()
+        self._made: Row = {}
+        self._fresh_until = float("-inf")
+        self._p95: dict[str, tuple[int, float | None]] = {}
+
+    def show(self) -> Row:
+        """Return everything but the proxies' scores in detail; made anew if it is out of date.
+
+        What is returned is never changed, so that other threads may read it.
+        """
+        began = self._balancer.clock()
+        if began >= self._fresh_until:
+            self._made = self._make(began)
+            took = self._balancer.clock() - began
+            self._fresh_until = began + max(_FRESH_SECONDS, _FRESH_TIMES * took)
+        return self._made
+
+    def outdate(self) -> None:
+        """Have it made anew next time: something was changed by hand."""
+        self._fresh_until = float("-inf")
+
+    def score(self, proxy: str) -> Row:
+        """Return a proxy's score with its factors.
+
+        :raises KeyError: if there is no such proxy.
+        """
+        score = self._balancer.pool.explain(proxy, self._balancer.clock())
+        return {"proxy": proxy, "score": _finite(score.value), **attrs.asdict(score)}
+
+    def _make(self, now: float) -> Row:
+        balancer, figures = self._balancer, self._figures
+        pool = balancer.pool
+        figures.sample(now)
+        snapshots = pool.snapshot(now)
+        states = dict.fromkeys((state.value for state in HealthState), 0)
+        for seen in snapshots:
+            states[seen.state.value] += 1
+        ignored = figures.outcomes[Outcome.IGNORED.value]
+        failed = figures.requests - ignored
+        for outcome in (Outcome.SUCCESS, Outcome.TARGET_SIGNAL):
+            failed -= figures.outcomes[outcome.value]
+        judged = figures.requests - ignored
+        return {
+            "seconds": round(now - self._began, 1),
+            "summary": {
+                "proxies": len(snapshots),
+                "states": states,
+                "drained": sum(seen.draining for seen in snapshots),
+                "in_flight": pool.in_flight,
+                "capacity": pool.capacity,
+                "requests": figures.requests,
+                "success_rate": 1 - failed / judged if judged else None,
+                "retries": balancer.retries.let_out,
+                "held": held(figures),
+                "paused_targets": sum(1 for _ in pool.targets),
+                "sessions": len(pool.sessions),
+                "failures": dict(figures.failures.most_common(10)),
+            },
+            "history": self._history.shown(),
+            "proxies": [self._proxy(seen) for seen in snapshots],
+            "targets": self._targets(now),
+            "gateways": [
+                {"name": limit.name, "limit": _finite(limit.limit), "in_flight": limit.in_flight}
+                for limit in figures.limits
+            ],
+            "sessions": [
+                {"session": str(session), "proxy": proxy}
+                for session, proxy in islice(pool.sessions, _SESSIONS)
+            ],
+        }
+
+    def _proxy(self, seen: ProxySnapshot) -> Row:
+        proxy = seen.proxy
+        known = self._figures.proxies.get(proxy.name)
+        requests = known.requests if known is not None else 0
+        total = self._figures.requests
+        return {
+            "name": proxy.name,
+            "pool": proxy.pool,
+            "country": proxy.country,
+            "provider": proxy.provider,
+            "state": seen.state.value,
+            "drained": seen.draining,
+            "in_flight": seen.in_flight,
+            "max_in_flight": seen.max_in_flight,
+            "requests": requests,
+            "share": requests / total if total else 0.0,
+            "success_rate": known.success_rate if known is not None else None,
+            "p95": self._p95_of(proxy.name, known),
+            "score": _finite(seen.score),
+            "cooldowns": known.cooldowns if known is not None else 0,
+            "cooldown_left": round(seen.cooldown_left, 1),
+            "sessions": seen.sessions,
+        }
+
+    def _p95_of(self, name: str, known: ProxyFigures | None) -> float | None:
+        if known is None:
+            return None
+        counted, p95 = self._p95.get(name, (-1, None))
+        if counted != known.requests:
+            p95 = known.latency_percentile(95)
+            self._p95[name] = (known.requests, p95)
+        return p95
+
+    def _targets(self, now: float) -> list[Row]:
+        """Return the targets: those that have refused or are paused first, then the busiest."""
+        targets = self._figures.targets
+        gate = self._balancer.pool.targets
+        first = {name for name, _, _ in gate} | {name for name, _ in self._figures.refusing()}
+        rest = sorted(
+            (name for name in targets if name not in first),
+            key=lambda name: -targets[name].requests,
+        )
+        return [
+            self._target(name, targets.get(name), now)
+            for name in islice((*sorted(first), *rest), _TARGETS)
+        ]
+
+    def _target(self, name: str, known: TargetFigures | None, now: float) -> Row:
+        gate = self._balancer.pool.targets
+        state = gate.state(name)
+        ready_at = None if state.gets_traffic else gate.ready_at(name, now)
+        return {
+            "name": name,
+            "state": state.value,
+            "seconds_left": (
+                round(ready_at - now, 1)
+                if ready_at is not None and math.isfinite(ready_at)
+                else None
+            ),
+            "in_flight": gate.limit(name, now)[1],
+            "held": self._balancer.held(name),
+            "requests": known.requests if known is not None else 0,
+            "refusals": known.signals if known is not None else 0,
+            "pauses": known.pauses if known is not None else 0,
+        }
+
+
+def _finite(number: float) -> float | None:
+    """Return a number that JSON has, which knows no infinity."""
+    return number if math.isfinite(number) else None
