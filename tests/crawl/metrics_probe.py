@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.request import Request as HttpRequest
 from urllib.request import urlopen
 
@@ -12,11 +12,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from scrapy import signals
 from scrapy.exceptions import DontCloseSpider
 
+from .crawling import UrlsSpider
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import pytest
+    from scrapy import Request
     from scrapy.crawler import Crawler
+    from scrapy.http import Response
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -50,7 +54,8 @@ def samples(text: str) -> Samples:
 class Look:
     """Calls ``look`` in a thread when a crawl is idle, and keeps what it returns in ``seen``.
 
-    The crawl goes on meanwhile, and ends when that has returned.
+    The crawl goes on meanwhile, and ends when that has returned. :class:`WatchedSpider` starts it
+    sooner.
     """
 
     def __init__(self, look: Callable[[], object]) -> None:
@@ -69,11 +74,20 @@ class Look:
         except BaseException as error:
             self.error = error
 
-    def _idle(self) -> None:
+    def start(self) -> None:
+        """Start the thread, unless it has been started."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, daemon=True)
             self._thread.start()
-        if self._thread.is_alive():
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the thread is running."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def _idle(self) -> None:
+        self.start()
+        if self.goes_on:
             raise DontCloseSpider
 
     def result(self) -> object:
@@ -84,3 +98,18 @@ class Look:
         if self.error is not None:
             raise self.error
         return self.seen
+
+
+class WatchedSpider(UrlsSpider):
+    """Fetches its pages again and again while ``look`` goes on, which its first answer starts."""
+
+    def __init__(self, look: Look, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.look = look
+
+    def keep(self, response: Response) -> Request | None:  # type: ignore[override]
+        self.look.start()
+        if not self.look.goes_on:
+            return None
+        assert response.request is not None
+        return response.request.replace(dont_filter=True)

@@ -172,7 +172,7 @@ class LiveView:
                 else None
             ),
             "in_flight": gate.limit(name, now)[1],
-            "held": self._balancer.held(name),
+            "queued": self._balancer.held(name),
             "requests": known.requests if known is not None else 0,
             "refusals": known.signals if known is not None else 0,
             "pauses": known.pauses if known is not None else 0,
