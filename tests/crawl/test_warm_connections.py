@@ -106,9 +106,10 @@ async def test_there_are_far_fewer_handshakes_with_warm_connections(tmp_path: Pa
         assert not crawler.spider.failures
     # Without, there is one for each proxy and site, once each was used.
     assert handshakes * 2 < w.origin.handshakes
-    # It is not claimed of any that was opened; what a proxy has left after a run is not counted on.
+    # It is not claimed of any that was opened; what a proxy has left after a run is not counted on,
+    # nor is what the origin has closed, or not yet given back, on a slow machine.
     reused = proxybalance_stats(on)["connections/reused"]
-    assert PAGES - 2 * handshakes <= reused <= PAGES - handshakes
+    assert PAGES - 3 * handshakes <= reused <= PAGES - handshakes
     assert "connections/reused" not in proxybalance_stats(off)
 
 
