@@ -103,6 +103,7 @@ def test_the_csv_says_of_each_proxy_what_its_attempts_were(tmp_path: Path, endin
         "latency_p50": "2.5",
         "latency_p95": "3.85",
         "errors": "timeout=2 connection_refused=1",
+        "cooldowns": "",
         "sessions": "2",
     }
     assert (second["requests"], second["success_rate"], second["latency_p50"]) == ("2", "1.0", "")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from html import escape
+from threading import Lock
 from typing import TYPE_CHECKING
+from warnings import catch_warnings, simplefilter
 
-from ...whole_file import write_whole
-from .charts import areas, bars, ranges, spans
 from .reading import ReportError
+from .saving import save
+from .sections import sections
+from .text import moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -15,8 +18,9 @@ if TYPE_CHECKING:
 
     from .figures import ProxyRow, Report
 
-# The busiest are drawn, and listed; the others are summed up.
-_DRAWN = 25
+# Matplotlib's style belongs to the whole process; two crawls of it may end at once.
+_DRAWING = Lock()
+# The busiest are listed; the others are summed up.
 _LISTED = 200
 
 _STYLE = """
@@ -49,20 +53,22 @@ def write_html(report: Report, suggested: Sequence[str], path: Path) -> None:
     """
     if not report.requests:
         raise ReportError("the log has no attempt through the pool: there is nothing to draw")
-    try:
-        write_whole(path, "\n".join(_page(report, suggested)))
-    except OSError as error:
-        raise ReportError(f"{path} cannot be written ({error.strerror})") from None
+    with _DRAWING, catch_warnings():
+        # A name may have letters that only the reader's machine has a font for.
+        simplefilter("ignore")
+        text = "\n".join(_page(report, suggested))
+    save(path, text)
 
 
 def _page(report: Report, suggested: Sequence[str]) -> Iterator[str]:
-    timeline = report.timeline
-    unit, _ = timeline.unit
     yield '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield f"<title>Proxies of a crawl</title><style>{_STYLE}</style></head><body><main>"
     yield "<h1>Proxies of a crawl</h1>"
-    yield f"<p>From <time>{escape(report.first)}</time> to <time>{escape(report.last)}</time>.</p><dl>"
+    yield f"<p>From {_time(report.first)} to {_time(report.last)}.</p>"
+    if report.crawl is None:
+        yield "<p>Made from a request log, which knows no capacities and no cooldowns.</p>"
+    yield "<dl>"
     yield from (f"<div><dt>{what}</dt><dd>{value}</dd></div>" for what, value in _summary(report))
     yield "</dl><h2>What this suggests</h2>"
     if suggested:
@@ -70,63 +76,14 @@ def _page(report: Report, suggested: Sequence[str]) -> Iterator[str]:
     else:
         yield "<p>Nothing to suggest.</p>"
     listed = report.busiest_first()
-    drawn = listed[:_DRAWN]
-    names = [_short(name) for name, _ in drawn]
-    shares = [100.0 * proxy.requests / report.requests for _, proxy in drawn]
-    yield _chart(
-        "Share of each proxy",
-        f"The {len(drawn)} busiest; the dotted line is an even share.",
-        bars(names, shares, "% of attempts", even=100.0 / len(listed)),
-    )
-    timed = [(name, proxy.latency()) for name, proxy in drawn]
-    both = [
-        (name, middle, high) for name, (_, middle, high) in timed if middle and high is not None
-    ]
-    if both:
-        yield _chart(
-            "Latency of each proxy",
-            "From the median (dot) to the 95th percentile of the time to the headers of successes.",
-            ranges(
-                [_short(name) for name, _, _ in both],
-                [middle for _, middle, _ in both],
-                [high for _, _, high in both],
-                "seconds",
-            ),
-        )
-    yield _chart(
-        "Attempts over time, by outcome",
-        "success: carried; target_signal: refused by the target; the others failed.",
-        areas(timeline.edges(), timeline.rates(), "attempts per second", unit),
-    )
-    yield _chart(
-        "In flight over time",
-        "The attempts that were under way at once, on average.",
-        areas(timeline.edges(), {"in flight": timeline.in_flight()}, "requests", unit),
-    )
-    pauses = timeline.pauses()
-    if pauses:
-        yield _chart(
-            "Pauses of targets",
-            "As seen by the attempts that ended meanwhile.",
-            spans(
-                {_short(name): stretches for name, stretches in pauses.items()},
-                timeline.length,
-                unit,
-            ),
-        )
-    failures = report.failures().most_common(_DRAWN)
-    if failures:
-        yield _chart(
-            "Failures by class",
-            "Refusals by the target are among them.",
-            bars(
-                [_short(name) for name, _ in failures],
-                [float(count) for _, count in failures],
-                "attempts",
-            ),
-        )
+    yield from sections(report, listed)
     yield from _table(report, listed)
     yield "</main></body></html>\n"
+
+
+def _time(seconds: float) -> str:
+    text = moment(seconds)
+    return f'<time datetime="{text.replace(" UTC", "Z")}">{text}</time>'
 
 
 def _summary(report: Report) -> Iterator[tuple[str, str]]:
@@ -134,21 +91,21 @@ def _summary(report: Report) -> Iterator[tuple[str, str]]:
     failed = sum(one.failed for one in report.proxies.values())
     yield "attempts", f"{report.requests:,}"
     yield "proxies", f"{len(report.proxies):,}"
+    if report.crawl is not None:
+        unused = sum(not one.requests for one in report.proxies.values())
+        yield "not used", f"{unused:,}"
     yield "carried", f"{(judged - failed) / judged:.1%}" if judged else "-"
     yield "busiest proxy", f"{report.top_share or 0.0:.1%}"
     yield "Jain's index", f"{report.jain or 0.0:.2f}"
     yield "past the pool", f"{report.others:,}"
 
 
-def _chart(title: str, caption: str, svg: str) -> str:
-    return f"<h2>{title}</h2><figure><figcaption>{caption}</figcaption>{svg}</figure>"
-
-
 def _table(report: Report, listed: Sequence[tuple[str, ProxyRow]]) -> Iterator[str]:
     yield '<h2 id="proxies">Proxies</h2>'
     yield '<div class="table" tabindex="0" role="region" aria-labelledby="proxies"><table><thead><tr>'
-    heads = ("proxy", "attempts", "share", "success", "mean", "p50", "p95", "sessions", "failures")
-    yield "".join(f'<th scope="col">{head}</th>' for head in heads)
+    more = ("capacity", "cooldowns") if report.crawl is not None else ()
+    heads = ("proxy", "attempts", "share", "success", "mean", "p50", "p95", "sessions", *more)
+    yield "".join(f'<th scope="col">{head}</th>' for head in (*heads, "failures"))
     yield "</tr></thead><tbody>"
     for name, proxy in listed[:_LISTED]:
         rate = proxy.success_rate
@@ -158,6 +115,7 @@ def _table(report: Report, listed: Sequence[tuple[str, ProxyRow]]) -> Iterator[s
             "-" if rate is None else f"{rate:.1%}",
             *("-" if one is None else f"{one:.3g} s" for one in proxy.latency()),
             f"{len(proxy.sessions):,}",
+            *_more_cells(report, name),
             escape(", ".join(f"{text} {count}" for text, count in proxy.failures.most_common(4))),
         ]
         yield f'<tr><th scope="row">{escape(name)}</th>'
@@ -172,5 +130,7 @@ def _table(report: Report, listed: Sequence[tuple[str, ProxyRow]]) -> Iterator[s
         )
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 40 else f"{name[:18]}...{name[-18:]}"
+def _more_cells(report: Report, name: str) -> Iterator[str]:
+    if report.crawl is not None:
+        yield f"{report.due(name):.2%}"
+        yield f"{report.crawl.cooldowns.get(name, 0):,}"
