@@ -175,9 +175,11 @@ def _refuse_unwritable(template: str, path: Path) -> None:
         if path.is_dir():
             raise IsADirectoryError(0, "Is a directory")
     except OSError as error:
+        exists = isinstance(error, FileExistsError)
+        reason = "its directory is a file" if exists else error.strerror or error
         raise ConfigurationError(
-            f"{_SETTING} = {template!r}: it cannot be written ({error.strerror or error}); name a file "
-            "in a directory that can be written"
+            f"{_SETTING} = {template!r}: it cannot be written ({reason}); name a file in a directory "
+            "that can be written"
         ) from None
 
 

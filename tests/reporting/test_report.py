@@ -131,7 +131,7 @@ def even(count: int, proxies: int = 5, **values: Any) -> list[dict[str, Any]]:
         ),
         (
             [*even(100), *(attempt(n, proxy="p3") for n in range(2000))],
-            "p3 carried 4.8 times its even share",
+            "p3 carried 4.8 times an even share",
         ),
         (
             [*even(400), *(attempt(n, proxy="p2", session="s") for n in range(100))],

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,8 +71,10 @@ def ranges(names: Sequence[str], low: Sequence[float], high: Sequence[float], un
         axes.hlines(places, low, high, color=_SERIES[0], linewidth=2.0)
         axes.plot(low, places, "o", color=_SERIES[0], markersize=5.0)
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter("{x:g}" if max(high) < 10.0 * min(low) else "")
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlim(min(low) / 1.3, max(high) * 1.3)
         _name_rows(axes, names)
         axes.set_xlabel(unit)
         axes.grid(axis="x", linewidth=0.5)

@@ -32,15 +32,18 @@ _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page);
   max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
-dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: 1rem; margin: 0; }
+dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(7rem, 1fr)); gap: 1rem; margin: 0; }
 dl div { background: var(--soft); border-radius: .5rem; padding: .6rem .9rem; }
 dt { font-size: .85rem; } dd { margin: 0; font-size: 1.3rem; font-weight: 600; overflow-wrap: anywhere; }
 figure { margin: 0; overflow-x: auto; } figcaption { font-size: .9rem; margin-bottom: .5rem; }
 svg { max-width: 100%; height: auto; font-family: system-ui, sans-serif; }
 .table { overflow: auto; max-height: 40rem; } .table:focus { outline: 2px solid var(--c0); }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .9rem; }
-th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid var(--faint); }
-th:first-child, td:first-child, th:last-child, td:last-child { text-align: left; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .85rem; }
+th, td { text-align: right; padding: .25rem .45rem; border-bottom: 1px solid var(--faint); }
+td { white-space: nowrap; } tbody th { font-weight: normal; }
+th:first-child { text-align: left; overflow-wrap: anywhere;
+  min-width: 12rem; }
+th:last-child, td:last-child { text-align: left; white-space: normal; min-width: 9rem; }
 thead th { position: sticky; top: 0; background: var(--page); }
 @media print { .table { max-height: none; } }
 """

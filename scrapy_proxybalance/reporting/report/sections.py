@@ -128,8 +128,8 @@ def _stops(report: Report) -> Iterator[str]:
     else:
         title = "Cooldowns and pauses"
         caption = (
-            f"{len(out):,} proxies cooled down, were probed or were out, and {len(paused):,} targets "
-            "were paused or suspended at some time."
+            f"Proxies that cooled down, were probed or were out at some time: {len(out):,}. Targets "
+            f"that were paused or suspended: {len(paused):,}."
         )
     if drawn < len(out) + len(paused):
         caption += " Those with most of the time are drawn."
@@ -140,7 +140,7 @@ def _stops(report: Report) -> Iterator[str]:
             for group, rows in lanes.items()
             if rows
         }
-        yield _chart(title, caption, spans(shown, timeline.length, unit))
+        yield _chart(title, caption, spans(shown, timeline.edges()[-1], unit))
     else:
         yield f"<h2>{title}</h2><p>{caption}</p>"
     if len(out) > len(lanes["proxies, out of service"]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from math import ceil
 from typing import TYPE_CHECKING
 
 import attrs
@@ -95,26 +96,19 @@ class Timeline:
             return "seconds", 1.0
         return ("minutes", 60.0) if self._seconds < 10_800 else ("hours", 3600.0)
 
-    @property
-    def length(self) -> float:
-        """How long it was."""
-        return self._seconds / self.unit[1]
-
     def edges(self) -> list[float]:
-        """Return when each stretch begins, and when the last one ends."""
+        """Return when each stretch begins, and when the last one ends. All are as long."""
         _, unit = self.unit
-        begins = range(0, self._seconds, self._step)
-        return [offset / unit for offset in (*begins, self._seconds)]
+        count = ceil(self._seconds / self._step)
+        return [number * self._step / unit for number in range(count + 1)]
 
     def _per_stretch(self, moments: Mapping[int, float]) -> list[float]:
         """Return sums over moments as means over stretches."""
         values = [0.0] * (len(self.edges()) - 1)
         for moment, value in moments.items():
             number = (moment * self._moment - self._begins) // self._step
-            values[number] += value
-        widths = [self._step] * len(values)
-        widths[-1] = self._seconds - self._step * (len(values) - 1)
-        return [value / width for value, width in zip(values, widths, strict=True)]
+            values[number] += value / self._step
+        return values
 
     def rates(self) -> dict[str, list[float]]:
         """Return the attempts per second by outcome, for each stretch."""
@@ -128,18 +122,15 @@ class Timeline:
     def at_once(self, spans: Iterable[Span]) -> list[float]:
         """Return how many spans, in seconds since the epoch, ran at once in each stretch, on average."""
         step, begins = self._step, self._begins
-        overlaps: defaultdict[int, float] = defaultdict(float)
+        values = [0.0] * (len(self.edges()) - 1)
         for start, stop in spans:
             first, last = max(0.0, start - begins), min(float(self._seconds), stop - begins)
             number = int(first // step)
             while first < last:
                 whole = min(last, (number + 1.0) * step)
-                overlaps[number] += whole - first
+                values[number] += (whole - first) / step
                 first, number = whole, number + 1
-        moments = {
-            (number * step + begins) // self._moment: value for number, value in overlaps.items()
-        }
-        return self._per_stretch(moments)
+        return values
 
     def pauses(self) -> dict[str, list[Span]]:
         """Return when targets were seen to be paused, in seconds since the epoch."""
