@@ -50,10 +50,12 @@ def attempts(count: int, proxies: int, random: Random) -> Iterator[Attempt]:
     names = [f"gate.example:8080#{number:06x}" for number in range(proxies)]
     weights = [random.lognormvariate(0.0, 1.0) for _ in names]
     latencies = {name: random.lognormvariate(0.0, 0.8) for name in names}
-    for number, name in enumerate(random.choices(names, weights, k=count)):
+    chosen = [*names, *random.choices(names, weights, k=count - proxies)]
+    random.shuffle(chosen)
+    for number, name in enumerate(chosen):
         latency = latencies[name] * random.lognormvariate(0.0, 0.6)
         part, luck = number / count, random.random()
-        paused = 0.5 < part < 0.55
+        paused = 0.5 < part < 0.501
         answered = luck > 0.08
         if paused:
             outcome, failure = Outcome.TARGET_SIGNAL, "response_429"
@@ -109,7 +111,7 @@ def from_crawl(log: Path, directory: Path, proxies: int) -> tuple[float, float]:
         report.add(one)
     microseconds = (time.process_time() - began) / len(rows) * 1e6
     out = {
-        name: [(_BEGAN + 5.0 * number, _BEGAN + 5.0 * number + 60.0) for number in range(20)]
+        name: [(_BEGAN + 300.0 * number, _BEGAN + 300.0 * number + 60.0) for number in range(20)]
         for name in list(report.proxies)[: proxies // 4]
     }
     began = time.perf_counter()

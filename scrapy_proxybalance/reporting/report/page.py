@@ -30,9 +30,9 @@ _STYLE = """
   --soft: #161b22; --c0: #58a6ff; --c1: #f0883e; --c2: #56d364; --c3: #d2a8ff; --c4: #f778ba;
   --c5: #9198a1; } }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page);
-  max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+  max-width: 64rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
-dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(7rem, 1fr)); gap: 1rem; margin: 0; }
+dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr)); gap: .7rem; margin: 0; }
 dl div { background: var(--soft); border-radius: .5rem; padding: .6rem .9rem; }
 dt { font-size: .85rem; } dd { margin: 0; font-size: 1.3rem; font-weight: 600; overflow-wrap: anywhere; }
 figure { margin: 0; overflow-x: auto; } figcaption { font-size: .9rem; margin-bottom: .5rem; }
@@ -42,8 +42,9 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { text-align: right; padding: .25rem .45rem; border-bottom: 1px solid var(--faint); }
 td { white-space: nowrap; } tbody th { font-weight: normal; }
 th:first-child { text-align: left; overflow-wrap: anywhere;
-  min-width: 12rem; }
-th:last-child, td:last-child { text-align: left; white-space: normal; min-width: 9rem; }
+  min-width: 12.5rem; }
+th:last-child, td:last-child { text-align: left; white-space: normal; min-width: 7.5rem;
+  overflow-wrap: anywhere; }
 thead th { position: sticky; top: 0; background: var(--page); }
 @media print { .table { max-height: none; } }
 """
@@ -116,7 +117,7 @@ def _table(report: Report, listed: Sequence[tuple[str, ProxyRow]]) -> Iterator[s
             f"{proxy.requests:,}",
             f"{proxy.requests / report.requests:.2%}",
             "-" if rate is None else f"{rate:.1%}",
-            *("-" if one is None else f"{one:.3g} s" for one in proxy.latency()),
+            *map(_seconds, proxy.latency()),
             f"{len(proxy.sessions):,}",
             *_more_cells(report, name),
             escape(", ".join(f"{text} {count}" for text, count in proxy.failures.most_common(4))),
@@ -131,6 +132,12 @@ def _table(report: Report, listed: Sequence[tuple[str, ProxyRow]]) -> Iterator[s
             f"<p>And {len(rest):,} more, with {carried:,} attempts together "
             f"({carried / report.requests:.1%}). The CSV has them all.</p>"
         )
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3g} s" if value >= 1.0 else f"{value * 1000.0:.3g} ms"
 
 
 def _more_cells(report: Report, name: str) -> Iterator[str]:
