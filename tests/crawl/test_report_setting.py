@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
 import re
@@ -9,6 +10,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
+import matplotlib as mpl
 import pytest
 from bookshop.servers.forward_proxy import ForwardProxy
 from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
@@ -307,3 +309,23 @@ async def test_a_crawl_that_sent_nothing_through_the_pool_says_so_and_writes_not
     assert crawler.stats.get_value("finish_reason") == "finished"
     assert "no attempt went through the pool" in caplog.text
     assert not report.exists()
+
+
+@crawl_test
+async def test_crawls_that_end_at_once_do_not_disturb_each_others_page(tmp_path: Path) -> None:
+    before = mpl.rcParams["text.color"]
+    async with Origin(echo) as origin, ForwardProxy("one") as one:
+        site = f"http://127.0.0.1:{origin.port}"
+        settings = {"PROXYBALANCE_PROXIES": [one.url()]}
+        await asyncio.gather(
+            *(
+                crawl([site], {**settings, "PROXYBALANCE_REPORT": tmp_path / f"{number}.html"})
+                for number in range(4)
+            )
+        )
+    assert mpl.rcParams["text.color"] == before
+    for path in tmp_path.iterdir():
+        figures = path.read_text().split("<main>")[1]
+        assert "var(--ink)" in figures
+        assert set(re.findall(r"#[0-9a-f]{6}\b", figures)) == set()
+    assert len(list(tmp_path.iterdir())) == 4
