@@ -30,6 +30,7 @@ from .pool import (
 from .pool.policy import SESSION_LOST_POLICIES
 from .pool.strategies import strategy_class
 from .pool.target_policy import read_target_name
+from .report_setting import read_report
 from .setting_values import fail, integer, mapping, refuse_unknown_key
 from .sources import parse_entry, read_file
 from .warm_connections import warm_policy
@@ -256,6 +257,7 @@ SETTINGS: dict[str, tuple[Any, Callable[[str, Any], Any]]] = {
     "STATS_FILE": (None, _path),
     "STATS_PER_PROXY": (50, integer),
     "REQUEST_LOG": (None, read_feed),
+    "REPORT": ((), read_report),
     "METRICS_PORT": (None, _port),
     "METRICS_HOST": ("127.0.0.1", _text),
     "METRICS_PER_PROXY": (100, integer),
@@ -284,6 +286,7 @@ class Settings:
     stats_file: str | None
     stats_per_proxy: int
     request_log: Feed | None
+    report: tuple[str, ...]
     metrics_port: int | None
     metrics_host: str
     metrics_per_proxy: int
@@ -333,6 +336,7 @@ class Settings:
             stats_file=values["STATS_FILE"],
             stats_per_proxy=values["STATS_PER_PROXY"],
             request_log=values["REQUEST_LOG"],
+            report=values["REPORT"],
             metrics_port=values["METRICS_PORT"],
             metrics_host=values["METRICS_HOST"],
             metrics_per_proxy=values["METRICS_PER_PROXY"],

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..pool import ConfigurationError
+from .crawl_report import CrawlReport
 from .figures import Figures
 from .log import EventLog
 from .pool_log import PoolLog
@@ -35,6 +36,8 @@ def install(balancer: Balancer) -> list[object]:
         kept.append(StatsFile(balancer, figures, balancer.settings.stats_file))
     if balancer.settings.request_log is not None:
         kept.append(RequestLog(balancer, balancer.settings.request_log))
+    if balancer.settings.report:
+        kept.append(CrawlReport(balancer, figures, balancer.settings.report))
     if balancer.settings.metrics_port is not None:
         kept.append(_port(balancer, figures, balancer.settings.metrics_port))
     return kept

@@ -92,10 +92,10 @@ def row(attempt: Attempt) -> dict[str, Any]:
         "url": attempt.url,
         "target": attempt.target,
         "proxy": attempt.proxy,
-        "session": _text(attempt.session),
+        "session": plain_text(attempt.session),
         "attempt": attempt.attempt,
         "status": attempt.status,
-        "failure": _text(attempt.failure),
+        "failure": plain_text(attempt.failure),
         "outcome": attempt.outcome.value,
         "latency": _rounded(attempt.latency),
         "duration": _rounded(attempt.duration),
@@ -105,7 +105,7 @@ def row(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _text(value: object) -> str | None:
+def plain_text(value: object) -> str | None:
     """Return what a user may have written in a form that every file takes."""
     return None if value is None else str(value).encode(errors="backslashreplace").decode()
 

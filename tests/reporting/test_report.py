@@ -17,11 +17,13 @@ from scrapy_proxybalance.reporting.report import (
     CSV_COLUMNS,
     Report,
     ReportError,
+    Row,
     read_rows,
     suggestions,
     write_csv,
 )
 from scrapy_proxybalance.reporting.report.page import write_html
+from scrapy_proxybalance.reporting.report.timeline import Timeline
 from scrapy_proxybalance.reporting.request_log import COLUMNS
 
 if TYPE_CHECKING:
@@ -50,6 +52,12 @@ def attempt(number: int = 0, **values: Any) -> dict[str, Any]:
     }
     assert tuple(row) == COLUMNS
     return {**row, **values}
+
+
+def attempt_row(**values: Any) -> Row:
+    """The same as a report takes it, for a proxy that answered after 0.5 s."""
+    row = {name: value for name, value in attempt().items() if name in Row.__slots__}
+    return Row(**{**row, **values})
 
 
 def failed(number: int = 0, **values: Any) -> dict[str, Any]:
@@ -103,6 +111,7 @@ def test_the_csv_says_of_each_proxy_what_its_attempts_were(tmp_path: Path, endin
         "latency_p50": "2.5",
         "latency_p95": "3.85",
         "errors": "timeout=2 connection_refused=1",
+        "cooldowns": "",
         "sessions": "2",
     }
     assert (second["requests"], second["success_rate"], second["latency_p50"]) == ("2", "1.0", "")
@@ -130,7 +139,7 @@ def even(count: int, proxies: int = 5, **values: Any) -> list[dict[str, Any]]:
         ),
         (
             [*even(100), *(attempt(n, proxy="p3") for n in range(2000))],
-            "p3 carried 4.8 times its even share",
+            "p3 carried 4.8 times an even share",
         ),
         (
             [*even(400), *(attempt(n, proxy="p2", session="s") for n in range(100))],
@@ -266,6 +275,45 @@ def test_what_is_in_flight_is_the_mean_over_each_stretch(tmp_path: Path) -> None
     assert timeline.edges() == [0, 1, 2, 3]
     assert timeline.in_flight() == [1.0, 2.0, 1.0]
     assert timeline.rates() == {"success": [0.0, 0.0, 3.0]}
+
+
+def test_a_long_crawl_is_counted_in_full_in_no_more_memory_than_one_of_two_hours() -> None:
+    timeline = Timeline()
+    days = 30
+    for hour in range(days * 24):
+        timeline.add(attempt_row(timestamp=1e9 + hour * 3600.0, target_paused=hour == 240))
+    assert len(timeline.outcomes["success"]) <= days * 24
+    edges, [rates] = timeline.edges(), timeline.rates().values()
+    assert timeline.unit == ("hours", 3600.0)
+    assert edges[-1] == pytest.approx(days * 24, abs=10)
+    seconds = (edges[1] - edges[0]) * 3600.0
+    assert sum(rates) * seconds == pytest.approx(days * 24)
+    assert sum(timeline.in_flight()) * seconds == pytest.approx(days * 24 * 0.6)
+    [(begins, ends)] = timeline.pauses()["shop.example"]
+    assert begins <= 1e9 + 240 * 3600.0 <= ends
+    for second in range(20_000):
+        timeline.add(attempt_row(timestamp=1e9 + second))
+    assert len(timeline.outcomes["success"]) <= 7200
+
+
+def test_a_refused_probe_is_a_pause_of_its_own_and_what_was_under_way_is_not() -> None:
+    report = Report()
+    refused = {"outcome": "target_signal", "target_paused": True, "duration": 1.0}
+    for timestamp in (100.0, 100.2, 100.9):  # all under way when the first one is answered
+        report.add(attempt_row(timestamp=timestamp, **refused))
+    report.add(attempt_row(timestamp=161.0, **refused))  # the probe
+    report.add(attempt_row(timestamp=282.0))
+    [target] = report.targets.values()
+    assert (target.refusals, target.pauses) == (4, 2)
+
+
+def test_names_that_look_alike_when_they_are_cut_have_lanes_of_their_own(tmp_path: Path) -> None:
+    names = [f"{'a' * 30}{number}{'z' * 30}" for number in range(3)]
+    page = page_of(
+        tmp_path, [attempt(n, target=name, target_paused=True) for n, name in enumerate(names)]
+    )
+    lanes = page.split("Pauses of targets")[1].split("Failures by class")[0]
+    assert lanes.count(f"{'a' * 18}...{'z' * 18}<") == 3
 
 
 def test_an_empty_log_has_nothing_to_draw(tmp_path: Path) -> None:

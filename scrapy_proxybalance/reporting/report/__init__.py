@@ -3,16 +3,18 @@
 Knows no pool and no Scrapy: what it says has to come out the same a year later.
 """
 
-from .figures import ProxyRow, Report
-from .reading import ReportError, read_rows
+from .figures import CrawlPart, ProxyRow, Report
+from .reading import ReportError, Row, read_rows
 from .suggesting import suggestions
 from .table import CSV_COLUMNS, write_csv
 
 __all__ = [
     "CSV_COLUMNS",
+    "CrawlPart",
     "ProxyRow",
     "Report",
     "ReportError",
+    "Row",
     "read_rows",
     "suggestions",
     "write_csv",

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from .timeline import Lanes
 
 # Drawn in these, and then replaced by the page's own, which knows whether it is day or night.
 _INK, _FAINT = "#010203", "#040506"
@@ -40,17 +43,20 @@ _GROUP_ID = re.compile(r' id="[A-Za-z0-9.]+_\d+"')
 
 
 def bars(
-    names: Sequence[str], values: Sequence[float], unit: str, even: float | None = None
+    names: Sequence[str], values: Sequence[float], unit: str, due: Sequence[float] = ()
 ) -> str:
     """Draw a horizontal bar for each name.
 
-    :param even: where to draw a line, as what would be even.
+    :param due: where to draw a mark on each, as what its value could be expected to be.
     """
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(0.9 + 0.22 * len(names))
-        axes.barh(range(len(names)), values, color=_SERIES[0], height=0.7)
-        if even is not None:
-            axes.axvline(even, color=_INK, linewidth=1.0, linestyle=":")
+        places = range(len(names))
+        axes.barh(places, values, color=_SERIES[0], height=0.7)
+        if due:
+            lower, upper = [place - 0.45 for place in places], [place + 0.45 for place in places]
+            axes.vlines(due, lower, upper, color=_INK, linewidth=2.0)
+        axes.set_xlim(left=0.0)
         _name_rows(axes, names)
         axes.set_xlabel(unit)
         axes.grid(axis="x", linewidth=0.5)
@@ -65,8 +71,10 @@ def ranges(names: Sequence[str], low: Sequence[float], high: Sequence[float], un
         axes.hlines(places, low, high, color=_SERIES[0], linewidth=2.0)
         axes.plot(low, places, "o", color=_SERIES[0], markersize=5.0)
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter("{x:g}" if max(high) < 10.0 * min(low) else "")
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlim(min(low) / 1.3, max(high) * 1.3)
         _name_rows(axes, names)
         axes.set_xlabel(unit)
         axes.grid(axis="x", linewidth=0.5)
@@ -85,7 +93,7 @@ def areas(
         colours = [_SERIES[number % len(_SERIES)] for number in range(len(series))]
         rows = [[*values, values[-1]] for values in series.values()]
         axes.stackplot(edges, *rows, labels=list(series), colors=colours, step="post")
-        axes.set_xlabel(f"{unit_of_time} since the first attempt")
+        axes.set_xlabel(f"{unit_of_time} since the beginning")
         axes.set_ylabel(unit)
         axes.set_ylim(bottom=0.0)
         axes.margins(x=0.0)
@@ -94,16 +102,38 @@ def areas(
         return _svg(figure)
 
 
-def spans(rows: Mapping[str, Sequence[tuple[float, float]]], end: float, unit_of_time: str) -> str:
-    """Draw, for each name, stretches of time."""
+def curve(across: Sequence[float], up: Sequence[float], units: tuple[str, str]) -> str:
+    """Draw a curve of percentages over percentages, and beside it what would be even."""
     with mpl.rc_context(_STYLE):
-        figure, axes = _figure(0.9 + 0.3 * len(rows))
-        for place, stretches in enumerate(rows.values()):
-            widths = [(start, max(stop - start, end / 500.0)) for start, stop in stretches]
-            axes.broken_barh(widths, (place - 0.35, 0.7), color=_SERIES[1])
-        _name_rows(axes, list(rows))
+        figure, axes = _figure(3.0)
+        axes.plot(across, up, color=_SERIES[0], linewidth=2.0)
+        axes.plot([0.0, 100.0], [0.0, 100.0], color=_INK, linewidth=1.0, linestyle=":")
+        axes.set_xlim(0.0, 100.0)
+        axes.set_ylim(0.0, 102.0)
+        axes.set_xlabel(units[0])
+        axes.set_ylabel(units[1])
+        axes.grid(linewidth=0.5)
+        return _svg(figure)
+
+
+def spans(groups: Mapping[str, Lanes], end: float, unit_of_time: str) -> str:
+    """Draw stretches of time in a lane for each name; each group of lanes has a colour."""
+    with mpl.rc_context(_STYLE):
+        names = [name for lanes in groups.values() for name, _ in lanes]
+        figure, axes = _figure(1.0 + 0.24 * len(names))
+        place = 0
+        for colour, (group, lanes) in zip(_SERIES[1:], groups.items(), strict=False):
+            axes.broken_barh([], (0.0, 0.0), color=colour, label=group)
+            for _, stretches in lanes:
+                # Nobody sees what is narrower.
+                widths = [(start, max(stop - start, end / 500.0)) for start, stop in stretches]
+                axes.broken_barh(widths, (place - 0.35, 0.7), color=colour, linewidth=0.0)
+                place += 1
+        _name_rows(axes, names)
         axes.set_xlim(0.0, end)
-        axes.set_xlabel(f"{unit_of_time} since the first attempt")
+        axes.set_xlabel(f"{unit_of_time} since the beginning")
+        axes.grid(axis="x", linewidth=0.5)
+        axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, frameon=False)
         return _svg(figure)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from html import escape
+from threading import Lock
 from typing import TYPE_CHECKING
+from warnings import catch_warnings, simplefilter
 
-from ...whole_file import write_whole
-from .charts import areas, bars, ranges, spans
 from .reading import ReportError
+from .saving import save
+from .sections import sections
+from .text import moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -15,8 +18,9 @@ if TYPE_CHECKING:
 
     from .figures import ProxyRow, Report
 
-# The busiest are drawn, and listed; the others are summed up.
-_DRAWN = 25
+# Matplotlib's style belongs to the whole process; two crawls of it may end at once.
+_DRAWING = Lock()
+# The busiest are listed; the others are summed up.
 _LISTED = 200
 
 _STYLE = """
@@ -26,17 +30,21 @@ _STYLE = """
   --soft: #161b22; --c0: #58a6ff; --c1: #f0883e; --c2: #56d364; --c3: #d2a8ff; --c4: #f778ba;
   --c5: #9198a1; } }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page);
-  max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+  max-width: 64rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
-dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: 1rem; margin: 0; }
+dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr)); gap: .7rem; margin: 0; }
 dl div { background: var(--soft); border-radius: .5rem; padding: .6rem .9rem; }
 dt { font-size: .85rem; } dd { margin: 0; font-size: 1.3rem; font-weight: 600; overflow-wrap: anywhere; }
 figure { margin: 0; overflow-x: auto; } figcaption { font-size: .9rem; margin-bottom: .5rem; }
 svg { max-width: 100%; height: auto; font-family: system-ui, sans-serif; }
 .table { overflow: auto; max-height: 40rem; } .table:focus { outline: 2px solid var(--c0); }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .9rem; }
-th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid var(--faint); }
-th:first-child, td:first-child, th:last-child, td:last-child { text-align: left; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .85rem; }
+th, td { text-align: right; padding: .25rem .45rem; border-bottom: 1px solid var(--faint); }
+td { white-space: nowrap; } tbody th { font-weight: normal; }
+th:first-child { text-align: left; overflow-wrap: anywhere;
+  min-width: 12.5rem; }
+th:last-child, td:last-child { text-align: left; white-space: normal; min-width: 7.5rem;
+  overflow-wrap: anywhere; }
 thead th { position: sticky; top: 0; background: var(--page); }
 @media print { .table { max-height: none; } }
 """
@@ -49,20 +57,22 @@ def write_html(report: Report, suggested: Sequence[str], path: Path) -> None:
     """
     if not report.requests:
         raise ReportError("the log has no attempt through the pool: there is nothing to draw")
-    try:
-        write_whole(path, "\n".join(_page(report, suggested)))
-    except OSError as error:
-        raise ReportError(f"{path} cannot be written ({error.strerror})") from None
+    with _DRAWING, catch_warnings():
+        # A name may have letters that only the reader's machine has a font for.
+        simplefilter("ignore")
+        text = "\n".join(_page(report, suggested))
+    save(path, text)
 
 
 def _page(report: Report, suggested: Sequence[str]) -> Iterator[str]:
-    timeline = report.timeline
-    unit, _ = timeline.unit
     yield '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield f"<title>Proxies of a crawl</title><style>{_STYLE}</style></head><body><main>"
     yield "<h1>Proxies of a crawl</h1>"
-    yield f"<p>From <time>{escape(report.first)}</time> to <time>{escape(report.last)}</time>.</p><dl>"
+    yield f"<p>From {_time(report.first)} to {_time(report.last)}.</p>"
+    if report.crawl is None:
+        yield "<p>Made from a request log, which knows no capacities and no cooldowns.</p>"
+    yield "<dl>"
     yield from (f"<div><dt>{what}</dt><dd>{value}</dd></div>" for what, value in _summary(report))
     yield "</dl><h2>What this suggests</h2>"
     if suggested:
@@ -70,63 +80,14 @@ def _page(report: Report, suggested: Sequence[str]) -> Iterator[str]:
     else:
         yield "<p>Nothing to suggest.</p>"
     listed = report.busiest_first()
-    drawn = listed[:_DRAWN]
-    names = [_short(name) for name, _ in drawn]
-    shares = [100.0 * proxy.requests / report.requests for _, proxy in drawn]
-    yield _chart(
-        "Share of each proxy",
-        f"The {len(drawn)} busiest; the dotted line is an even share.",
-        bars(names, shares, "% of attempts", even=100.0 / len(listed)),
-    )
-    timed = [(name, proxy.latency()) for name, proxy in drawn]
-    both = [
-        (name, middle, high) for name, (_, middle, high) in timed if middle and high is not None
-    ]
-    if both:
-        yield _chart(
-            "Latency of each proxy",
-            "From the median (dot) to the 95th percentile of the time to the headers of successes.",
-            ranges(
-                [_short(name) for name, _, _ in both],
-                [middle for _, middle, _ in both],
-                [high for _, _, high in both],
-                "seconds",
-            ),
-        )
-    yield _chart(
-        "Attempts over time, by outcome",
-        "success: carried; target_signal: refused by the target; the others failed.",
-        areas(timeline.edges(), timeline.rates(), "attempts per second", unit),
-    )
-    yield _chart(
-        "In flight over time",
-        "The attempts that were under way at once, on average.",
-        areas(timeline.edges(), {"in flight": timeline.in_flight()}, "requests", unit),
-    )
-    pauses = timeline.pauses()
-    if pauses:
-        yield _chart(
-            "Pauses of targets",
-            "As seen by the attempts that ended meanwhile.",
-            spans(
-                {_short(name): stretches for name, stretches in pauses.items()},
-                timeline.length,
-                unit,
-            ),
-        )
-    failures = report.failures().most_common(_DRAWN)
-    if failures:
-        yield _chart(
-            "Failures by class",
-            "Refusals by the target are among them.",
-            bars(
-                [_short(name) for name, _ in failures],
-                [float(count) for _, count in failures],
-                "attempts",
-            ),
-        )
+    yield from sections(report, listed)
     yield from _table(report, listed)
     yield "</main></body></html>\n"
+
+
+def _time(seconds: float) -> str:
+    text = moment(seconds)
+    return f'<time datetime="{text.replace(" UTC", "Z")}">{text}</time>'
 
 
 def _summary(report: Report) -> Iterator[tuple[str, str]]:
@@ -134,21 +95,21 @@ def _summary(report: Report) -> Iterator[tuple[str, str]]:
     failed = sum(one.failed for one in report.proxies.values())
     yield "attempts", f"{report.requests:,}"
     yield "proxies", f"{len(report.proxies):,}"
+    if report.crawl is not None:
+        unused = sum(not one.requests for one in report.proxies.values())
+        yield "not used", f"{unused:,}"
     yield "carried", f"{(judged - failed) / judged:.1%}" if judged else "-"
     yield "busiest proxy", f"{report.top_share or 0.0:.1%}"
     yield "Jain's index", f"{report.jain or 0.0:.2f}"
     yield "past the pool", f"{report.others:,}"
 
 
-def _chart(title: str, caption: str, svg: str) -> str:
-    return f"<h2>{title}</h2><figure><figcaption>{caption}</figcaption>{svg}</figure>"
-
-
 def _table(report: Report, listed: Sequence[tuple[str, ProxyRow]]) -> Iterator[str]:
     yield '<h2 id="proxies">Proxies</h2>'
     yield '<div class="table" tabindex="0" role="region" aria-labelledby="proxies"><table><thead><tr>'
-    heads = ("proxy", "attempts", "share", "success", "mean", "p50", "p95", "sessions", "failures")
-    yield "".join(f'<th scope="col">{head}</th>' for head in heads)
+    more = ("capacity", "cooldowns") if report.crawl is not None else ()
+    heads = ("proxy", "attempts", "share", "success", "mean", "p50", "p95", "sessions", *more)
+    yield "".join(f'<th scope="col">{head}</th>' for head in (*heads, "failures"))
     yield "</tr></thead><tbody>"
     for name, proxy in listed[:_LISTED]:
         rate = proxy.success_rate
@@ -156,8 +117,9 @@ def _table(report: Report, listed: Sequence[tuple[str, ProxyRow]]) -> Iterator[s
             f"{proxy.requests:,}",
             f"{proxy.requests / report.requests:.2%}",
             "-" if rate is None else f"{rate:.1%}",
-            *("-" if one is None else f"{one:.3g} s" for one in proxy.latency()),
+            *map(_seconds, proxy.latency()),
             f"{len(proxy.sessions):,}",
+            *_more_cells(report, name),
             escape(", ".join(f"{text} {count}" for text, count in proxy.failures.most_common(4))),
         ]
         yield f'<tr><th scope="row">{escape(name)}</th>'
@@ -172,5 +134,13 @@ def _table(report: Report, listed: Sequence[tuple[str, ProxyRow]]) -> Iterator[s
         )
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 40 else f"{name[:18]}...{name[-18:]}"
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3g} s" if value >= 1.0 else f"{value * 1000.0:.3g} ms"
+
+
+def _more_cells(report: Report, name: str) -> Iterator[str]:
+    if report.crawl is not None:
+        yield f"{report.due(name):.2%}"
+        yield f"{report.crawl.cooldowns.get(name, 0):,}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -22,9 +23,12 @@ class ReportError(Exception):
 
 @attrs.frozen(kw_only=True)
 class Row:
-    """What a report takes from an attempt. Times in seconds; see ``docs/reference/request-log.md``."""
+    """What a report takes from an attempt; see ``docs/reference/request-log.md``.
 
-    timestamp: str
+    Times in seconds; ``timestamp``, when it was sent, since the epoch.
+    """
+
+    timestamp: float
     target: str
     proxy: str | None
     session: str | None
@@ -71,7 +75,7 @@ def _row(values: dict[str, Any]) -> Row:
     if not isinstance(known["outcome"], str) or not isinstance(known["timestamp"], str):
         raise ValueError("it has no outcome or no timestamp")
     return Row(
-        timestamp=known["timestamp"],
+        timestamp=datetime.fromisoformat(known["timestamp"]).timestamp(),
         target=str(known["target"]),
         proxy=known["proxy"],
         session=known["session"],

@@ -60,10 +60,11 @@ def _saturated(report: Report) -> Iterator[str]:
     if len(report.proxies) < _PROXIES or report.requests < _ATTEMPTS * len(report.proxies):
         return
     name, busiest = report.busiest_first()[0]
-    times = busiest.requests * len(report.proxies) / report.requests
-    if times >= 4.0:
+    share, due = busiest.requests / report.requests, report.due(name)
+    if due and share >= 4.0 * due:
+        what = "an even share" if report.crawl is None else "its part of the pool's capacity"
         yield (
-            f"{name} carried {times:.1f} times its even share. If its address is not to stand out, "
+            f"{name} carried {share / due:.1f} times {what}. If its address is not to stand out, "
             "lower its max_in_flight or PROXYBALANCE_MAX_IN_FLIGHT, or give it a rate."
         )
 

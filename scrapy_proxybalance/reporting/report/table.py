@@ -6,8 +6,7 @@ import csv
 import io
 from typing import TYPE_CHECKING
 
-from ...whole_file import write_whole
-from .reading import ReportError
+from .saving import save
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,12 +23,13 @@ CSV_COLUMNS = (
     "latency_p50",
     "latency_p95",
     "errors",
+    "cooldowns",
     "sessions",
 )
 
 
 def write_csv(report: Report, path: Path) -> None:
-    """Write it.
+    """Write it. ``cooldowns`` stay empty unless a crawl has made the report.
 
     :raises ReportError: if that cannot be done.
     """
@@ -47,10 +47,8 @@ def write_csv(report: Report, path: Path) -> None:
                 "" if rate is None else round(rate, 6),
                 *("" if one is None else round(one, 4) for one in proxy.latency()),
                 errors,
+                report.crawl.cooldowns.get(name, 0) if report.crawl is not None else "",
                 len(proxy.sessions),
             ]
         )
-    try:
-        write_whole(path, text.getvalue())
-    except OSError as error:
-        raise ReportError(f"{path} cannot be written ({error.strerror})") from None
+    save(path, text.getvalue())

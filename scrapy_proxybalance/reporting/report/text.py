@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ def report_lines(report: Report, suggested: Sequence[str]) -> Iterator[str]:
     if not report.requests:
         yield f"The log has no attempt through the pool ({report.others} past it)."
         return
-    yield f"From {report.first} to {report.last}"
+    yield f"From {moment(report.first)} to {moment(report.last)}"
     yield (
         f"{report.requests} attempts through {len(report.proxies)} proxies, {report.others} past the "
         f"pool; the busiest has {report.top_share or 0.0:.1%}, Jain's index is {report.jain or 0.0:.2f}"
@@ -45,6 +46,12 @@ def report_lines(report: Report, suggested: Sequence[str]) -> Iterator[str]:
     yield "What this suggests:"
     for text in suggested:
         yield from wrap(text, _WIDTH, initial_indent="- ", subsequent_indent="  ")
+
+
+def moment(seconds: float) -> str:
+    """Return a time, in seconds since the epoch, in words."""
+    when = datetime.fromtimestamp(seconds, timezone.utc)
+    return when.isoformat(" ", timespec="seconds").replace("+00:00", " UTC")
 
 
 def _row(proxy: ProxyRow, total: int) -> str:

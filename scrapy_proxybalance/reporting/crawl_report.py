@@ -1,0 +1,203 @@
+"""The report that a crawl writes at its end. It knows more than a request log does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING
+
+from scrapy import signals
+from scrapy.utils.asyncio import is_asyncio_available
+from scrapy.utils.defer import maybe_deferred_to_future
+from twisted.internet.threads import deferToThread
+
+from ..pool import ConfigurationError
+from ..pool.events import (
+    CooldownStarted,
+    CooldownTakenBack,
+    ProxyOut,
+    ProxyRecovered,
+    ProxyRemoved,
+    TargetPaused,
+    TargetRamping,
+    TargetSuspended,
+)
+from .placeholders import fill_in
+from .report import CrawlPart, Report, ReportError, Row, suggestions, write_csv
+from .request_log import plain_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ..attempts import Attempt
+    from ..balancer import Balancer
+    from .figures import Figures
+
+logger = logging.getLogger(__name__)
+
+_SETTING = "PROXYBALANCE_REPORT"
+
+
+class CrawlReport:
+    """Counts the attempts of a crawl, and writes what they come to when the spider is closed.
+
+    :param templates: paths that end in ``.html`` or ``.csv``, with the placeholders of feeds.
+    :raises ConfigurationError: for a path that cannot be written, or a library that is not there.
+    """
+
+    def __init__(self, balancer: Balancer, figures: Figures, templates: Sequence[str]) -> None:
+        self._balancer = balancer
+        self._figures = figures
+        spider = balancer.crawler.spider
+        self._paths = []
+        for template in templates:
+            try:
+                path = Path(fill_in(template, spider) if spider is not None else template)
+            except ValueError as error:
+                raise ConfigurationError(
+                    f"{_SETTING} = {template!r}: {error}; use %(name)s, %(time)s or another attribute "
+                    "of the spider"
+                ) from None
+            _refuse_unwritable(template, path)
+            self._paths.append((path, _writer(template, path)))
+        self._report = Report()
+        self._began = time.time()
+        self._out, self._paused = Spans(), Spans()
+        balancer.attempts.subscribe(self.add)
+        events = balancer.pool.events
+        events.subscribe(self._goes, CooldownStarted, ProxyOut)
+        events.subscribe(self._is_back, ProxyRecovered, CooldownTakenBack, ProxyRemoved)
+        events.subscribe(self._pauses, TargetPaused, TargetSuspended)
+        events.subscribe(self._answers, TargetRamping)
+        balancer.crawler.signals.connect(self.write, signal=signals.spider_closed)
+
+    def add(self, attempt: Attempt) -> None:
+        """Count an attempt."""
+        self._report.add(
+            Row(
+                timestamp=attempt.timestamp,
+                target=attempt.target,
+                proxy=attempt.proxy,
+                session=attempt.session,
+                status=attempt.status,
+                failure=plain_text(attempt.failure),
+                outcome=attempt.outcome.value,
+                latency=attempt.latency,
+                duration=attempt.duration,
+                target_paused=attempt.target_paused,
+            )
+        )
+
+    def _goes(self, event: CooldownStarted | ProxyOut) -> None:
+        self._out.begin(event.proxy.name, event.now)
+
+    def _is_back(self, event: ProxyRecovered | CooldownTakenBack | ProxyRemoved) -> None:
+        self._out.end(event.proxy.name, event.now)
+
+    def _pauses(self, event: TargetPaused | TargetSuspended) -> None:
+        self._paused.begin(event.target, event.now)
+
+    def _answers(self, event: TargetRamping) -> None:
+        self._paused.end(event.target, event.now)
+
+    async def write(self) -> None:
+        """Write it, in a thread: the charts of a large pool take seconds."""
+        self._report.complete(self._crawl_part())
+        if self._report.requests:
+            await _in_thread(self._write_all)
+        else:
+            logger.warning(
+                "%s: no attempt went through the pool; there is nothing to report", _SETTING
+            )
+
+    def _crawl_part(self) -> CrawlPart:
+        now, present = self._balancer.clock(), time.time()
+        members = self._balancer.pool.snapshot(now)
+        total = sum(one.max_in_flight for one in members)
+        return CrawlPart(
+            began=self._began,
+            ended=present,
+            capacities={one.proxy.name: one.max_in_flight / total for one in members},
+            cooldowns={name: one.cooldowns for name, one in self._figures.proxies.items()},
+            out=self._out.until(now, since_epoch=present - now),
+            paused=self._paused.until(now, since_epoch=present - now),
+        )
+
+    def _write_all(self) -> None:
+        for path, write in self._paths:
+            try:
+                write(self._report, path)
+            except ReportError as error:
+                logger.error("%s: %s", _SETTING, error)
+            else:
+                logger.info("%s: wrote %s", _SETTING, path)
+
+
+class Spans:
+    """Stretches of time by name; for each name one may be running. Seconds on one clock."""
+
+    def __init__(self) -> None:
+        self._ended: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+        self._since: dict[str, float] = {}
+
+    def begin(self, name: str, now: float) -> None:
+        """Begin one, unless it is running already."""
+        self._since.setdefault(name, now)
+
+    def end(self, name: str, now: float) -> None:
+        """End it, if it is running."""
+        since = self._since.pop(name, None)
+        if since is not None:
+            self._ended[name].append((since, now))
+
+    def until(self, now: float, *, since_epoch: float) -> dict[str, list[tuple[float, float]]]:
+        """End all of them, and return them in seconds since the epoch.
+
+        :param since_epoch: what the clock's zero is there.
+        """
+        for name in list(self._since):
+            self.end(name, now)
+        return {
+            name: [(since_epoch + start, since_epoch + stop) for start, stop in spans]
+            for name, spans in self._ended.items()
+        }
+
+
+def _refuse_unwritable(template: str, path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path.parent):
+            pass
+        if path.is_dir():
+            raise IsADirectoryError(0, "Is a directory")
+    except OSError as error:
+        exists = isinstance(error, FileExistsError)
+        reason = "its directory is a file" if exists else error.strerror or error
+        raise ConfigurationError(
+            f"{_SETTING} = {template!r}: it cannot be written ({reason}); name a file in a directory "
+            "that can be written"
+        ) from None
+
+
+def _writer(template: str, path: Path) -> Callable[[Report, Path], None]:
+    if path.suffix.lower() == ".csv":
+        return write_csv
+    try:
+        from .report.page import write_html
+    except ImportError as error:
+        raise ConfigurationError(
+            f"{_SETTING} = {template!r}: a page needs a library that is not there ({error}); "
+            "pip install 'scrapy-proxybalance[report]', or end the path in .csv"
+        ) from None
+    return lambda report, path: write_html(report, suggestions(report), path)
+
+
+async def _in_thread(function: Callable[[], None]) -> None:
+    if is_asyncio_available():
+        await asyncio.to_thread(function)
+    else:
+        await maybe_deferred_to_future(deferToThread(function))
