@@ -19,6 +19,8 @@ from ..pool import ConfigurationError
 from ..pool.events import (
     CooldownStarted,
     CooldownTakenBack,
+    ProxyDrained,
+    ProxyEnabled,
     ProxyOut,
     ProxyRecovered,
     ProxyRemoved,
@@ -69,8 +71,10 @@ class CrawlReport:
         self._out, self._paused = Spans(), Spans()
         balancer.attempts.subscribe(self.add)
         events = balancer.pool.events
-        events.subscribe(self._goes, CooldownStarted, ProxyOut)
-        events.subscribe(self._is_back, ProxyRecovered, CooldownTakenBack, ProxyRemoved)
+        events.subscribe(self._goes, CooldownStarted, ProxyDrained, ProxyOut)
+        events.subscribe(
+            self._is_back, CooldownTakenBack, ProxyEnabled, ProxyRecovered, ProxyRemoved
+        )
         events.subscribe(self._pauses, TargetPaused, TargetSuspended)
         events.subscribe(self._answers, TargetRamping)
         balancer.crawler.signals.connect(self.write, signal=signals.spider_closed)
@@ -92,10 +96,12 @@ class CrawlReport:
             )
         )
 
-    def _goes(self, event: CooldownStarted | ProxyOut) -> None:
+    def _goes(self, event: CooldownStarted | ProxyDrained | ProxyOut) -> None:
         self._out.begin(event.proxy.name, event.now)
 
-    def _is_back(self, event: ProxyRecovered | CooldownTakenBack | ProxyRemoved) -> None:
+    def _is_back(
+        self, event: CooldownTakenBack | ProxyEnabled | ProxyRecovered | ProxyRemoved
+    ) -> None:
         self._out.end(event.proxy.name, event.now)
 
     def _pauses(self, event: TargetPaused | TargetSuspended) -> None:
