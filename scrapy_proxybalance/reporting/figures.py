@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from functools import partial
-from statistics import quantiles
 from typing import TYPE_CHECKING
 
 import attrs
@@ -61,10 +60,15 @@ class ProxyFigures:
         return carried / judged if judged else None
 
     def latency_percentile(self, percent: int) -> float | None:
-        """Return a percentile of the latencies, in seconds."""
-        if len(self.latencies) < 2:
-            return self.latencies[0] if self.latencies else None
-        return quantiles(self.latencies, n=100, method="inclusive")[percent - 1]
+        """Return a percentile of the latencies, in seconds: as the usual spreadsheet's, interpolated."""
+        if not self.latencies:
+            return None
+        # Not statistics.quantiles(), which works out all of them.
+        ordered = sorted(self.latencies)
+        below, part = divmod((len(ordered) - 1) * percent, 100)
+        if not part:
+            return ordered[below]
+        return ordered[below] + (ordered[below + 1] - ordered[below]) * part / 100
 
 
 @attrs.define
