@@ -49,6 +49,15 @@ class Browser:
         )
         return found
 
+    def rows(self, selector: str) -> list[list[str]]:
+        """Return what the children hold of each element that is found, all at one moment."""
+        found: list[list[str]] = self.evaluate(
+            "[...document.querySelectorAll(arguments[0])]"
+            ".map((one) => [...one.children].map((child) => child.textContent))",
+            selector,
+        )
+        return found
+
     def until(self, look: Callable[[], _Found]) -> _Found:
         """Return what ``look`` returns once that is true; fail when it never is."""
         until = time.monotonic() + _PATIENCE

@@ -41,13 +41,8 @@ def names(seen: Browser) -> list[str]:
 
 
 def state_of(seen: Browser, table: str, name: str) -> str:
-    states = dict(
-        zip(
-            seen.texts(f"#{table} tbody tr:not(.factors) td:nth-child(1)"),
-            seen.texts(f"#{table} tbody tr:not(.factors) td:nth-child(2)"),
-            strict=True,
-        )
-    )
+    rows = seen.rows(f"#{table} tbody tr:not(.factors)")
+    states = {row[0]: row[1] for row in rows}
     return states.get(name, "")
 
 

@@ -270,9 +270,10 @@ function showHistory(history) {
     const last = known.length ? write(known[known.length - 1]) : "–";
     const figure = box.children[index];
     setText(figure.firstChild, title + ": " + last + (known.length ? ", at most " + write(Math.max(...known)) : ""));
-    const points = values.map((value, at) => [150 - values.length + at, value])
+    const steps = Math.max(30, values.length);  // a minute at least
+    const points = values.map((value, at) => [(150 * (steps - values.length + at)) / (steps - 1), value])
       .filter(([, value]) => value !== null)
-      .map(([x, value]) => x + "," + (38 - (36 * value) / most).toFixed(1));
+      .map(([x, value]) => x.toFixed(1) + "," + (38 - (36 * value) / most).toFixed(1));
     figure.lastChild.firstChild.setAttribute("points", points.join(" "));
   });
 }
