@@ -73,6 +73,7 @@ async def test_all_who_tell_of_a_crawl_tell_the_same(
             {
                 "PROXYBALANCE_PROXIES": [{"url": one.url(), "name": one.name} for one in servers],
                 "RETRY_TIMES": 20,
+                "PROXYBALANCE_FAILURE_THRESHOLD": 1,
                 "PROXYBALANCE_METRICS_PORT": 0,
                 "PROXYBALANCE_REQUEST_LOG": log,
                 "PROXYBALANCE_REPORT": str(table),

@@ -52,7 +52,7 @@ async def watch(look: Any, caplog: pytest.LogCaptureFixture, **settings: Any) ->
     It is called with a browser that shows the page, and with the proxies.
     """
     caplog.set_level("INFO")
-    async with Origin(page) as origin, asyncio.timeout(120):
+    async with Origin(page) as origin:
         servers = [ForwardProxy(name) for name in NAMES]
         for server in servers:
             await server.start()
