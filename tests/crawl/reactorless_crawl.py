@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
 
 from bookshop.servers.forward_proxy import ForwardProxy
 from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
@@ -33,11 +37,26 @@ class PagesSpider(Spider):
         for number in range(PAGES):
             yield Request(f"{self.site}/{number}")
 
-    def parse(self, response: Response) -> None:
+    async def parse(self, response: Response) -> None:
         self.crawler.pages.append(response.text)
+        if len(self.crawler.pages) == PAGES // 2:
+            port = self.settings.getint("PROXYBALANCE_METRICS_PORT")
+            for path in ("/api/crawls/pages", "/metrics"):
+                self.crawler.watched.append(await asyncio.to_thread(read, port, path))
 
 
-async def crawl() -> dict[str, Any]:
+def read(port: int, path: str) -> str:
+    with urlopen(f"http://127.0.0.1:{port}{path}") as answer:
+        return str(answer.read().decode())
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def crawl(temporary: str) -> dict[str, Any]:
     answers = iter([OriginResponse(body=b"first"), OriginResponse(429)])
 
     def handler(request: OriginRequest) -> OriginResponse:
@@ -48,6 +67,7 @@ async def crawl() -> dict[str, Any]:
         ForwardProxy("one") as one,
         ForwardProxy("two", credentials={"user": "pa:ss@word"}) as two,
     ):
+        directory = Path(temporary)
         settings = {
             "ADDONS": {"scrapy_proxybalance.Addon": 500},
             "TWISTED_REACTOR_ENABLED": False,
@@ -63,6 +83,9 @@ async def crawl() -> dict[str, Any]:
             "CONCURRENT_REQUESTS": 1,
             "CLOSESPIDER_TIMEOUT": 30,
             "LOG_LEVEL": "WARNING",
+            "PROXYBALANCE_METRICS_PORT": free_port(),
+            "PROXYBALANCE_REQUEST_LOG": directory / "requests.csv",
+            "PROXYBALANCE_REPORT": [directory / "report.csv", directory / "report.html"],
         }
         refused_at: list[float] = []
 
@@ -72,11 +95,15 @@ async def crawl() -> dict[str, Any]:
 
         runner = AsyncCrawlerRunner(settings)
         crawler = runner.create_crawler(PagesSpider)
-        crawler.pages = []
+        crawler.pages, crawler.watched = [], []
         crawler.signals.connect(downloaded, signal=signals.response_downloaded)
         await runner.crawl(crawler, site=f"http://127.0.0.1:{origin.port}")
         [refused] = refused_at
         return {
+            "watched": crawler.watched,
+            "written": {
+                path.name: len(path.read_text().splitlines()) for path in directory.iterdir()
+            },
             "reactor": "twisted.internet.reactor" in sys.modules,
             "pages": len(crawler.pages),
             "paths": sorted(request.path for request in origin.requests),
@@ -93,4 +120,5 @@ async def crawl() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(crawl())))
+    with tempfile.TemporaryDirectory() as temporary:
+        print(json.dumps(asyncio.run(crawl(temporary))))

@@ -50,6 +50,13 @@ if hasattr(default_settings, "TWISTED_REACTOR_ENABLED"):
         assert stats["proxybalance/outcome/success"] == reactorless_crawl.PAGES
         assert stats["proxybalance/outcome/target_signal"] == 1
         assert not any(key.startswith("retry/") for key in stats)
+        shown, metrics = seen["watched"]
+        # Half the pages have come, the refusal as well, and the next one may be on its way.
+        assert json.loads(shown)["summary"]["requests"] >= reactorless_crawl.PAGES // 2
+        assert 'proxybalance_capacity{spider="pages"} 8.0' in metrics
+        assert seen["written"].keys() == {"requests.csv", "report.csv", "report.html"}
+        assert seen["written"]["requests.csv"] == reactorless_crawl.PAGES + 2
+        assert seen["written"]["report.csv"] == 3
 
 
 @crawl_test
