@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from scrapy import signals
 
 from ..pool import HealthState
-from .pool_view import milliseconds, share
+from .pool_view import milliseconds, printable, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,14 +49,15 @@ def summary_lines(pool: Pool, figures: Figures, now: float) -> Iterator[str]:
         pool.snapshot(now), key=lambda one: -figures.proxies[one.proxy.name].requests
     )
     shown, rest = snapshots[:_ROWS], snapshots[_ROWS:]
-    width = max([len("proxy"), *(len(one.proxy.name) for one in shown)])
+    names = [printable(one.proxy.name) for one in shown]
+    width = max([len("proxy"), *map(len, names)])
     yield (
         f"{'proxy':<{width}}  {'requests':>8}  {'share':>6}  {'success':>7}  {'p50':>8}  "
         f"{'p95':>8}  {'cooldowns':>9}  state"
     )
     total = figures.requests
-    for one in shown:
-        yield f"{one.proxy.name:<{width}}  {_row(figures.proxies[one.proxy.name], total)}  {_state(one)}"
+    for one, name in zip(shown, names, strict=True):
+        yield f"{name:<{width}}  {_row(figures.proxies[one.proxy.name], total)}  {_state(one)}"
     if rest:
         carried = sum(figures.proxies[one.proxy.name].requests for one in rest)
         part = carried / total if total else 0.0
