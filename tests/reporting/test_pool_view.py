@@ -92,12 +92,12 @@ def test_to_be_shown_counts_nothing() -> None:
     assert list(watched.figures.proxies) == ["a"]
 
 
-def test_a_proxy_that_is_being_taken_out_is_leaving() -> None:
+def test_a_proxy_that_takes_no_more_requests_is_drained() -> None:
     watched = Watched("a")
     watched.pool.acquire(1.0)
-    watched.pool.remove("a", 1.0)
+    watched.pool.drain("a", 1.0)
     watched.now = 2.0
-    assert watched.view().worst(1)[0].cells[:3] == ("a", "leaving", "1/4")
+    assert watched.view().worst(1)[0].cells[:3] == ("a", "drained", "1/4")
 
 
 def test_the_lines_say_what_the_pool_has_carried_and_who_is_paused() -> None:
