@@ -84,11 +84,13 @@ class ProxyBalanceMiddleware:
         # Scrapy's signals hold their receivers weakly.
         self._download_time = DownloadTime(self.balancer)
         self._adaptive_timeout = AdaptiveTimeout(self.balancer)
+        #: What the telnet console calls ``pool``, for consoles that take no variables from others.
+        self.console, reporters = install(self.balancer)
         self._observers: list[object] = [
             startup.Announcement(self.balancer),
             JobMemory(self.balancer),
             IdleWatch(self.balancer),
-            *install(self.balancer),
+            *reporters,
         ]
         self._given_back_at_closing: WeakSet[Request] = WeakSet()
 

@@ -262,6 +262,7 @@ SETTINGS: dict[str, tuple[Any, Callable[[str, Any], Any]]] = {
     "METRICS_HOST": ("127.0.0.1", _text),
     "METRICS_PER_PROXY": (100, integer),
     "CONTROL_TOKEN": (None, _token),
+    "PROGRESS": (False, _boolean),
 }
 
 
@@ -291,6 +292,7 @@ class Settings:
     metrics_host: str
     metrics_per_proxy: int
     control_token: str | None = attrs.field(repr=False)
+    progress: bool
 
     @classmethod
     def read(cls, settings: BaseSettings) -> Settings:
@@ -341,6 +343,7 @@ class Settings:
             metrics_host=values["METRICS_HOST"],
             metrics_per_proxy=values["METRICS_PER_PROXY"],
             control_token=values["CONTROL_TOKEN"],
+            progress=values["PROGRESS"],
         )
 
 

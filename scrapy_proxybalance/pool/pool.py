@@ -480,13 +480,18 @@ class Pool:
         self._availability.advance(now)
         return [(one.proxy, one.health.state, one.in_flight) for one in self._members]
 
-    def snapshot(self, now: float) -> list[ProxySnapshot]:
-        """Return every proxy as it is at this moment, in the order in which they joined."""
+    def snapshot(self, now: float, names: Iterable[str] | None = None) -> list[ProxySnapshot]:
+        """Return proxies as they are at this moment.
+
+        :param names: which, in this order; ``None`` for all, in the order in which they joined.
+        :raises KeyError: if there is no proxy of such a name.
+        """
         self._availability.advance(now)
         usual, sessions = self._teacher.usual.of_all, self.sessions
+        members = self._members if names is None else map(self._members.__getitem__, names)
         return [
             snapshot(member, now, usual=usual, sessions=sessions.on_proxy(member.proxy.name))
-            for member in self._members
+            for member in members
         ]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..pool import ConfigurationError
+from .console import PoolConsole
 from .crawl_report import CrawlReport
 from .figures import Figures
 from .log import EventLog
@@ -22,8 +23,12 @@ if TYPE_CHECKING:
     from ..balancer import Balancer
 
 
-def install(balancer: Balancer) -> list[object]:
-    """Let every reporter watch a crawl; return those that have to be kept for their signals' sake."""
+def install(balancer: Balancer) -> tuple[PoolConsole, list[object]]:
+    """Let every reporter watch a crawl.
+
+    :return: what the telnet console has, and the others; all have to be kept for their signals' sake.
+    :raises ConfigurationError: for a setting that needs a library that is not there.
+    """
     figures = Figures(balancer.pool, balancer.held)  # first: others tell what it has counted
     kept: list[object] = [
         EventLog(balancer, figures),
@@ -40,15 +45,29 @@ def install(balancer: Balancer) -> list[object]:
         kept.append(CrawlReport(balancer, figures, balancer.settings.report))
     if balancer.settings.metrics_port is not None:
         kept.append(_port(balancer, figures, balancer.settings.metrics_port))
-    return kept
+    if balancer.settings.progress:
+        kept.append(_progress(balancer, figures))
+    return PoolConsole(balancer, figures), kept
 
 
 def _port(balancer: Balancer, figures: Figures, port: int) -> object:
     try:
         from .live.port import StatusPort
     except ImportError as error:
-        raise ConfigurationError(
-            f"PROXYBALANCE_METRICS_PORT = {port}: that needs a library that is not there ({error}); "
-            "pip install 'scrapy-proxybalance[metrics]'"
-        ) from None
+        raise _lacks(f"PROXYBALANCE_METRICS_PORT = {port}", "metrics", error) from None
     return StatusPort(balancer, figures, port)
+
+
+def _progress(balancer: Balancer, figures: Figures) -> object:
+    try:
+        from .progress import Progress
+    except ImportError as error:
+        raise _lacks("PROXYBALANCE_PROGRESS = True", "progress", error) from None
+    return Progress(balancer, figures)
+
+
+def _lacks(setting: str, extra: str, error: ImportError) -> ConfigurationError:
+    return ConfigurationError(
+        f"{setting}: that needs a library that is not there ({error}); "
+        f"pip install 'scrapy-proxybalance[{extra}]'"
+    )

@@ -55,9 +55,7 @@ class ProxyFigures:
     @property
     def success_rate(self) -> float | None:
         """Successes among what was judged; what was ignored does not count."""
-        judged = self.requests - self.outcomes[Outcome.IGNORED.value]
-        carried = self.outcomes[Outcome.SUCCESS.value] + self.outcomes[Outcome.TARGET_SIGNAL.value]
-        return carried / judged if judged else None
+        return _success_rate(self.requests, self.outcomes)
 
     def latency_percentile(self, percent: int) -> float | None:
         """Return a percentile of the latencies, in seconds: as the usual spreadsheet's, interpolated."""
@@ -166,6 +164,11 @@ class Figures:
             self._target_changed, *(TargetPaused, TargetRamping, TargetReleased, TargetSuspended)
         )
 
+    @property
+    def success_rate(self) -> float | None:
+        """That of the whole pool, as of one proxy."""
+        return _success_rate(self.requests, self.outcomes)
+
     def refusing(self) -> Iterator[tuple[str, TargetFigures]]:
         """Give the targets that have ever refused, by name."""
         for name, target in self.targets.items():
@@ -241,3 +244,9 @@ class Figures:
             target.suspended = True
         else:
             target.reopened += 1
+
+
+def _success_rate(requests: int, outcomes: Counter[str]) -> float | None:
+    judged = requests - outcomes[Outcome.IGNORED.value]
+    carried = outcomes[Outcome.SUCCESS.value] + outcomes[Outcome.TARGET_SIGNAL.value]
+    return carried / judged if judged else None

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from scrapy import signals
 from scrapy.utils.asyncio import create_looping_call
 
-from ..pool import HealthState, TargetState
+from .pool_view import PoolView
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from scrapy import Spider
     from scrapy.utils.asyncio import AsyncioLoopingCall
     from twisted.internet.task import LoopingCall
@@ -22,9 +19,6 @@ if TYPE_CHECKING:
     from .figures import Figures
 
 logger = logging.getLogger(__name__)
-
-# So many targets are named.
-_NAMED = 3
 
 
 class PoolLog:
@@ -51,36 +45,4 @@ class PoolLog:
 
     def log(self, spider: Spider) -> None:
         """Log the line."""
-        logger.info("%s", pool_line(self._balancer, self._figures), extra={"spider": spider})
-
-
-def pool_line(balancer: Balancer, figures: Figures) -> str:
-    """Return the line, as of now."""
-    pool, now = balancer.pool, balancer.clock()
-    figures.sample(now)
-    states = Counter(state for _, state, _ in pool.overview(now))
-    shown = [f"{states[state]} {state.value}" for state in HealthState if states[state]]
-    parts = [
-        f"Proxies: {', '.join(shown) or 'none'}",
-        f"in flight {pool.in_flight} of {pool.capacity}",
-    ]
-    held = sum(target.held for _, target in figures.refusing())
-    if held:
-        parts.append(f"held {held}")
-    paused = list(_paused(balancer, figures, now))
-    if paused:
-        more = f" and {len(paused) - _NAMED} more" if len(paused) > _NAMED else ""
-        parts.append(f"paused: {', '.join(paused[:_NAMED])}{more}")
-    return "; ".join(parts)
-
-
-def _paused(balancer: Balancer, figures: Figures, now: float) -> Iterator[str]:
-    targets = balancer.pool.targets
-    for name, _ in figures.refusing():
-        state = targets.state(name)
-        if state is TargetState.PAUSED:
-            ready_at = targets.ready_at(name, now)
-            left = f" ({ready_at - now:.0f} s left)" if ready_at is not None else ""
-            yield f"{name}{left}"
-        elif state is TargetState.SUSPENDED:
-            yield f"{name} (suspended)"
+        logger.info("%s", PoolView(self._balancer, self._figures).line(), extra={"spider": spider})

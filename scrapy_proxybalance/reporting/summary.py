@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from scrapy import signals
 
 from ..pool import HealthState
+from .pool_view import milliseconds, printable, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,18 +49,19 @@ def summary_lines(pool: Pool, figures: Figures, now: float) -> Iterator[str]:
         pool.snapshot(now), key=lambda one: -figures.proxies[one.proxy.name].requests
     )
     shown, rest = snapshots[:_ROWS], snapshots[_ROWS:]
-    width = max([len("proxy"), *(len(one.proxy.name) for one in shown)])
+    names = [printable(one.proxy.name) for one in shown]
+    width = max([len("proxy"), *map(len, names)])
     yield (
         f"{'proxy':<{width}}  {'requests':>8}  {'share':>6}  {'success':>7}  {'p50':>8}  "
         f"{'p95':>8}  {'cooldowns':>9}  state"
     )
     total = figures.requests
-    for one in shown:
-        yield f"{one.proxy.name:<{width}}  {_row(figures.proxies[one.proxy.name], total)}  {_state(one)}"
+    for one, name in zip(shown, names, strict=True):
+        yield f"{name:<{width}}  {_row(figures.proxies[one.proxy.name], total)}  {_state(one)}"
     if rest:
         carried = sum(figures.proxies[one.proxy.name].requests for one in rest)
-        share = carried / total if total else 0.0
-        yield f"and {len(rest)} more, with {carried} requests together ({share:.1%})"
+        part = carried / total if total else 0.0
+        yield f"and {len(rest)} more, with {carried} requests together ({share(part)})"
     figures.sample(now)
     for name, target in sorted(figures.refusing()):
         suspended = ", suspended" if target.suspended else ""
@@ -71,17 +73,12 @@ def summary_lines(pool: Pool, figures: Figures, now: float) -> Iterator[str]:
 
 
 def _row(figures: ProxyFigures, total: int) -> str:
-    share = figures.requests / total if total else 0.0
-    rate = figures.success_rate
+    part = figures.requests / total if total else 0.0
     return (
-        f"{figures.requests:>8}  {share:>6.1%}  {'-' if rate is None else f'{rate:.1%}':>7}  "
-        f"{_milliseconds(figures.latency_percentile(50)):>8}  "
-        f"{_milliseconds(figures.latency_percentile(95)):>8}  {figures.cooldowns:>9}"
+        f"{figures.requests:>8}  {share(part):>6}  {share(figures.success_rate):>7}  "
+        f"{milliseconds(figures.latency_percentile(50)):>8}  "
+        f"{milliseconds(figures.latency_percentile(95)):>8}  {figures.cooldowns:>9}"
     )
-
-
-def _milliseconds(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds * 1000:.0f} ms"
 
 
 def _state(one: ProxySnapshot) -> str:

@@ -411,6 +411,14 @@ def test_good_standing_and_hope_follow_the_proxies_states() -> None:
     assert seen == [(2, False), (1, False), (0, False), (0, False), (1, False), (0, True)]
 
 
+def test_a_snapshot_of_some_proxies_shows_them_in_the_order_asked_for() -> None:
+    pool = make_pool([proxy(name) for name in "abc"])
+    some = pool.snapshot(1, ["c", "a"])
+    assert some == [pool.snapshot(1)[2], pool.snapshot(1)[0]]
+    with pytest.raises(KeyError):
+        pool.snapshot(1, ["a", "stranger"])
+
+
 def test_a_snapshot_shows_every_proxy_in_the_order_of_joining() -> None:
     pool = make_pool([proxy("b", max_in_flight=3), proxy("a")])
     lease = pool.acquire(0, session="s", matching={"name": "b"})

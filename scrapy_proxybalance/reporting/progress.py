@@ -1,0 +1,115 @@
+"""The live view in the terminal: how the pool is doing, once per second, below the log."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+from scrapy import signals
+from scrapy.utils.asyncio import create_looping_call
+
+from ..pool import HealthState
+from .pool_view import HEADINGS, PoolView
+from .terminal import Terminal
+
+if TYPE_CHECKING:
+    from scrapy import Spider
+    from scrapy.utils.asyncio import AsyncioLoopingCall
+    from twisted.internet.task import LoopingCall
+
+    from ..balancer import Balancer
+    from .figures import Figures
+
+logger = logging.getLogger(__name__)
+
+_SECONDS = 1.0
+# So many proxies and targets are shown in a terminal that has room for them.
+_PROXIES = 20
+_TARGETS = 5
+_STYLES = {
+    HealthState.COOLING: "yellow",
+    HealthState.PROBING: "cyan",
+    HealthState.RECOVERING: "cyan",
+    HealthState.OUT: "red",
+}
+
+
+class Progress:
+    """Shows the view while the spider is open, if stderr is a terminal.
+
+    A terminal has one view: a spider that is opened while another one in the process has it gets none.
+    """
+
+    _shown: ClassVar[Progress | None] = None
+
+    def __init__(self, balancer: Balancer, figures: Figures) -> None:
+        self._balancer = balancer
+        self._figures = figures
+        self._terminal = Terminal()
+        self._loop: AsyncioLoopingCall | LoopingCall | None = None
+        balancer.crawler.signals.connect(self.start, signal=signals.spider_opened)
+        balancer.crawler.signals.connect(self.stop, signal=signals.spider_closed)
+
+    def start(self, spider: Spider) -> None:
+        """Begin to show it, or log at level ``DEBUG`` why not."""
+        if Progress._shown is not None or not self._terminal.is_interactive:
+            why = "another spider has one" if Progress._shown else "stderr is not a terminal"
+            logger.debug("PROXYBALANCE_PROGRESS: no live view, %s", why, extra={"spider": spider})
+            return
+        Progress._shown = self
+        self._terminal.open()
+        self._loop = create_looping_call(self.refresh)
+        self._loop.start(_SECONDS)
+
+    def refresh(self) -> None:
+        """Show how the pool is doing now."""
+        try:
+            view = PoolView(self._balancer, self._figures)
+            self._terminal.show(_drawn(view, self._terminal.height))
+        except Exception:  # such as a terminal that is gone
+            with contextlib.suppress(OSError):
+                self.stop()
+            logger.exception("There is no live view any more; the crawl goes on")
+
+    def stop(self) -> None:
+        """Take it away, for good."""
+        if Progress._shown is not self:
+            return
+        Progress._shown = None
+        if self._loop is not None and self._loop.running:
+            self._loop.stop()
+        self._terminal.close()
+
+
+def _drawn(view: PoolView, height: int) -> Group:
+    """Return what a terminal of so many lines shows: two thirds of them at most, for the log's sake."""
+    lines = [view.line(targets=False), view.requests_line()]
+    targets = [str(target) for target in view.targets()]
+    if len(targets) > _TARGETS:
+        targets[_TARGETS:] = [f"and {len(targets) - _TARGETS} more targets"]
+    room = height * 2 // 3 - len(lines) - len(targets) - 2  # the headings; how many more there are
+    proxies: list[Table | Text] = []
+    if room > 0:
+        rows = view.busiest(min(room, _PROXIES))
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for number, heading in enumerate(HEADINGS):  # texts, and then figures
+            table.add_column(
+                heading,
+                justify="left" if number < 2 else "right",
+                no_wrap=True,
+                overflow="ellipsis",
+            )
+        for row in rows:
+            table.add_row(*(Text(cell, style=_STYLES.get(row.state, "")) for cell in row.cells))
+        proxies.append(table)
+        if len(view) > len(rows):
+            proxies.append(_line(f"and {len(view) - len(rows)} more"))
+    return Group(*map(_line, lines), *proxies, *map(_line, targets))
+
+
+def _line(text: str) -> Text:
+    return Text(text, no_wrap=True, overflow="ellipsis")
