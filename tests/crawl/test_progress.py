@@ -30,7 +30,7 @@ from .crawling import crawl, crawl_test
 from .terminal import INTERRUPT, InTerminal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "example_project"
 ENVIRONMENT = {
@@ -258,10 +258,46 @@ def test_every_handler_of_the_log_gets_the_stream_back_that_it_had(
         kept.append(logging.StreamHandler())  # as Scrapy makes one for each crawl that is begun
         during = [handler.stream for handler in kept]
         terminal.close()
-        assert during[0] is during[2] is not stderr
+        assert stderr not in during
         assert during[1] is elsewhere
         assert [handler.stream for handler in kept] == [stderr, elsewhere, stderr]
         assert sys.stderr is stderr
+
+
+class Interrupted(io.StringIO):
+    """A terminal that calls ``interrupt`` once, as a signal may, when it has just written something."""
+
+    interrupt: Callable[[], object] | None = None
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        interrupt, self.interrupt = self.interrupt, None
+        if interrupt is not None:
+            interrupt()
+        return written
+
+
+@pytest.mark.parametrize("while_drawing", [False, True])
+def test_what_a_signal_logs_in_the_midst_of_a_write_comes_after_it_and_once(
+    while_drawing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stderr = Interrupted()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    terminal = progress.Terminal()
+    terminal.open()
+    stderr.interrupt = lambda: print("from the signal", file=sys.stderr)
+    if while_drawing:
+        terminal.show("the view")
+    else:
+        print("the line", file=sys.stderr)
+    assert stderr.interrupt is None
+    written = stderr.getvalue()
+    terminal.close()
+    assert written.count("from the signal") == written.count("the line") + while_drawing == 1
+    assert written.index("the ") < written.index("from the signal")
 
 
 @crawl_test
