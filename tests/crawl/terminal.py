@@ -130,6 +130,9 @@ class InTerminal:
         self._changed = asyncio.Event()
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+        modes = termios.tcgetattr(slave)
+        modes[3] |= termios.NOFLSH  # or Ctrl-C throws away what has not been read of the output
+        termios.tcsetattr(slave, termios.TCSANOW, modes)
         self.process = subprocess.Popen(
             [sys.executable, "-c", _RUN, *arguments],
             stdin=slave,
