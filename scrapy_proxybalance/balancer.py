@@ -182,9 +182,7 @@ class Balancer:
             targets.answered(flight.target, flight.sent_at, self.clock())
         if flight.target_probe and outcome not in (Outcome.SUCCESS, Outcome.TARGET_SIGNAL):
             arrived = outcome in (Outcome.AMBIGUOUS, Outcome.GATEWAY_FAULT)
-            targets.probe_lost(
-                flight.target, self.clock(), arrived=arrived, sent_at=flight.sent_at
-            )
+            targets.probe_lost(flight.target, self.clock(), arrived=arrived, sent_at=flight.sent_at)
         targets.ended(flight.target)
         self._rouse()
 

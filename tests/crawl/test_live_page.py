@@ -12,12 +12,14 @@ from urllib.request import urlopen
 import pytest
 from bookshop.servers.forward_proxy import ForwardProxy
 from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
+from scrapy.signals import response_received
 
 from scrapy_proxybalance.pool import ConfigurationError
 from scrapy_proxybalance.reporting.live.table import SORTABLE
 
 from .crawling import crawl, crawl_test, proxybalance_stats
 from .metrics_probe import Look, metrics_url
+from .test_admission import balancer_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -242,6 +244,35 @@ async def test_a_paused_target_is_resumed_by_hand_and_what_was_held_for_it_is_fe
     assert 500 < target["seconds_left"] <= 660
     assert (status, answer) == (200, {"changed": True})
     assert len(crawler.spider.responses) == 10
+
+
+@crawl_test
+async def test_a_crawl_whose_proxies_are_all_drained_is_not_closed_as_exhausted() -> None:
+    seen: list[bool] = []
+
+    def prepare(crawler: Crawler) -> None:
+        def look() -> None:
+            balancer = balancer_of(crawler)
+            clock = balancer.clock
+            balancer.pool.drain("only", clock())
+            for passed in (0, 1e6):
+                balancer.clock = lambda passed=passed: clock() + passed
+                balancer._tick()
+            balancer.clock = clock
+            seen.append(balancer.closing)
+            balancer.pool.enable("only", clock())
+
+        crawler.signals.connect(look, signal=response_received, weak=False)
+
+    async with Origin(page) as origin, ForwardProxy("only") as proxy:
+        crawler = await crawl(
+            [f"http://127.0.0.1:{origin.port}/"],
+            {"PROXYBALANCE_PROXIES": [{"url": proxy.url(), "name": "only"}]},
+            prepare=prepare,
+        )
+    assert seen == [False]
+    assert crawler.stats.get_value("finish_reason") == "finished"
+    assert len(crawler.spider.responses) == 1
 
 
 @pytest.mark.parametrize("token", ["short", "x" * 15, "with a space in it 123", 5, "ü" * 20])

@@ -545,9 +545,7 @@ class PoolMachine(RuleBasedStateMachine):
         well = [
             known
             for known in self.known.values()
-            if not (
-                known.out or known.drained or known.leaving or known.cooling_until is not None
-            )
+            if not (known.out or known.drained or known.leaving or known.cooling_until is not None)
         ]
         assert self.pool.in_service == len(well) or (
             not self.exact and self.pool.in_service < len(well)
