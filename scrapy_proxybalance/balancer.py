@@ -182,7 +182,7 @@ class Balancer:
             targets.answered(flight.target, flight.sent_at, self.clock())
         if flight.target_probe and outcome not in (Outcome.SUCCESS, Outcome.TARGET_SIGNAL):
             arrived = outcome in (Outcome.AMBIGUOUS, Outcome.GATEWAY_FAULT)
-            targets.probe_lost(flight.target, self.clock(), arrived=arrived)
+            targets.probe_lost(flight.target, self.clock(), arrived=arrived, sent_at=flight.sent_at)
         targets.ended(flight.target)
         self._rouse()
 
@@ -363,7 +363,7 @@ class Balancer:
     def _close_if_exhausted(self) -> None:
         pool, now = self.pool, self.clock()
         pool.available(now)
-        if pool.in_service:
+        if pool.in_service or pool.all_drained:
             self._unusable_since = None
             return
         if self._unusable_since is None:

@@ -167,6 +167,7 @@ def _memory(entry: dict[str, Any]) -> TargetMemory:
         peak=int(_number(entry, "peak", at_least=1)),
         observed=_number(entry, "observed"),
         suspended=None if entry.get("suspended") is None else _text(entry, "suspended"),
+        by_hand=entry.get("by_hand") is True,
     )
 
 

@@ -105,9 +105,14 @@ class ProxyDrained(Event):
 
 @attrs.define(kw_only=True)
 class ProxyEnabled(Event):
-    """A proxy that was drained, or out, may take leases again: somebody said so."""
+    """A proxy that was drained, or out, may take leases again: somebody said so.
+
+    :param anew: whether it was out, and begins anew. One that was drained while it was cooling down
+        goes on cooling down.
+    """
 
     proxy: Proxy
+    anew: bool
 
 
 @attrs.define(kw_only=True)

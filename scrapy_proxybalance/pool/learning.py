@@ -146,6 +146,8 @@ class Teacher:
         member = lease.member
         if member.proxy.identity != lease.proxy.identity:
             return 0.0  # the credentials have been changed since
+        if lease.generation < member.known_since:
+            return 0.0  # or somebody says that they have been put right
         if member.health.state is not OUT:
             member.health.put_out()
             self._events.emit(

@@ -30,6 +30,7 @@ class Member:
     ``timer``: when it is to be looked at again; ``serving``: whether it is counted as being in
     good standing; ``group``: tells what to expect while little is known of it; ``expected``: what
     was to be expected of it, and ``price``: its score but for the ``load``, at ``priced_at``;
+    ``known_since``: the generation that what is known of it begins with;
     ``gate``: that of its gateway, if it has one; ``answered``: whether anything has ever come
     back through it; ``rejected_by_chance``: how likely it is that its gateway has said no as often in
     a row, while others got through, as it has, the last time at ``rejected_at``, for the load alone;
@@ -49,6 +50,7 @@ class Member:
         "health",
         "in_flight",
         "index",
+        "known_since",
         "leaving",
         "load",
         "price",
@@ -73,6 +75,7 @@ class Member:
         self.expected = (1.0, 1.0, 1.0)
         self.priced_at = float("-inf")
         self.health = Health()
+        self.known_since = self.health.generation
         self.draining = False
         self.leaving = False
         self.probe_out = False
@@ -89,7 +92,7 @@ class Member:
         """Forget what was learned; what is under way is not held against it."""
         generation = self.health.generation
         self.health = Health()
-        self.health.generation = generation + 1
+        self.health.generation = self.known_since = generation + 1
         self.probe_out = False
 
     @property

@@ -94,8 +94,9 @@ class Membership:
         if out:
             member.begin_anew()
             member.priced_at = _NEVER
+            self._ledger.rest(name, _NEVER)  # it may have been cooling down before
         self._availability.refresh(member, now)
-        self._events.emit(ProxyEnabled(now=now, proxy=member.proxy))
+        self._events.emit(ProxyEnabled(now=now, proxy=member.proxy, anew=out))
         return True
 
     def update(self, proxy: Proxy, now: float) -> None:

@@ -447,6 +447,13 @@ class Pool:
             member.leaving or member.health.state is OUT for member in self._members
         )
 
+    @property
+    def all_drained(self) -> bool:
+        """Whether every proxy is drained, so that it is up to somebody to enable one."""
+        return bool(self._members) and all(
+            member.draining and not member.leaving for member in self._members
+        )
+
     def explain(self, name: str, now: float) -> Score:
         """Return a proxy's score with what it is made of.
 

@@ -47,6 +47,7 @@ class TargetMemory:
     :param peak: requests at once that it bore before.
     :param observed: seconds for which it had been crawled before.
     :param suspended: why it gets nothing more; ``None`` if it does.
+    :param by_hand: whether somebody said how long the pause is to be, whatever the policy.
     """
 
     target: str
@@ -57,6 +58,7 @@ class TargetMemory:
     peak: int
     observed: float
     suspended: str | None = None
+    by_hand: bool = False
 
 
 class TargetRecord:
@@ -65,6 +67,7 @@ class TargetRecord:
     __slots__ = (
         "back_for",
         "borne",
+        "by_hand",
         "forbidden_in_a_row",
         "in_flight",
         "limiter",
@@ -91,6 +94,7 @@ class TargetRecord:
         self.until = self.told_until = float("-inf")  # when the pause ends, and was said to end
         self.probe_at = float("-inf")  # from when on a probe may go: not before that
         self.pause = 0.0  # how long the last one was to be, without the jitter, in seconds
+        self.by_hand = False  # whether somebody said when it ends
         self.pauses_in_a_row = 0
         self.lost_probes = 0  # since it began
         self.back_for = 0.0  # seconds of traffic since it ended
@@ -127,6 +131,7 @@ class TargetRecord:
             peak=borne.peak,
             observed=borne.observed,
             suspended=self.suspended_because,
+            by_hand=self.by_hand,
         )
 
     def pause_again(self, memory: TargetMemory, now: float) -> None:
@@ -138,7 +143,9 @@ class TargetRecord:
             peak=memory.peak,
             observed=memory.observed,
         )
-        self.until = self.probe_at = now + min(memory.left, self.policy.pause_max)
+        longest = memory.left if memory.by_hand else self.policy.pause_max
+        self.until = self.probe_at = now + min(memory.left, longest)
+        self.by_hand = memory.by_hand
         self.told_until = self.until
         self.pause = min(memory.pause, self.policy.pause_max)
         self.paused_at = self.until - self.pause

@@ -166,13 +166,18 @@ class TargetGate:
         """Take note that a request to ``target`` is not in flight any more, however it ended."""
         self._targets[target].in_flight -= 1
 
-    def probe_lost(self, target: str, now: float, *, arrived: bool) -> None:
+    def probe_lost(
+        self, target: str, now: float, *, arrived: bool, sent_at: float = float("inf")
+    ) -> None:
         """Take note that the probe ended without the target having said anything.
 
         :param arrived: whether it may have come as far as the target, which then is left alone for a
             moment before the next one, and longer with each.
+        :param sent_at: when it went out. One of before a pause or a release says nothing of the next.
         """
         known = self._targets[target]
+        if sent_at < known.until:
+            return
         known.probe_out = False
         if arrived and known.state is PROBING:
             wait = _MOMENT * 2.0 ** min(known.lost_probes, 60)
@@ -261,6 +266,7 @@ class TargetGate:
     ) -> None:
         self._measure(known, now)
         known.state = PAUSED
+        known.by_hand = False
         self._not_open[target] = known
         known.paused_at = now
         known.until = known.probe_at = known.told_until = until
@@ -349,6 +355,7 @@ class TargetGate:
         else:
             known.pause = max(known.pause, min(seconds, known.policy.pause))
             self._pause(target, known, until, now, reason)
+        known.by_hand = True
         return True
 
     def release(self, target: str, now: float) -> bool:
@@ -374,7 +381,7 @@ class TargetGate:
     def memories(self, now: float) -> Iterator[TargetMemory]:
         """Give what has to be known later of every target that is paused, suspended or in backoff."""
         for name, known in self._targets.items():
-            if known.pauses_in_a_row or known.state in (PAUSED, SUSPENDED):
+            if known.pauses_in_a_row or known.state in (PAUSED, PROBING, SUSPENDED):
                 yield known.memory(name, now)
 
     def recall(self, memory: TargetMemory, now: float) -> None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from ..attempts import Attempt
     from ..balancer import Balancer
+    from ..pool.events import EventBus
     from .figures import Figures
 
 logger = logging.getLogger(__name__)
@@ -68,13 +69,10 @@ class CrawlReport:
             self._paths.append((path, _writer(template, path)))
         self._report = Report()
         self._began = time.time()
-        self._out, self._paused = Spans(), Spans()
+        self._paused = Spans()
         balancer.attempts.subscribe(self.add)
         events = balancer.pool.events
-        events.subscribe(self._goes, CooldownStarted, ProxyDrained, ProxyOut)
-        events.subscribe(
-            self._is_back, CooldownTakenBack, ProxyEnabled, ProxyRecovered, ProxyRemoved
-        )
+        self._out = OutOfService(events)
         events.subscribe(self._pauses, TargetPaused, TargetSuspended)
         events.subscribe(self._answers, TargetRamping)
         balancer.crawler.signals.connect(self.write, signal=signals.spider_closed)
@@ -95,14 +93,6 @@ class CrawlReport:
                 target_paused=attempt.target_paused,
             )
         )
-
-    def _goes(self, event: CooldownStarted | ProxyDrained | ProxyOut) -> None:
-        self._out.begin(event.proxy.name, event.now)
-
-    def _is_back(
-        self, event: CooldownTakenBack | ProxyEnabled | ProxyRecovered | ProxyRemoved
-    ) -> None:
-        self._out.end(event.proxy.name, event.now)
 
     def _pauses(self, event: TargetPaused | TargetSuspended) -> None:
         self._paused.begin(event.target, event.now)
@@ -171,6 +161,52 @@ class Spans:
             name: [(since_epoch + start, since_epoch + stop) for start, stop in spans]
             for name, spans in self._ended.items()
         }
+
+
+class OutOfService:
+    """When proxies were cooling down, probed or out, or drained, whichever came first or lasted longer.
+
+    :param events: of the pool.
+    """
+
+    def __init__(self, events: EventBus) -> None:
+        self._ailing, self._drained = Spans(), Spans()
+        events.subscribe(self._goes, CooldownStarted, ProxyOut)
+        events.subscribe(self._is_back, CooldownTakenBack, ProxyRecovered, ProxyRemoved)
+        events.subscribe(self._is_drained, ProxyDrained)
+        events.subscribe(self._is_enabled, ProxyEnabled, ProxyRemoved)
+
+    def _goes(self, event: CooldownStarted | ProxyOut) -> None:
+        self._ailing.begin(event.proxy.name, event.now)
+
+    def _is_back(self, event: CooldownTakenBack | ProxyRecovered | ProxyRemoved) -> None:
+        self._ailing.end(event.proxy.name, event.now)
+
+    def _is_drained(self, event: ProxyDrained) -> None:
+        self._drained.begin(event.proxy.name, event.now)
+
+    def _is_enabled(self, event: ProxyEnabled | ProxyRemoved) -> None:
+        self._drained.end(event.proxy.name, event.now)
+        if isinstance(event, ProxyEnabled) and event.anew:
+            self._ailing.end(event.proxy.name, event.now)
+
+    def until(self, now: float, *, since_epoch: float) -> dict[str, list[tuple[float, float]]]:
+        """Return the stretches as :meth:`Spans.until` does; where two overlap, they are one."""
+        listed: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+        for spans in (self._ailing, self._drained):
+            for name, own in spans.until(now, since_epoch=since_epoch).items():
+                listed[name] += own
+        return {name: _united(own) for name, own in listed.items()}
+
+
+def _united(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    united: list[tuple[float, float]] = []
+    for start, stop in sorted(spans):
+        if united and start <= united[-1][1]:
+            united[-1] = (united[-1][0], max(united[-1][1], stop))
+        else:
+            united.append((start, stop))
+    return united
 
 
 def _refuse_unwritable(template: str, path: Path) -> None:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import socket
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from urllib.request import Request as HttpRequest
 from urllib.request import urlopen
 
 import pytest
 from bookshop.servers.forward_proxy import ForwardProxy
 from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
+from scrapy.signals import response_received
 
 from scrapy_proxybalance.pool import ConfigurationError
+from scrapy_proxybalance.reporting.live.routes import Handler
 from scrapy_proxybalance.reporting.live.table import SORTABLE
 
 from .crawling import crawl, crawl_test, proxybalance_stats
 from .metrics_probe import Look, metrics_url
+from .test_admission import balancer_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -163,8 +168,13 @@ async def test_what_makes_no_sense_is_answered_with_what_would(
             "/api/crawls/urls/proxies/one/delete": (404, b"", "there is no such action"),
             "/api/crawls/urls/targets/a.test/pause": (400, b"[]", "give a JSON object"),
             "/api/crawls/urls/targets/b.test/pause": (413, b" " * 5000, "that is too long"),
+            "/api/crawls/urls/targets/a.test%0AERROR:/pause": (
+                400,
+                b"",
+                "target 'a.test\\nERROR:': give a host",
+            ),
         }
-        for seconds in ("0", "-1", "1e9", "NaN", "true", '"60"'):
+        for seconds in ("0", "-1", "1e9", "1" + "0" * 400, "NaN", "Infinity", "true", '"60"'):
             body = f'{{"seconds": {seconds}}}'.encode()
             found, answer = port.post("/api/crawls/urls/targets/a.test/pause", body)
             assert found == 400
@@ -175,6 +185,92 @@ async def test_what_makes_no_sense_is_answered_with_what_would(
 
     await at_the_end_of(caplog, look, PROXYBALANCE_CONTROL_TOKEN=TOKEN)
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def asked(url: str, request: bytes) -> tuple[bytes, bytes]:
+    """Return the head and the body of the answer to some bytes, which need not be a request."""
+    parts = urlsplit(url)
+    with socket.create_connection((parts.hostname, parts.port), timeout=10) as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return head, body
+
+
+@crawl_test
+async def test_what_is_no_request_is_answered_as_all_else_and_is_no_fault_of_the_crawl(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    act = f"POST /api/crawls/urls/proxies/one/drain HTTP/1.0\r\nAuthorization: Bearer {TOKEN}\r\n"
+
+    def look(port: Port) -> None:
+        for request, status in (
+            (b"GET http://[ HTTP/1.0\r\n\r\n", 400),
+            (b"GET / HTTP/1.1\r\nHost: [\r\n\r\n", 400),
+            (b"GET /%ff%ed%a0%80 HTTP/1.0\r\n\r\n", 404),
+            (b"GET /" + b"a" * 70000 + b" HTTP/1.0\r\n\r\n", 414),
+            (b"OPTIONS /<b> HTTP/1.0\r\n\r\n", 501),
+            (act.encode() + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n", 413),
+            (act.encode() + b"Content-Length: 9\r\n\r\n{", 400),
+        ):
+            head, body = asked(port.url, request)
+            assert b" %d " % status in head.splitlines()[0], request
+            assert b"Content-Type: application/json" in head
+            assert json.loads(body)["error"]
+        strange = b"Accept: application/openmetrics-text; version=none\r\n"
+        head, body = asked(port.url, b"GET /metrics HTTP/1.0\r\n" + strange + b"\r\n")
+        assert b"200" in head.splitlines()[0]
+        assert b"proxybalance_requests_total" in body
+
+    await at_the_end_of(caplog, look, PROXYBALANCE_CONTROL_TOKEN=TOKEN)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+@crawl_test
+async def test_a_site_that_has_its_own_name_point_here_is_told_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def look(port: Port) -> None:
+        def status(host: str, path: str = "/api/crawls") -> bytes:
+            head, _ = asked(port.url, f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            return head.split()[1]
+
+        for own in ("localhost:1", "127.0.0.1:9410", "[::1]:80", "LOCALHOST"):
+            assert status(own) == b"200"
+        for other in ("site.test", "localhost.site.test:9410", "127.0.0.1.site.test", ""):
+            assert status(other) == b"421"
+        assert status("scraped.test", "/metrics") == b"200"
+
+    await at_the_end_of(caplog, look)
+
+
+class Gone:
+    """A connection whose other end has been closed."""
+
+    def write(self, _: bytes) -> int:
+        raise ConnectionResetError
+
+    def read(self, _: int) -> bytes:
+        raise ConnectionResetError
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_whoever_hangs_up_before_the_answer_is_no_fault_of_the_crawl(method: str) -> None:
+    failures: list[str] = []
+    actions = SimpleNamespace(possible=True, allows=lambda token: token == TOKEN)
+    handler: Any = Handler.__new__(Handler)
+    handler.server = SimpleNamespace(
+        is_local=True,
+        crawls={"urls": SimpleNamespace(actions=actions)},
+        note_failure=lambda: failures.append("noted"),
+    )
+    handler.headers = {"Authorization": f"Bearer {TOKEN}", "Content-Length": "2"}
+    handler.path = "/api/crawls" if method == "GET" else "/api/crawls/urls/proxies/one/drain"
+    handler.command, handler.request_version, handler.requestline = method, "HTTP/1.0", ""
+    handler.rfile = handler.wfile = Gone()
+    handler.do_GET() if method == "GET" else handler.do_POST()
+    assert not failures
 
 
 @crawl_test
@@ -242,6 +338,35 @@ async def test_a_paused_target_is_resumed_by_hand_and_what_was_held_for_it_is_fe
     assert 500 < target["seconds_left"] <= 660
     assert (status, answer) == (200, {"changed": True})
     assert len(crawler.spider.responses) == 10
+
+
+@crawl_test
+async def test_a_crawl_whose_proxies_are_all_drained_is_not_closed_as_exhausted() -> None:
+    seen: list[bool] = []
+
+    def prepare(crawler: Crawler) -> None:
+        def look() -> None:
+            balancer = balancer_of(crawler)
+            clock = balancer.clock
+            balancer.pool.drain("only", clock())
+            for passed in (0, 1e6):
+                balancer.clock = lambda passed=passed: clock() + passed
+                balancer._tick()
+            balancer.clock = clock
+            seen.append(balancer.closing)
+            balancer.pool.enable("only", clock())
+
+        crawler.signals.connect(look, signal=response_received, weak=False)
+
+    async with Origin(page) as origin, ForwardProxy("only") as proxy:
+        crawler = await crawl(
+            [f"http://127.0.0.1:{origin.port}/"],
+            {"PROXYBALANCE_PROXIES": [{"url": proxy.url(), "name": "only"}]},
+            prepare=prepare,
+        )
+    assert seen == [False]
+    assert crawler.stats.get_value("finish_reason") == "finished"
+    assert len(crawler.spider.responses) == 1
 
 
 @pytest.mark.parametrize("token", ["short", "x" * 15, "with a space in it 123", 5, "ü" * 20])

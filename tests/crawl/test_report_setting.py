@@ -139,7 +139,7 @@ async def test_the_page_knows_capacities_cooldowns_and_pauses_which_no_log_knows
     assert "<td>25.00%</td>" in gone_row
     stats = proxybalance_stats(crawler)
     assert f"<td>{stats['proxy/gone/cooldowns']}</td>" in gone_row
-    assert "were probed or were out at some time: 1." in text
+    assert "were probed, drained or out at some time: 1." in text
     assert "that were paused or suspended: 1." in text
     pauses = stats[f"target/127.0.0.1:{origin.port}/pauses"]
     assert pauses == 3

@@ -71,7 +71,9 @@ def test_a_pool_of_which_all_is_drained_is_not_beyond_hope() -> None:
     pool.drain("p0", 0)
     refuses(pool, 0)
     assert not pool.beyond_hope
+    assert pool.all_drained
     pool.enable("p0", 1)
+    assert not pool.all_drained
     carry(pool, 1)
 
 
@@ -103,6 +105,19 @@ def test_a_proxy_that_is_out_begins_anew_when_it_is_enabled() -> None:
     assert pool.enable("p0", 1)
     assert shown(pool, "p0", 1).state is HealthState.HEALTHY
     carry_through(pool, "p0", 1, Outcome.SUCCESS)
+
+
+def test_what_was_under_way_or_resting_before_does_not_keep_an_enabled_proxy_out() -> None:
+    pool = make_pool(proxies(2), health=cooling(threshold=1, first=30))
+    refused, late, failed = (pool.acquire(0, matching={"name": "p0"}) for _ in range(3))
+    pool.release(failed, Outcome.PROXY_FAULT, 0)
+    pool.release(refused, Outcome.PROXY_FAULT, 1, failure=PROXY_AUTH)
+    assert pool.enable("p0", 2)
+    new = pool.acquire(2, matching={"name": "p0"})
+    pool.release(late, Outcome.PROXY_FAULT, 3, failure=PROXY_AUTH)
+    assert shown(pool, "p0", 3).state is HealthState.HEALTHY
+    pool.release(new, Outcome.PROXY_FAULT, 4, failure=PROXY_AUTH)
+    assert shown(pool, "p0", 4).state is HealthState.OUT
 
 
 def test_a_cooldown_that_is_ended_leads_to_a_probe_and_no_more() -> None:
@@ -216,6 +231,18 @@ def test_answers_from_before_a_release_do_not_open_the_target() -> None:
     assert targets.state(SHOP) is TargetState.PROBING
 
 
+def test_a_probe_of_before_a_pause_that_is_lost_does_not_let_a_second_one_out() -> None:
+    targets = make_pool(proxies(1)).targets
+    targets.refused(SHOP, sent_at=0, now=0, reason="429", wait=10)
+    targets.send(SHOP, 20)
+    targets.pause(SHOP, 5, 21, "by hand")
+    assert targets.send(SHOP, 26)
+    targets.probe_lost(SHOP, 27, arrived=True, sent_at=20)
+    assert not targets.may_send(SHOP, 100)
+    targets.probe_lost(SHOP, 100, arrived=False, sent_at=26)
+    assert targets.may_send(SHOP, 100)
+
+
 def test_a_suspended_target_is_tried_again_when_it_is_released() -> None:
     targets = make_pool(proxies(1)).targets
     targets.suspend(SHOP, 0, "too many pauses")
@@ -235,3 +262,23 @@ def test_a_pause_by_hand_is_remembered_until_the_crawl_goes_on() -> None:
     later.recall(memory, 0)
     assert not later.may_send(SHOP, 399)
     assert later.may_send(SHOP, 400)
+
+
+def test_a_target_whose_probe_is_out_is_probed_first_when_the_crawl_goes_on() -> None:
+    earlier, later = make_pool(proxies(1)).targets, make_pool(proxies(1)).targets
+    earlier.pause(SHOP, 500, 0, "by hand")
+    earlier.send(SHOP, 500)
+    [memory] = earlier.memories(501)
+    later.recall(memory, 0)
+    assert later.available(SHOP, 0) == 1
+
+
+def test_a_pause_by_hand_that_is_longer_than_any_other_stays_so_when_the_crawl_goes_on() -> None:
+    earlier = make_pool(proxies(1)).targets
+    earlier.pause(SHOP, 86400, 0, "by hand")
+    for _ in range(2):
+        [memory] = earlier.memories(100)
+        later = make_pool(proxies(1)).targets
+        later.recall(memory, 100)
+        assert later.ready_at(SHOP, 100) == 86400
+        earlier = later

@@ -102,6 +102,7 @@ class Known:
     cooling_until: float | None = None  # until a probe succeeds
     probe: Lease | None = None
     out: bool = False
+    drained: bool = False
     leaving: bool = False
 
     @property
@@ -113,13 +114,15 @@ class Known:
     @property
     def free_at(self) -> float | None:
         """When it may be leased if nothing but the time changes; ``None`` for never."""
-        if self.out or self.leaving or self.probe is not None or len(self.open) >= self.cap:
+        if self.out or self.drained or self.leaving:
+            return None
+        if self.probe is not None or len(self.open) >= self.cap:
             return None
         return max(self.conforms_at, self.cooling_until or float("-inf"))
 
     def in_service(self, now: float) -> bool:
         cooling = self.cooling_until is not None and now < self.cooling_until
-        return not (self.out or self.leaving or cooling)
+        return not (self.out or self.drained or self.leaving or cooling)
 
     def eligible(self, now: float) -> bool:
         return self.free_at is not None and now >= self.free_at
@@ -282,7 +285,8 @@ class PoolMachine(RuleBasedStateMachine):
         if rate != known.rate:
             known.sent = []
         known.cap, known.rate = cap or self.policy.max_in_flight, rate
-        known.leaving = False
+        if known.leaving:
+            known.leaving = known.drained = False
         if known.out or new_credentials:
             known.out, known.cooling_until, known.probe = False, None, None
 
@@ -301,6 +305,28 @@ class PoolMachine(RuleBasedStateMachine):
             self.remove(name)
         else:
             self.update(name, *limits, new_credentials=action == "new credentials")
+
+    @rule(action=st.sampled_from(["drain", "enable", "end cooldown"]), choice=choices)
+    def operate(self, action: str, choice: int) -> None:
+        if not self.known:
+            return
+        name = list(self.known)[choice % len(self.known)]
+        known = self.known[name]
+        if action == "drain":
+            new = not (known.drained or known.leaving)
+            assert self.pool.drain(name, self.now) is new
+            known.drained = True
+        elif action == "enable":
+            new = (known.drained or known.out) and not known.leaving
+            assert self.pool.enable(name, self.now) is new
+            if not known.leaving:
+                known.drained = False
+                if known.out:
+                    known.out, known.cooling_until, known.probe = False, None, None
+        else:
+            rests = known.cooling_until is not None and self.now < known.cooling_until
+            ended = self.pool.end_cooldown(name, self.now)
+            assert ended or not rests or known.out
 
     def forget_if_gone(self, name: str) -> None:
         gone = self.known[name].leaving and not self.known[name].open
@@ -519,7 +545,7 @@ class PoolMachine(RuleBasedStateMachine):
         well = [
             known
             for known in self.known.values()
-            if not (known.out or known.leaving or known.cooling_until is not None)
+            if not (known.out or known.drained or known.leaving or known.cooling_until is not None)
         ]
         assert self.pool.in_service == len(well) or (
             not self.exact and self.pool.in_service < len(well)
@@ -540,7 +566,8 @@ class PoolMachine(RuleBasedStateMachine):
         while self.open_leases:
             self.end(0, Outcome.SUCCESS)
         assert self.pool.in_flight == 0
-        assert not any(seen.draining for seen in self.pool.snapshot(self.now))
+        draining = {seen.proxy.name for seen in self.pool.snapshot(self.now) if seen.draining}
+        assert draining == {name for name, known in self.known.items() if known.drained}
         assert len(self.pool) == len(self.known)
 
 

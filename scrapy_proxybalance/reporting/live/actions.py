@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hmac
 import logging
-import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -78,8 +77,10 @@ class Actions:
 
         :param action: one of :data:`TARGET_ACTIONS`.
         :param how: ``seconds`` of a pause.
-        :raises RefusedError: if they are none.
+        :raises RefusedError: if they are none, or no target can be called that.
         """
+        if not name.isprintable():  # it would write what it likes into the log
+            raise RefusedError(f"target {name!r}: give a host")
         balancer = self._balancer
         target, now = balancer.pool.rules.target_of(name), balancer.clock()
         if action == "pause":
@@ -108,6 +109,6 @@ class Actions:
 def _seconds(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise RefusedError(f"seconds {value!r}: give a number")
-    if not (math.isfinite(value) and 0 < value <= _PAUSE_MAX):
+    if not 0 < value <= _PAUSE_MAX:
         raise RefusedError(f"seconds {value!r}: give more than 0, and {_PAUSE_MAX:.0f} at most")
     return float(value)

@@ -12,6 +12,7 @@ from functools import cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from importlib.resources import files
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -21,6 +22,9 @@ from .actions import PROXY_ACTIONS, TARGET_ACTIONS, RefusedError
 from .table import Query, picked
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from urllib.parse import SplitResult
+
     from .server import ServedCrawl, StatusServer
 
 #: Seconds that a request may take to come and its answer to go.
@@ -71,6 +75,8 @@ class Handler(BaseHTTPRequestHandler):
     def _try(self, answer: Any) -> None:
         try:
             answer()
+        except ConnectionError:
+            pass  # whoever asked has gone: no fault of the crawl's
         except _AnswerError as error:
             self._json({"error": str(error)}, error.status, **error.headers)
         except TimeoutError as error:
@@ -79,12 +85,30 @@ class Handler(BaseHTTPRequestHandler):
             self.server.note_failure()
             self._json({"error": "the log says why"}, HTTPStatus.INTERNAL_SERVER_ERROR)
 
+    def _url(self) -> SplitResult:
+        """Return what is asked for.
+
+        A page of another site that has its own name point here is told nothing, as long as only this
+        machine is to reach this. Whoever scrapes metrics may call it what they like.
+        """
+        try:
+            url = urlsplit(self.path)
+            host = urlsplit("//" + self.headers.get("Host", "localhost")).hostname or ""
+        except ValueError:
+            raise _AnswerError(HTTPStatus.BAD_REQUEST, "that is no address") from None
+        if self.server.is_local and url.path != "/metrics" and not is_local_name(host):
+            raise _AnswerError(
+                HTTPStatus.MISDIRECTED_REQUEST,
+                f"this is not {host!r}; call it localhost or by its IP address",
+            )
+        return url
+
     # What can be read
 
     def _read(self) -> None:
-        url = urlsplit(self.path)
+        url = self._url()
         if url.path == "/metrics":
-            encode, content_type = exposition.choose_encoder(self.headers.get("Accept", ""))
+            encode, content_type = _encoder(self.headers.get("Accept", ""))
             self._answer(HTTPStatus.OK, encode(self.server), content_type)
         elif url.path in _PAGE:
             name, content_type = _PAGE[url.path]
@@ -129,7 +153,7 @@ class Handler(BaseHTTPRequestHandler):
     # What can be done
 
     def _act(self) -> None:
-        match _segments(urlsplit(self.path).path):
+        match _segments(self._url().path):
             case ["api", "crawls", name, "proxies", proxy, action] if action in PROXY_ACTIONS:
                 crawl = self._crawl(name)
                 self._authorize(crawl)
@@ -166,7 +190,7 @@ class Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "0")
         if "Transfer-Encoding" in self.headers or not (length.isascii() and length.isdecimal()):
             raise _AnswerError(HTTPStatus.LENGTH_REQUIRED, "give a Content-Length")
-        if int(length) > _LONGEST_BODY:
+        if len(length) > len(str(_LONGEST_BODY)) or int(length) > _LONGEST_BODY:
             raise _AnswerError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "that is too long")
         body = self.rfile.read(int(length))
         try:
@@ -195,13 +219,41 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("X-Content-Type-Options", "nosniff")
         for name, value in headers.items():
             self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            with suppress(OSError):
+        with suppress(OSError):
+            self.end_headers()
+            if self.command != "HEAD":
                 self.wfile.write(body)
+
+    def send_error(
+        self,
+        code: int,
+        message: str | None = None,
+        explain: str | None = None,  # noqa: ARG002
+    ) -> None:
+        """Answer what is no request, or asks for a method that there is not, as all else."""
+        status = HTTPStatus(code)
+        self._json({"error": message or status.phrase}, status)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Say nothing: one line for each scrape is of no use to anybody."""
+
+
+def is_local_name(host: str) -> bool:
+    """Return whether a host is an IP address or ``localhost``, which no site can have for a name."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _encoder(accept: str) -> tuple[Callable[[Any], bytes], str]:
+    try:
+        return exposition.choose_encoder(accept)
+    except Exception:  # it reads versions that are none as such
+        return exposition.choose_encoder("")
 
 
 def _segments(path: str) -> list[str]:

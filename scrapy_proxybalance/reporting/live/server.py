@@ -13,6 +13,7 @@ import threading
 import time
 from contextlib import suppress
 from http.server import ThreadingHTTPServer
+from ipaddress import ip_address
 from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -67,6 +68,9 @@ class StatusServer(ThreadingHTTPServer):
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), Handler)
         self._key = (host, port)
+        address = str(self.server_address[0])
+        #: Whether only this machine can reach it.
+        self.is_local = ip_address(address.partition("%")[0]).is_loopback
         self._crawls: dict[str, ServedCrawl] = {}
         self._lock = threading.Lock()
         # The open connections, and when they are closed.

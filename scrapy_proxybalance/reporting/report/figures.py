@@ -94,7 +94,7 @@ class CrawlPart:
 
     ``began``, ``ended``: the crawl. ``capacities``: for every proxy of the pool, its part of the
     requests that the pool carries at once, 0 to 1. ``cooldowns``: how many each had. ``out``: when
-    proxies cooled down, were probed, or were out. ``paused``: when targets were paused or suspended.
+    proxies cooled down, were probed, drained or out. ``paused``: when targets were paused or suspended.
     """
 
     began: float

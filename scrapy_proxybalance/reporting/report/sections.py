@@ -128,7 +128,7 @@ def _stops(report: Report) -> Iterator[str]:
     else:
         title = "Cooldowns and pauses"
         caption = (
-            f"Proxies that cooled down, were probed or were out at some time: {len(out):,}. Targets "
+            f"Proxies that cooled down, were probed, drained or out at some time: {len(out):,}. Targets "
             f"that were paused or suspended: {len(paused):,}."
         )
     if drawn < len(out) + len(paused):
@@ -147,7 +147,7 @@ def _stops(report: Report) -> Iterator[str]:
         at_once = timeline.at_once(chain.from_iterable(out.values()))
         yield _chart(
             "Out of service over time",
-            "The proxies that cooled down, were probed or were out at once: "
+            "The proxies that cooled down, were probed, drained or out at once: "
             f"{max(at_once):,.0f} in the worst stretch.",
             areas(timeline.edges(), {"out of service": at_once}, "proxies", unit),
         )
