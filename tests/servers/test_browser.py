@@ -40,6 +40,11 @@ def names(seen: Browser) -> list[str]:
     return seen.texts("#proxies tbody tr:not(.factors) td:first-child")
 
 
+def focused(seen: Browser) -> str:
+    label: str = seen.evaluate("document.activeElement.getAttribute('aria-label') || ''")
+    return label
+
+
 def state_of(seen: Browser, table: str, name: str) -> str:
     rows = seen.rows(f"#{table} tbody tr:not(.factors)")
     states = {row[0]: row[1] for row in rows}
@@ -151,13 +156,22 @@ async def test_an_operator_with_the_token_drains_a_proxy_and_pauses_a_target(
         assert state_of(seen, "proxies", "alpha") == "healthy"
         seen.find("#token").send_keys(TOKEN)
         seen.find("#token-button").click()
+        seen.evaluate("document.querySelector('[aria-label=\"Drain alpha\"]').focus()")
         seen.press("button", "Drain alpha")
         seen.until(lambda: state_of(seen, "proxies", "alpha") == "drained")
+        for order in (sorted(NAMES), sorted(NAMES, reverse=True)):
+            seen.press("#proxies th button", "Proxy")
+            seen.until(lambda order=order: names(seen) == order)
+            assert focused(seen) == "Enable alpha"
         seen.until(lambda: alpha.in_flight == 0)
         before, others = len(alpha.requests), len(beta.requests)
         seen.until(lambda: len(beta.requests) > others + 20)
         assert len(alpha.requests) == before
-        seen.press("button", "Enable alpha")
+        # Whoever has chosen another crawl, which is not shown yet, acts on what is shown.
+        seen.evaluate(
+            "(state.crawl = 'another', "
+            "document.querySelector('[aria-label=\"Enable alpha\"]').click())"
+        )
         seen.until(lambda: len(alpha.requests) > before + 5)
         seen.press("button", "End cooldown delta")
         seen.until(lambda: seen.texts("#said") == ["End cooldown delta: done"])

@@ -155,11 +155,14 @@ class Table {
     for (const [name, line] of this.rows) {
       if (!names.has(name)) { line.remove(); this.rows.delete(name); }
     }
+    const focused = this.body.contains(document.activeElement) ? document.activeElement : null;
     wanted.forEach((line, index) => {
       const there = this.body.children[index];
       if (there !== line) this.body.insertBefore(line, there || null);
     });
     while (this.body.children.length > wanted.length) this.body.lastChild.remove();
+    // An element that is moved loses the focus.
+    if (focused && focused !== document.activeElement) focused.focus({ preventScroll: true });
   }
 
   showActions(cell, row) {
@@ -168,12 +171,14 @@ class Table {
     const possible = this.actions(row);
     const there = [...cell.children].map((button) => button.dataset.act).join(" ");
     if (there === possible.map((one) => one.act).join(" ")) return;
+    const focused = cell.contains(document.activeElement);
     cell.replaceChildren(...possible.map((one) => {
       const button = element("button", { type: "button", textContent: one.title, "data-act": one.act,
         "aria-label": one.title + " " + row.name });
       button.addEventListener("click", () => act(one, row.name));
       return button;
     }));
+    if (focused) cell.firstChild.focus({ preventScroll: true });
   }
 }
 
@@ -212,7 +217,7 @@ async function showFactors(name) {
   const line = state.open.get(name);
   if (!line) return;
   try {
-    const score = await ask("proxies/" + encodeURIComponent(name));
+    const score = await ask("proxies", name);
     const factors = Object.entries(FACTORS).map(([key, title]) => title + " " + digits(score[key]));
     setText(line.firstChild, "Score " + digits(score.score) +
       " = weight × recovery × doubt ÷ (time per success × load): " + factors.join(", "));
@@ -304,20 +309,20 @@ async function answerOf(response) {
   return answer;
 }
 
-async function ask(path) {
-  return answerOf(await fetch("api/crawls/" + encodeURIComponent(state.crawl) + (path ? "/" + path : ""),
-    { signal: AbortSignal.timeout(8000) }));
+// Of the crawl whose rows are there, which may not be the one that has been asked for since.
+const pathTo = (...parts) => ["api", "crawls", state.shown.crawl, ...parts].map(encodeURIComponent).join("/");
+
+async function ask(...parts) {
+  return answerOf(await fetch(pathTo(...parts), { signal: AbortSignal.timeout(8000) }));
 }
 
 const token = () => sessionStorage.getItem("token") || "";
 const mayAct = () => state.acts && token() !== "";
 
 async function act(one, name) {
-  const path = [one.kind, encodeURIComponent(name), one.act].join("/");
   const said = byId("said");
   try {
-    const answer = await answerOf(await fetch(
-      "api/crawls/" + encodeURIComponent(state.crawl) + "/" + path,
+    const answer = await answerOf(await fetch(pathTo(one.kind, name, one.act),
       { method: "POST", headers: { Authorization: "Bearer " + token() }, body: JSON.stringify(one.body || {}) }));
     said.className = "";
     setText(said, one.title + " " + name + ": " + (answer.changed ? "done" : "nothing to change"));
@@ -346,7 +351,10 @@ async function refresh() {
     if ([...select.options].map((option) => option.value).join("\n") !== names.join("\n")) {
       select.replaceChildren(...names.map((name) => element("option", { value: name, textContent: name })));
     }
-    if (!names.includes(state.crawl)) state.crawl = names[0] || "";
+    if (!names.includes(state.crawl)) {
+      state.crawl = names[0] || "";
+      state.open.clear();
+    }
     select.value = state.crawl;
     document.title = "Proxies of " + state.crawl;
     if (!state.crawl) throw new Error("no crawl is running");
@@ -359,7 +367,8 @@ async function refresh() {
     state.heard = Date.now();
     showAccess();
     show(shown);
-    for (const name of state.open.keys()) showFactors(name);
+    const there = new Set(shown.proxies.map((row) => row.name));
+    for (const name of state.open.keys()) if (there.has(name)) showFactors(name);
     setText(byId("age"), "");
     byId("age").className = "";
   } catch (error) {
