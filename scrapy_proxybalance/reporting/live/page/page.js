@@ -134,7 +134,21 @@ class Table {
     }
   }
 
-  show(rows, details = () => null) {
+  // The order of rows as they come, but while somebody points at one: who clicks is to hit what was there.
+  inOrder(rows) {
+    const held = !this.reordered && this.body.matches(":hover, :focus-within");
+    this.reordered = false;
+    if (!held) return rows;
+    const places = new Map([...this.body.children].map((line, place) => [line, place]));
+    const place = (row) => places.get(this.rows.get(row.name)) ?? Infinity;
+    return [...rows].sort((one, other) => {
+      const [here, there] = [place(one), place(other)];
+      return here === there ? 0 : here - there;
+    });
+  }
+
+  show(unordered, details = () => null) {
+    const rows = this.inOrder(unordered);
     const wanted = [];
     const names = new Set();
     for (const row of rows) {
@@ -186,7 +200,7 @@ const proxies = new Table("proxies", PROXY_COLUMNS, (row) => [
   row.drained || row.state === "out"
     ? { kind: "proxies", act: "enable", title: "Enable" }
     : { kind: "proxies", act: "drain", title: "Drain" },
-  ...(row.state === "cooling" ? [{ kind: "proxies", act: "end-cooldown", title: "End cooldown" }] : []),
+  ...(row.state === "cooling" && !row.drained ? [{ kind: "proxies", act: "end-cooldown", title: "End cooldown" }] : []),
 ]);
 const targets = new Table("targets", TARGET_COLUMNS, (row) => [
   ["open", "ramping"].includes(row.state)
@@ -374,7 +388,8 @@ async function refresh() {
   } catch (error) {
     if (mine !== asked) return;
     byId("age").className = "late";
-    const since = state.heard ? ", for " + seconds((Date.now() - state.heard) / 1000) : "";
+    // A moment and not a duration: it is read out when it changes.
+    const since = state.heard ? " since " + new Date(state.heard).toLocaleTimeString() : "";
     setText(byId("age"), "No answer" + since + ": " + error.message);
   }
 }
@@ -382,6 +397,7 @@ async function refresh() {
 function sortBy(key) {
   if (state.sort === key) state.order = state.order === "asc" ? "desc" : "asc";
   else { state.sort = key; state.order = ["name", "state"].includes(key) ? "asc" : "desc"; }
+  proxies.reordered = true;
   refresh();
 }
 
