@@ -136,7 +136,8 @@ class Table {
 
   // The order of rows as they come, but while somebody points at one: who clicks is to hit what was there.
   inOrder(rows) {
-    const held = !this.reordered && this.body.matches(":hover, :focus-within");
+    const pointed = this.body.matches(":hover") || this.body.querySelector(":focus-visible");
+    const held = pointed && !this.reordered;
     this.reordered = false;
     if (!held) return rows;
     const places = new Map([...this.body.children].map((line, place) => [line, place]));
