@@ -28,6 +28,7 @@ from ..pool.events import (
 )
 from ..pool.outcome import TIMEOUT
 from .concurrency import Concurrency
+from .report.figures import percentile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,18 +56,11 @@ class ProxyFigures:
     @property
     def success_rate(self) -> float | None:
         """Successes among what was judged; what was ignored does not count."""
-        return _success_rate(self.requests, self.outcomes)
+        return share_of_successes(self.requests, self.outcomes)
 
     def latency_percentile(self, percent: int) -> float | None:
-        """Return a percentile of the latencies, in seconds: as the usual spreadsheet's, interpolated."""
-        if not self.latencies:
-            return None
-        # Not statistics.quantiles(), which works out all of them.
-        ordered = sorted(self.latencies)
-        below, part = divmod((len(ordered) - 1) * percent, 100)
-        if not part:
-            return ordered[below]
-        return ordered[below] + (ordered[below + 1] - ordered[below]) * part / 100
+        """Return a percentile of the latencies, in seconds."""
+        return percentile(sorted(self.latencies), percent / 100)
 
 
 @attrs.define
@@ -167,13 +161,18 @@ class Figures:
     @property
     def success_rate(self) -> float | None:
         """That of the whole pool, as of one proxy."""
-        return _success_rate(self.requests, self.outcomes)
+        return share_of_successes(self.requests, self.outcomes)
 
     def refusing(self) -> Iterator[tuple[str, TargetFigures]]:
         """Give the targets that have ever refused, by name."""
         for name, target in self.targets.items():
             if target.has_refused:
                 yield name, target
+
+    @property
+    def held(self) -> int:
+        """How many requests the scheduler holds for these, as of the last sample."""
+        return sum(target.held for _, target in self.refusing())
 
     def sample(self, now: float) -> None:
         """Look at what only lasts: how many requests are held, and the pauses that are running.
@@ -246,7 +245,8 @@ class Figures:
             target.reopened += 1
 
 
-def _success_rate(requests: int, outcomes: Counter[str]) -> float | None:
+def share_of_successes(requests: int, outcomes: Counter[str]) -> float | None:
+    """Return the successes, and the refusals by a target, among what was judged; 0 to 1."""
     judged = requests - outcomes[Outcome.IGNORED.value]
     carried = outcomes[Outcome.SUCCESS.value] + outcomes[Outcome.TARGET_SIGNAL.value]
     return carried / judged if judged else None

@@ -97,8 +97,7 @@ class PoolView:
             f"Proxies: {', '.join(shown) or 'none'}",
             f"in flight {self._pool.in_flight} of {self._pool.capacity}",
         ]
-        held = sum(target.held for _, target in self._figures.refusing())
-        if held:
+        if held := self._figures.held:
             parts.append(f"held {held}")
         paused = list(self._paused()) if targets else []
         if paused:

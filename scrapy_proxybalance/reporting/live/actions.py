@@ -91,8 +91,8 @@ class Actions:
         else:
             balancer.dropped_targets.discard(target)
             changed = balancer.pool.targets.release(target, now)
-        self._done(f"{action} target {target}", changed=changed)
         balancer.target_changed(target)
+        self._done(f"{action} target {target}", changed=changed)
         return changed
 
     def _done(self, what: str, *, changed: bool) -> None:

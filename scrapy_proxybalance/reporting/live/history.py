@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING
 
-from ...pool import Outcome
+from ..figures import share_of_successes
 
 if TYPE_CHECKING:
     from ...balancer import Balancer
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 #: Seconds between two steps, and how many are kept: five minutes.
 STEP = 2.0
 _STEPS = 150
-
-_CARRIED = (Outcome.SUCCESS.value, Outcome.TARGET_SIGNAL.value)
 
 
 class History:
@@ -28,7 +26,8 @@ class History:
         self._balancer = balancer
         self._figures = figures
         self._at = balancer.clock()
-        self._requests = self._carried = self._judged = 0
+        self._requests = 0
+        self._outcomes: Counter[str] = Counter()
         self._in_flight: deque[int] = deque(maxlen=_STEPS)
         self._held: deque[int] = deque(maxlen=_STEPS)
         self._rate: deque[float] = deque(maxlen=_STEPS)
@@ -39,15 +38,13 @@ class History:
         figures, now = self._figures, self._balancer.clock()
         figures.sample(now)
         seconds = max(now - self._at, 0.001)
-        carried = sum(figures.outcomes[outcome] for outcome in _CARRIED)
-        judged = figures.requests - figures.outcomes[Outcome.IGNORED.value]
-        of_step = judged - self._judged
-        self._rate.append((figures.requests - self._requests) / seconds)
-        self._success.append((carried - self._carried) / of_step if of_step else None)
+        requests = figures.requests - self._requests
+        self._rate.append(requests / seconds)
+        self._success.append(share_of_successes(requests, figures.outcomes - self._outcomes))
         self._in_flight.append(self._balancer.pool.in_flight)
-        self._held.append(held(figures))
+        self._held.append(figures.held)
         self._at, self._requests = now, figures.requests
-        self._carried, self._judged = carried, judged
+        self._outcomes = Counter(figures.outcomes)
 
     def shown(self) -> dict[str, object]:
         """Return the steps, the youngest last; a success rate is ``None`` where nothing ended."""
@@ -58,8 +55,3 @@ class History:
             "requests_per_second": [round(rate, 3) for rate in self._rate],
             "success_rate": list(self._success),
         }
-
-
-def held(figures: Figures) -> int:
-    """Return how many requests the scheduler holds for targets that have refused."""
-    return sum(target.held for _, target in figures.refusing())

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ...pool import HealthState, Outcome
-from .history import History, held
+from ...pool import HealthState
 
 if TYPE_CHECKING:
     from ...balancer import Balancer
     from ...pool import ProxySnapshot
     from ..figures import Figures, ProxyFigures, TargetFigures
+    from .history import History
 
 Row = dict[str, Any]
 
@@ -78,11 +78,6 @@ class LiveView:
         states = dict.fromkeys((state.value for state in HealthState), 0)
         for seen in snapshots:
             states[seen.state.value] += 1
-        ignored = figures.outcomes[Outcome.IGNORED.value]
-        failed = figures.requests - ignored
-        for outcome in (Outcome.SUCCESS, Outcome.TARGET_SIGNAL):
-            failed -= figures.outcomes[outcome.value]
-        judged = figures.requests - ignored
         return {
             "seconds": round(now - self._began, 1),
             "summary": {
@@ -92,9 +87,9 @@ class LiveView:
                 "in_flight": pool.in_flight,
                 "capacity": pool.capacity,
                 "requests": figures.requests,
-                "success_rate": 1 - failed / judged if judged else None,
+                "success_rate": figures.success_rate,
                 "retries": balancer.retries.let_out,
-                "held": held(figures),
+                "held": figures.held,
                 "paused_targets": sum(1 for _ in pool.targets),
                 "sessions": len(pool.sessions),
                 "failures": dict(figures.failures.most_common(10)),

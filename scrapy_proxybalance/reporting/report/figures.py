@@ -22,8 +22,10 @@ _REFUSED = "target_signal"
 _CARRIED = ("success", _REFUSED)
 
 
-def percentile(ordered: array[float], part: float) -> float | None:
+def percentile(ordered: Sequence[float], part: float) -> float | None:
     """Return a percentile of ordered values, linear between two of them; ``None`` of none.
+
+    Not ``statistics.quantiles()``, which works out all of them.
 
     :param part: 0.5 for the median.
     """
