@@ -51,6 +51,15 @@ def samples(text: str) -> Samples:
     }
 
 
+def of(found: Samples, name: str, **labels: str) -> dict[tuple[str, ...], float]:
+    """Return a metric's samples with these labels, by the values of the others."""
+    picked = {}
+    for (sample, its), value in found.items():
+        if sample == name and labels.items() <= dict(its).items():
+            picked[tuple(text for key, text in its if key not in labels)] = value
+    return picked
+
+
 class Look:
     """Calls ``look`` in a thread when a crawl is idle, and keeps what it returns in ``seen``.
 

@@ -14,11 +14,14 @@ from urllib.request import urlopen
 import pytest
 from bookshop.servers.forward_proxy import ForwardProxy
 from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
+from scrapy.settings import Settings as ScrapySettings
 from scrapy.signals import response_received
 
 from scrapy_proxybalance.pool import ConfigurationError
 from scrapy_proxybalance.reporting.live.routes import Handler
 from scrapy_proxybalance.reporting.live.table import SORTABLE
+from scrapy_proxybalance.settings import Settings
+from scrapy_proxybalance.signals import target_paused
 
 from .crawling import crawl, crawl_test, proxybalance_stats
 from .metrics_probe import Look, metrics_url
@@ -314,8 +317,6 @@ async def test_a_paused_target_is_resumed_by_hand_and_what_was_held_for_it_is_fe
     looking = Look(look)
 
     def prepare(crawler: Crawler) -> None:
-        from scrapy_proxybalance.signals import target_paused
-
         crawler.signals.connect(looking.start, signal=target_paused)
         looking.prepare(crawler)
 
@@ -371,10 +372,6 @@ async def test_a_crawl_whose_proxies_are_all_drained_is_not_closed_as_exhausted(
 
 @pytest.mark.parametrize("token", ["short", "x" * 15, "with a space in it 123", 5, "ü" * 20])
 def test_a_token_that_can_be_guessed_or_not_be_sent_is_refused_and_not_shown(token: Any) -> None:
-    from scrapy.settings import Settings as ScrapySettings
-
-    from scrapy_proxybalance.settings import Settings
-
     with pytest.raises(ConfigurationError, match="PROXYBALANCE_CONTROL_TOKEN: write at") as caught:
         Settings.read(
             ScrapySettings(

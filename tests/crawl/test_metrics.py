@@ -23,7 +23,7 @@ from scrapy_proxybalance.reporting.live.crawl_thread import CrawlThread
 from scrapy_proxybalance.reporting.live.metrics import BUCKETS, Buckets
 
 from .crawling import UrlsSpider, crawl, crawl_test, proxybalance_stats
-from .metrics_probe import Look, fetch, metrics_url, samples
+from .metrics_probe import Look, fetch, metrics_url, of, samples
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,20 +31,9 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
     from scrapy.http import Response
 
-    from .metrics_probe import Samples
-
 
 def page(request: OriginRequest) -> OriginResponse:
     return OriginResponse(body=request.path.encode())
-
-
-def of(found: Samples, name: str, **labels: str) -> dict[tuple[str, ...], float]:
-    """Return a metric's samples with these labels, by the values of the others."""
-    picked = {}
-    for (sample, its), value in found.items():
-        if sample == name and labels.items() <= dict(its).items():
-            picked[tuple(text for key, text in its if key not in labels)] = value
-    return picked
 
 
 @crawl_test

@@ -13,7 +13,7 @@ from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
 from scrapy import Request
 
 from .crawling import crawl, crawl_test, proxybalance_stats
-from .metrics_probe import Look, fetch, metrics_url, samples
+from .metrics_probe import Look, fetch, metrics_url, of, samples
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,15 +23,6 @@ if TYPE_CHECKING:
     from .metrics_probe import Samples
 
 OUTCOMES = ("success", "proxy_fault", "gateway_fault", "target_signal", "ambiguous", "ignored")
-
-
-def of_prometheus(found: Samples) -> Counter[tuple[str, str]]:
-    told: Counter[tuple[str, str]] = Counter()
-    for (name, labels), value in found.items():
-        if name == "proxybalance_requests_total":
-            its = dict(labels)
-            told[its["proxy"], its["outcome"]] = int(value)
-    return told
 
 
 @crawl_test
@@ -107,7 +98,13 @@ async def test_all_who_tell_of_a_crawl_tell_the_same(
             for outcome in OUTCOMES
         }
     )
-    assert +logged == +counted == +of_prometheus(found)
+    scraped = {
+        (proxy, outcome): int(count)
+        for (outcome, proxy), count in of(
+            found, "proxybalance_requests_total", spider="urls"
+        ).items()
+    }
+    assert +logged == +counted == +Counter(scraped)
     assert sum(logged.values()) == stats["leases"] == shown["summary"]["requests"] == len(rows)
 
     # The report's table, and the live page.
