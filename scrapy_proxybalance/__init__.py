@@ -2,7 +2,7 @@
 
 from .addon import Addon
 from .admission import ProxyBalanceQueue
-from .classify import Verdict, classify
+from .judging import Verdict, classify
 from .middleware import ProxyBalanceMiddleware
 from .pool import Outcome
 from .robots import RobotsTxtMiddleware

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from scrapy.utils.httpobj import urlparse_cached
 
 from . import request_meta
-from .classify import classify
+from .judging import classify
 from .pool.outcome import TIMEOUT
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from scrapy.http import Response
 
     from .balancer import Balancer, Flight
-    from .classify import Verdict
+    from .judging import Verdict
     from .pool import Outcome
 
 logger = logging.getLogger(__name__)

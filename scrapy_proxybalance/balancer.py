@@ -24,8 +24,8 @@ from twisted.internet.defer import Deferred
 from . import request_meta
 from .admission_book import AdmissionBook
 from .attempts import Attempts
-from .classify import Verdict
 from .download_slots import DownloadSlots
+from .judging import Verdict
 from .pool import ConfigurationError, Outcome, Pool, TargetState
 from .retries import Retries
 from .scrapy_internals import is_closing, take_unsent, wake

@@ -18,10 +18,10 @@ from scrapy.utils.httpobj import urlparse_cached
 from . import request_meta, startup
 from .adaptive_timeout import AdaptiveTimeout
 from .balancer import REASON_FORBIDDEN, REASON_RATE_LIMITED, Balancer, StoppedError
-from .classify import FORBIDDEN, Verdict, classify
 from .download_time import DownloadTime
 from .idle import IdleWatch
 from .job_memory import JobMemory
+from .judging import FORBIDDEN, Verdict, classify
 from .pool import NoProxyAvailableError, Outcome, TargetState
 from .pool.outcome import PROXY_AUTH, TIMEOUT
 from .reporting import install

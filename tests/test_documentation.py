@@ -29,13 +29,13 @@ from scrapy_proxybalance import (
     ProxyPool,
     Verdict,
     balancer,
-    classify,
     idle,
     request_meta,
     signals,
 )
 from scrapy_proxybalance.feed_setting import FEED_KEYS
 from scrapy_proxybalance.gateway_settings import GATEWAY_KEYS
+from scrapy_proxybalance.judging import exceptions
 from scrapy_proxybalance.pool import (
     STRATEGIES,
     HealthState,
@@ -252,7 +252,7 @@ def test_the_stats_keys_are_set_on_events_that_exist() -> None:
 
 def test_every_class_of_failure_of_an_exception_is_documented() -> None:
     documented = set(first_codes(REFERENCE / "stats.md", "Class"))
-    rows = sys.modules[classify.__module__]._EXCEPTIONS
+    rows = exceptions._EXCEPTIONS
     assert {failure for _, _, failure in rows if failure} <= documented
 
 

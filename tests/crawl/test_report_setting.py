@@ -16,7 +16,7 @@ from bookshop.servers.forward_proxy import ForwardProxy
 from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
 from scrapy import Request
 
-from scrapy_proxybalance.classify import Verdict
+from scrapy_proxybalance.judging import Verdict
 from scrapy_proxybalance.pool import ConfigurationError, Outcome
 from scrapy_proxybalance.reporting.report import CSV_COLUMNS
 

@@ -1,0 +1,30 @@
+"""What judging ends with: whose fault an attempt's end was. Knows nothing of the pool's state."""
+
+from __future__ import annotations
+
+import attrs
+
+from ..pool import Outcome
+
+
+@attrs.frozen(kw_only=True)
+class Verdict:
+    """Whose fault an attempt's end was.
+
+    :param outcome: whose.
+    :param failure: the class of failure in a word, as it appears in stats; ``None`` for none.
+    :param retry_after: seconds that the target asked for, if it did.
+    :param header: the response's header that said so, for the log; ``None`` if none did.
+    """
+
+    outcome: Outcome
+    failure: str | None = None
+    retry_after: float | None = None
+    header: str | None = None
+
+
+#: The failure of a response 403: a refusal only after several in a row.
+FORBIDDEN = "403"
+
+SUCCESS = Verdict(outcome=Outcome.SUCCESS)
+IGNORED = Verdict(outcome=Outcome.IGNORED)
