@@ -13,14 +13,14 @@ from twisted.internet.defer import CancelledError
 from twisted.web.client import ResponseFailed, ResponseNeverReceived
 
 from ..pool import Outcome
-from ..pool.outcome import PROXY_AUTH, TIMEOUT
+from ..pool.outcome import TIMEOUT
+from .connect import of_connect
 from .verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _TUNNEL_STATUS = re.compile(r"'status': (\d{3})")
-_TUNNEL_GATEWAY = {429, 500, 502, 503, 504}
 
 
 def _named(*names: str) -> tuple[type[Exception], ...]:
@@ -71,27 +71,19 @@ def of_exception(exception: Exception) -> Verdict:
     """Return whose fault an exception was."""
     if isinstance(exception, TunnelError):
         match = _TUNNEL_STATUS.search(str(exception))
-        return _of_connect_status(int(match[1]) if match else None)
+        return of_connect(int(match[1]) if match else None)
     for types, outcome, failure in _EXCEPTIONS:
         if isinstance(exception, types):
             return Verdict(outcome=outcome, failure=failure or None)
     for cause in _causes(exception):
         status = getattr(cause, "status", None)
         if isinstance(status, int):  # aiohttp: CONNECT was answered with an error
-            return _of_connect_status(status)
+            return of_connect(status, getattr(cause, "headers", None))
         if isinstance(cause, ResponseFailed):
             return _of_failed_response(cause)
     if isinstance(exception, _named("DownloadFailedError")):
         return Verdict(outcome=Outcome.AMBIGUOUS, failure="connection_lost")
     return Verdict(outcome=Outcome.IGNORED, failure=type(exception).__name__)
-
-
-def _of_connect_status(status: int | None) -> Verdict:
-    if status in (401, 407):
-        return Verdict(outcome=Outcome.PROXY_FAULT, failure=PROXY_AUTH)
-    if status in _TUNNEL_GATEWAY:
-        return Verdict(outcome=Outcome.GATEWAY_FAULT, failure=f"connect_{status}")
-    return Verdict(outcome=Outcome.PROXY_FAULT, failure=f"connect_{status or 'garbage'}")
 
 
 def _of_failed_response(failed: ResponseFailed) -> Verdict:
