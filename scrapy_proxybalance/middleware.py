@@ -25,6 +25,7 @@ from .judging import FORBIDDEN, Verdict, classify
 from .pool import NoProxyAvailableError, Outcome, TargetState
 from .pool.outcome import PROXY_AUTH, TIMEOUT
 from .reporting import install
+from .second_opinion import FAILED, SecondOpinion
 from .settings import Settings, read_one
 
 if TYPE_CHECKING:
@@ -42,13 +43,8 @@ logger = logging.getLogger(__name__)
 #: Where the add-on puts the middleware.
 ORDER = 740
 
-_FAILURES = (Outcome.PROXY_FAULT, Outcome.GATEWAY_FAULT, Outcome.AMBIGUOUS)
-
 # In seconds; what is due already may still depend on something else that is not.
 _SHORTEST_WAIT = 0.01
-
-#: What may have come to nothing through the proxy's or its gateway's fault.
-FAILED = (Outcome.PROXY_FAULT, Outcome.GATEWAY_FAULT, Outcome.AMBIGUOUS)
 
 #: In the meta of what our RobotsTxtMiddleware asks for, which deals with its failures itself.
 ROBOTS = "_proxybalance_robots"
@@ -84,6 +80,7 @@ class ProxyBalanceMiddleware:
         # Scrapy's signals hold their receivers weakly.
         self._download_time = DownloadTime(self.balancer)
         self._adaptive_timeout = AdaptiveTimeout(self.balancer)
+        self._second_opinion = SecondOpinion(self.balancer)
         #: What the telnet console calls ``pool``, for consoles that take no variables from others.
         self.console, reporters = install(self.balancer)
         self._observers: list[object] = [
@@ -215,8 +212,8 @@ class ProxyBalanceMiddleware:
             return response
         if flight.lease is not None:
             request_meta.forget_credentials(request)
-        verdict = self.judge(request, response)
-        if verdict.outcome not in _FAILURES and response.status < 500:
+        verdict = self._compared(request, flight, response)
+        if verdict.outcome not in FAILED and response.status < 500:
             self.balancer.retries.answered(request, self.balancer.clock())
         if ROBOTS in request.meta and flight.target_probe:
             # Whether the target bears a crawl again is for a page to say; and one question is enough.
@@ -230,14 +227,13 @@ class ProxyBalanceMiddleware:
             latency=request.meta.get("download_latency"),
             duration=duration,
             failure=verdict.failure,
+            part=verdict.part,
         )
         try:
             if verdict.outcome is Outcome.TARGET_SIGNAL:
                 resend = self._refused(request, flight, verdict, said(response, verdict))
-            elif verdict.outcome in FAILED:
-                resend = self._failed(request, flight, verdict)
             else:
-                resend = None
+                resend = self._after_response(request, flight, verdict, response)
         finally:
             if "cached" in response.flags:
                 self.balancer.attempts.not_sent(request)
@@ -248,6 +244,19 @@ class ProxyBalanceMiddleware:
         if resend is None:
             self._end_session(request)
         return resend or response
+
+    def _after_response(
+        self, request: Request, flight: Flight, verdict: Verdict, response: Response
+    ) -> Request | None:
+        """Return the request that asks for a page again that was a proxy's own, or may be."""
+        if verdict.outcome in FAILED:
+            resend = self._failed(request, flight, verdict)
+            if resend is not None:
+                return resend
+        elif flight.lease is not None and (verdict.unsure or response.status >= 500):
+            # Nobody is blamed for that; another proxy is to be asked while there is one.
+            request_meta.mark_tried(request, flight.lease.proxy)
+        return self._second_opinion.again(request, flight, verdict, response)
 
     def process_exception(self, request: Request, exception: Exception) -> Request | None:
         """End the lease; a request that was stopped unsent goes back to the scheduler."""
@@ -288,7 +297,22 @@ class ProxyBalanceMiddleware:
 
     def judge(self, request: Request, result: Response | Exception) -> Verdict:
         """Return whose fault the end of an attempt was; the user's classifier is asked first."""
-        verdict = self._users_verdict(request, result) or classify(request, result)
+        verdict = self._users_verdict(request, result) or classify(
+            request, result, self.settings.proxy_marks
+        )
+        return self._for_robots(request, result, verdict)
+
+    def _compared(self, request: Request, flight: Flight, response: Response) -> Verdict:
+        """Return whose fault a response was, compared with what others got from its target."""
+        verdict = self._users_verdict(request, response)
+        if verdict is None:
+            verdict = classify(request, response, self.settings.proxy_marks)
+            if flight.lease is not None and ROBOTS not in request.meta:
+                verdict = self._second_opinion.compare(request, flight.lease, verdict, response)
+        return self._for_robots(request, response, verdict)
+
+    @staticmethod
+    def _for_robots(request: Request, result: Response | Exception, verdict: Verdict) -> Verdict:
         if (
             ROBOTS in request.meta
             and verdict.outcome is Outcome.SUCCESS

@@ -169,6 +169,15 @@ class Health:
         self.cooldown_until = now + policy.cooldown_seconds(self.cooldowns, rng)
         return True
 
+    def acquit(self, part: float) -> None:
+        """Take back a failure that was not the proxy's; a cooldown that it has begun goes on.
+
+        :param part: what was charged for it, 0 to 1.
+        """
+        self.record.acquit(part)
+        if part >= MOSTLY and self.faults_in_a_row and self.state not in (COOLING, OUT):
+            self.faults_in_a_row -= 1
+
     def put_out(self) -> None:
         """Take the proxy out until it is replaced."""
         self.generation += 1

@@ -64,6 +64,7 @@ class Teacher:
         duration: float | None,
         failure: str | None,
         gateway_shared: bool,
+        part: float | None = None,
     ) -> float:
         """Learn from an ended lease; return the part of a failure that the proxy pays for, 0 to 1.
 
@@ -71,11 +72,15 @@ class Teacher:
         :param duration: seconds to the end of the body, or to the failure; ``None`` if not known.
         :param failure: the class of failure, in a word.
         :param gateway_shared: whether other proxies have the same host and port.
+        :param part: the proxy's part, where a comparison of answers has said so already.
         """
         if outcome is IGNORED:
             return 0.0
         if outcome is SUCCESS:
             self._targets.answered(lease.target, lease.granted_at, now)
+            if part is not None:
+                # What was of no use earns nothing, and says nothing of anybody's speed.
+                return self._pays(lease, part, None, now)
             self._carried(lease, expectation[1], duration, now, gateway_shared=gateway_shared)
             return 0.0
         if outcome is TARGET_SIGNAL:
@@ -84,8 +89,11 @@ class Teacher:
             return 0.0
         if failure == PROXY_AUTH:
             return self._refused_credentials(lease, now)
+        if part is not None:
+            return self._pays(lease, part, duration, now)
         rate = 1.0 - expectation[0]
-        return self._failed(lease, outcome, rate, duration, now, gateway_shared=gateway_shared)
+        share = self._share(lease, outcome, rate, now, gateway_shared=gateway_shared)
+        return self._pays(lease, share, duration, now)
 
     def _suspects(self, lease: Lease, *, gateway_shared: bool) -> tuple[str, ...]:
         if gateway_shared:
@@ -109,25 +117,22 @@ class Teacher:
         if health.succeeded(slowness, lease.generation, now, self._policy):
             self._events.emit(ProxyRecovered(now=now, proxy=member.proxy))
 
-    def _failed(
-        self,
-        lease: Lease,
-        outcome: Outcome,
-        rate: float,
-        duration: float | None,
-        now: float,
-        *,
-        gateway_shared: bool,
+    def _share(
+        self, lease: Lease, outcome: Outcome, rate: float, now: float, *, gateway_shared: bool
     ) -> float:
+        """Return the proxy's part of a failure, by how often each suspect fails elsewhere."""
+        if outcome is PROXY_FAULT and not gateway_shared:
+            return 1.0
+        suspects = self._suspects(lease, gateway_shared=gateway_shared)
+        if outcome is PROXY_FAULT:
+            suspects = suspects[1:]  # it was not so much as asked for the target
+        if outcome is GATEWAY_FAULT and gateway_shared:
+            rate *= _ITS_OWN_WORD
+        return self._blame.failed(suspects, rate, now)
+
+    def _pays(self, lease: Lease, share: float, duration: float | None, now: float) -> float:
+        """Have the proxy pay its part of a failure; return it."""
         health, group = lease.member.health, lease.member.group
-        share = 1.0
-        if outcome is not PROXY_FAULT or gateway_shared:
-            suspects = self._suspects(lease, gateway_shared=gateway_shared)
-            if outcome is PROXY_FAULT:
-                suspects = suspects[1:]  # it was not so much as asked for the target
-            if outcome is GATEWAY_FAULT and gateway_shared:
-                rate *= _ITS_OWN_WORD
-            share = self._blame.failed(suspects, rate, now)
         usual = self.usual.of(lease.timed_as)
         lost = min(_SLOWEST, duration / usual) if duration is not None and usual else 1.0
         group.failed(share, lost, health.record, now)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from .availability import Availability
 from .budget import Budget, Limit
 from .choosing import Chooser
+from .comparison import Comparison
 from .errors import NoProxyAvailableError
 from .events import (
     CooldownShortened,
@@ -89,6 +90,7 @@ class Pool:
         self._rng = rng
         self._members = Members()
         self._scoring = ScoringView(self._members)
+        self.comparison = Comparison(self._members, self._scoring)
         self._strategies = Strategies(policy.strategy, self._members, self._scoring)
         self._gates = Gates(policy.gateways, policy.gateways_by_name)
         self._availability = Availability(
@@ -301,6 +303,7 @@ class Pool:
         latency: float | None = None,
         duration: float | None = None,
         failure: str | None = None,
+        part: float | None = None,
     ) -> bool:
         """End a lease and learn from it. Only the first call on a lease counts.
 
@@ -310,6 +313,8 @@ class Pool:
             to the failure. Left out, the score takes the latency, or else the time since the lease was
             granted.
         :param failure: the class of failure, in a word.
+        :param part: the proxy's part of an answer that was of no use, 0 to 1, as :attr:`comparison` has
+            judged it; ``None`` for any other end.
         :return: whether this call ended it.
         """
         if lease.ended:
@@ -322,7 +327,7 @@ class Pool:
         if lease.session is not None:
             self.sessions.released(lease.session)
         expectation = self._scoring.expected(member, now)
-        if outcome is SUCCESS and duration is not None:
+        if outcome is SUCCESS and part is None and duration is not None:
             self._timeouts.succeeded(lease.target, duration, now, _slowness(expectation))
         elif failure == TIMEOUT:
             self._timeouts.timed_out(lease.target, member.proxy.name)
@@ -330,14 +335,15 @@ class Pool:
             duration = latency if latency is not None else now - lease.granted_at
         was_probing = member.health.state is PROBING
         repeated = False
-        if outcome is SUCCESS:
+        succeeded = outcome is SUCCESS and part is None
+        if succeeded:
             member.rejected_by_chance = 1.0
         elif outcome is GATEWAY_FAULT and lease.gate is not None:
             repeated = lease.gate.rejects_for_itself(member, lease.granted_at, now)
         gates = self._gates
         gates.in_flight -= 1
         excused, charged = False, 0.0
-        if lease.gate is None and gates.quiet_answers and outcome is SUCCESS:
+        if lease.gate is None and gates.quiet_answers and succeeded:
             gates.quiet_answers -= 1
             member.answered = True
         else:
@@ -349,7 +355,7 @@ class Pool:
                 repeated=repeated,
                 latency=(
                     latency / usual_slowness(member.health, member.group.expectation)
-                    if latency is not None
+                    if latency is not None and part is None
                     else None
                 ),
                 failure=failure,
@@ -363,13 +369,13 @@ class Pool:
                 duration=duration,
                 failure=failure,
                 gateway_shared=not repeated and self._members.sharing_gateway(member.proxy) > 1,
+                part=part,
             )
         member.priced_at = _NEVER
         self._availability.refresh(member, now)
         if was_probing and member.health.state is RECOVERING:
             for other in self._availability.bring_forward(now):
                 self.events.emit(CooldownShortened(now=now, proxy=other.proxy))
-        succeeded = outcome is SUCCESS
         if succeeded and lease.tunnel is not None and self._warmth is not None:
             self._warmth.put_back(member, lease.tunnel, now, lease.carried + 1)
         if succeeded or charged >= MOSTLY:
