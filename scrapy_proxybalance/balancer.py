@@ -167,6 +167,7 @@ class Balancer:
         duration: float | None = None,
         failure: str | None = None,
         part: float | None = None,
+        page: str = "",
     ) -> None:
         """End a flight: release its lease and let whoever waits try again."""
         targets = self.pool.targets
@@ -179,6 +180,7 @@ class Balancer:
                 duration=duration,
                 failure=failure,
                 part=part,
+                page=page,
             )
         elif outcome is Outcome.SUCCESS:
             targets.answered(flight.target, flight.sent_at, self.clock())

@@ -43,6 +43,10 @@ logger = logging.getLogger(__name__)
 #: Where the add-on puts the middleware.
 ORDER = 740
 
+# When so many proxies have refused their credentials for a page, it is about the page: if others were
+# answered meanwhile, and if not.
+_REFUSED_BY, _REFUSED_BY_ALL = 3, 8
+
 # In seconds; what is due already may still depend on something else that is not.
 _SHORTEST_WAIT = 0.01
 
@@ -75,7 +79,6 @@ class ProxyBalanceMiddleware:
         self.settings = Settings.read(crawler.settings)
         startup.refuse_unworkable(crawler.settings, self.settings)
         self._retries_403 = "403" in map(str, crawler.settings.getlist("RETRY_HTTP_CODES"))
-        self._warm = self.settings.policy.warm is not None
         self.balancer = Balancer(crawler, self.settings)
         # Scrapy's signals hold their receivers weakly.
         self._download_time = DownloadTime(self.balancer)
@@ -142,7 +145,7 @@ class ProxyBalanceMiddleware:
                         matching=request_meta.filter_of(request),
                         avoid=request_meta.tried(request),
                         strategy=request_meta.strategy_of(request),
-                        tunnel=request_meta.tunnel_of(request) if self._warm else None,
+                        tunnel=request_meta.tunnel_of(request),
                     )
                 if is_retry:
                     balancer.retries.goes(request, now)
@@ -228,6 +231,7 @@ class ProxyBalanceMiddleware:
             duration=duration,
             failure=verdict.failure,
             part=verdict.part,
+            page=request.url,
         )
         try:
             if verdict.outcome is Outcome.TARGET_SIGNAL:
@@ -273,7 +277,14 @@ class ProxyBalanceMiddleware:
         verdict = self.judge(request, exception)
         duration = self._download_time.of(request, flight, timed_out=verdict.failure == TIMEOUT)
         cut_off = self._adaptive_timeout.cut_off(request, exception)
-        self.balancer.end(flight, verdict.outcome, duration=duration, failure=verdict.failure)
+        self.balancer.end(
+            flight,
+            verdict.outcome,
+            duration=duration,
+            failure=verdict.failure,
+            part=verdict.part,
+            page=request.url,
+        )
         try:
             return self._after_failure(request, flight, verdict, cut_off=cut_off)
         finally:
@@ -343,15 +354,30 @@ class ProxyBalanceMiddleware:
     def _failed(self, request: Request, flight: Flight, verdict: Verdict) -> Request | None:
         """Mark the proxy as tried; where it did not let us in at all, another one is free of charge.
 
-        That ends: each such proxy is out from then on. So is another try when nothing gets through the
-        gateway, or the pool: that ends with the outage, or the crawl does.
+        That ends when so many refuse their credentials for this page, and not for others, that it is
+        about the page. So is another try free when nothing gets through the gateway, or the pool: that
+        ends with the outage, or the crawl does.
         """
-        if flight.lease is None:
+        lease = flight.lease
+        if lease is None:
             return None
-        if flight.lease.outage_suspected:
+        if lease.outage_suspected:
             return request_meta.resend(request)
-        request_meta.mark_tried(request, flight.lease.proxy)
-        return request_meta.resend(request) if verdict.failure == PROXY_AUTH else None
+        request_meta.mark_tried(request, lease.proxy)
+        if verdict.failure != PROXY_AUTH:
+            return None
+        refused, others_answered = request_meta.mark_refused(
+            request, lease.proxy, self.balancer.pool.answers
+        )
+        if refused >= (_REFUSED_BY if others_answered else _REFUSED_BY_ALL):
+            logger.warning(
+                "%d proxies refuse their credentials for %s and not for other pages: it is given up. "
+                "Some providers answer so for a page or a site that they do not serve.",
+                refused,
+                request,
+            )
+            return None
+        return request_meta.resend(request)
 
     def _refused(
         self, request: Request, flight: Flight, verdict: Verdict, said: str

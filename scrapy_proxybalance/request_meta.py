@@ -33,6 +33,9 @@ PROXY_NAME = "proxy_name"
 _CHOSEN = "_proxybalance_chosen"
 #: ``(url, names)``: the proxies that have failed this URL.
 _TRIED = "_proxybalance_tried"
+#: ``(url, names, answers)``: the proxies that have refused their credentials for this URL, and how many
+#: answers the pool had had when the first did.
+_REFUSED = "_proxybalance_refused"
 #: ``(url, kind, who, ...)``: what was odd about the last answer for this URL, see OddAnswer.
 _ODD = "_proxybalance_odd"
 #: ``(ours, theirs)``: the timeout that we wrote to ``download_timeout``, and what stood there before.
@@ -134,6 +137,20 @@ def tried(request: Request) -> tuple[str, ...]:
 def mark_tried(request: Request, proxy: Proxy) -> None:
     """Remember, for the retries to come, that a proxy has failed this URL."""
     request.meta[_TRIED] = (request.url, (*tried(request), proxy.name))
+
+
+def mark_refused(request: Request, proxy: Proxy, answers: int) -> tuple[int, bool]:
+    """Remember that a proxy has refused its credentials for this URL.
+
+    :param answers: how many answers the pool has had so far.
+    :return: how many proxies have refused it, and whether there were answers since the first did.
+    """
+    url, names, before = request.meta.get(_REFUSED, ("", (), answers))
+    if url != request.url:
+        names, before = (), answers
+    names = (*names, proxy.name)
+    request.meta[_REFUSED] = (request.url, names, before)
+    return len(names), answers > before
 
 
 class OddAnswer(NamedTuple):

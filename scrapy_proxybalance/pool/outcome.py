@@ -49,5 +49,10 @@ BEFORE_THE_TARGET = frozenset(
 #: The classes of failure in which a gateway says something else than that it has too much to do.
 NOT_FOR_THE_LOAD = frozenset((UPSTREAM, "connect_500", "connect_502", "connect_504"))
 
+#: The connection was closed after the proxy had said that it is through.
+CLOSED_AFTER_CONNECT = "closed_after_connect"
+#: The classes of failure in which a proxy may have passed on that the site has closed.
+CLOSED = frozenset((NO_RESPONSE, CLOSED_AFTER_CONNECT))
+
 #: The classes of failure that are like one of a connection that was cut for the number of others.
 CLOSED_WITHOUT_A_BYTE = frozenset((NO_RESPONSE, CONNECT_CLOSED))
