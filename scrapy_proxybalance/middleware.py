@@ -44,8 +44,8 @@ logger = logging.getLogger(__name__)
 ORDER = 740
 
 # When so many proxies have refused their credentials for a page, it is about the page: if others were
-# answered meanwhile, and if not.
-_REFUSED_BY, _REFUSED_BY_ALL = 3, 8
+# answered meanwhile, and if there were no others.
+_REFUSED_BY, _REFUSED_BY_ALL = 3, 6
 
 # In seconds; what is due already may still depend on something else that is not.
 _SHORTEST_WAIT = 0.01
@@ -358,26 +358,26 @@ class ProxyBalanceMiddleware:
         about the page. So is another try free when nothing gets through the gateway, or the pool: that
         ends with the outage, or the crawl does.
         """
-        lease = flight.lease
+        lease, pool = flight.lease, self.balancer.pool
         if lease is None:
             return None
+        if verdict.failure == PROXY_AUTH:
+            refused, others_answered = request_meta.mark_refused(request, lease.proxy, pool.answers)
+            single = pool.refused_pages.is_a_single_one
+            if refused >= _REFUSED_BY and (
+                others_answered or (single and refused >= _REFUSED_BY_ALL)
+            ):
+                logger.warning(
+                    "%d proxies refuse their credentials for %s, and not for other pages: it is given "
+                    "up. Some providers answer so for a page or a site that they do not serve.",
+                    refused,
+                    request,
+                )
+                return None
         if lease.outage_suspected:
             return request_meta.resend(request)
         request_meta.mark_tried(request, lease.proxy)
-        if verdict.failure != PROXY_AUTH:
-            return None
-        refused, others_answered = request_meta.mark_refused(
-            request, lease.proxy, self.balancer.pool.answers
-        )
-        if refused >= (_REFUSED_BY if others_answered else _REFUSED_BY_ALL):
-            logger.warning(
-                "%d proxies refuse their credentials for %s and not for other pages: it is given up. "
-                "Some providers answer so for a page or a site that they do not serve.",
-                refused,
-                request,
-            )
-            return None
-        return request_meta.resend(request)
+        return request_meta.resend(request) if verdict.failure == PROXY_AUTH else None
 
     def _refused(
         self, request: Request, flight: Flight, verdict: Verdict, said: str

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .blame import Blame
-from .credentials import RefusedTargets
 from .events import CooldownStarted, ProxyOut, ProxyRecovered
 from .health import OUT, PROBING
 from .outcome import (
@@ -66,7 +65,6 @@ class Teacher:
         self._rng = rng
         self._events = events
         self._blame = Blame()
-        self._refused_targets = RefusedTargets()
         self._varied = varied
         self.usual = UsualTimes()
 
@@ -96,7 +94,6 @@ class Teacher:
             return 0.0
         if outcome is SUCCESS or outcome is TARGET_SIGNAL:
             lease.member.refusals.clear()
-            self._refused_targets.answered(lease.target)
         if outcome is SUCCESS:
             self._targets.answered(lease.target, lease.granted_at, now)
             if part is not None:
@@ -179,8 +176,6 @@ class Teacher:
         if lease.generation < member.known_since:
             return 0.0  # or somebody says that they have been put right
         health, worked = member.health, member.answered
-        if worked and self._refused_targets.refused(lease.target, lease.proxy.name):
-            return 0.0  # all refuse it that serve others: it is about the target
         wrong = member.refusals.add(page, lease.target, worked=worked)
         if health.state is OUT:
             return 1.0

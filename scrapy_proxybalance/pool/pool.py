@@ -13,6 +13,7 @@ from .availability import Availability
 from .budget import Budget, Limit
 from .choosing import Chooser
 from .comparison import Comparison
+from .credentials import RefusedPages
 from .errors import NoProxyAvailableError
 from .events import (
     CooldownShortened,
@@ -35,8 +36,11 @@ from .outcome import (
     CLOSED_WITHOUT_A_BYTE,
     GATEWAY_FAULT,
     HOST_REFUSED,
+    IGNORED,
     NO_CONNECT,
+    PROXY_AUTH,
     SUCCESS,
+    TARGET_SIGNAL,
     TIMEOUT,
     Outcome,
 )
@@ -100,6 +104,8 @@ class Pool:
         self._teacher = Teacher(
             policy.health, self.targets, rng, self.events, varied=self._is_varied
         )
+        #: What proxies refuse credentials for that work elsewhere.
+        self.refused_pages = RefusedPages()
         #: How many useful answers there have been.
         self.answers = 0
         self._ledger: Ledger = ledger if ledger is not None else LocalLedger()
@@ -360,6 +366,8 @@ class Pool:
         was_probing = member.health.state is PROBING
         repeated = False
         succeeded = outcome is SUCCESS and part is None
+        if outcome is SUCCESS or outcome is TARGET_SIGNAL:
+            self.refused_pages.answered(lease.target)
         if succeeded:
             self.answers += 1
             member.rejected_by_chance = 1.0
@@ -367,6 +375,10 @@ class Pool:
         elif failure in CLOSED_WITHOUT_A_BYTE and self._was_too_many(lease, now):
             # No cooldown for what may be too many connections at once: fewer, first.
             outcome, part = (GATEWAY_FAULT, None) if lease.gate is not None else (AMBIGUOUS, 0.0)
+        if failure == PROXY_AUTH and self.refused_pages.refused(
+            page, lease.target, lease.proxy.name, worked=member.answered, answers=self.answers
+        ):
+            outcome = IGNORED
         if failure in (HOST_REFUSED, NO_CONNECT):
             part = self._refused_to_go(lease, str(failure), now)
         if outcome is GATEWAY_FAULT and lease.gate is not None:
