@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-# Refusals in a row, for different pages, after which credentials are taken to be wrong: at several targets
+# Refusals in a row, for different pages, after which credentials are taken for wrong: at several targets
 # and at a single one, where they have never worked and where they have.
 _NEVER_WORKED, _NEVER_WORKED_AT_ONE = 2, 3
 _WORKED, _WORKED_AT_ONE = 3, 6
