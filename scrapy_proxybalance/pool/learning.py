@@ -179,7 +179,9 @@ class Teacher:
         wrong = member.refusals.add(page, lease.target, worked=worked)
         if health.state is OUT:
             return 1.0
-        if not (wrong or health.state is PROBING):
+        probing = health.state is PROBING
+        if not (wrong or probing) or (probing and lease.generation != health.generation):
+            # Also what had been sent before the probe: whether they work by now is for that to say.
             return self._pays(lease, _ONE_REFUSAL, None, now)
         health.put_out(now, self._policy, self._rng)
         self._events.emit(

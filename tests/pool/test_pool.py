@@ -32,6 +32,7 @@ from .helpers import (
     make_pool,
     proxies,
     proxy,
+    put_out,
     refuses,
     shown,
 )
@@ -149,10 +150,11 @@ def test_available_counts_what_caps_rates_and_probes_allow() -> None:
         health=cooling(threshold=1, first=10),
     )
     carry_through(pool, "c", 0, FAULT)
-    carry_through(pool, "d", 0, FAULT, failure=PROXY_AUTH)
+    put_out(pool, "d", 0)
     assert pool.available(0) == 5
-    assert pool.available(20) == 6
-    assert _exhaust(pool, 20) == 6
+    assert pool.available(4) == 5
+    assert pool.available(20) == 7  # a probe of each that sat out
+    assert _exhaust(pool, 20) == 7
 
 
 def test_available_never_promises_more_than_a_burst_allows_and_catches_up_with_it() -> None:
@@ -264,11 +266,13 @@ def test_a_proxy_that_left_is_not_what_to_wait_for() -> None:
 
 
 def test_a_rate_that_a_cooldown_outlasts_is_not_what_to_wait_for() -> None:
-    pool = make_pool([proxy("a", rate=Rate(1, 10))], health=cooling(threshold=1, first=30))
-    carry(pool, 0, FAULT)
+    members = [proxy("a", rate=Rate(1, 10)), proxy("b")]
+    pool = make_pool(members, health=cooling(threshold=1, first=30))
+    carry_through(pool, "a", 0, FAULT)
     until = shown(pool, "a", 0).cooldown_left
     assert until > 10
-    assert refuses(pool, 1).retry_at == pool.next_change() == until
+    refused = refuses(pool, 1, matching={"name": "a"})
+    assert refused.retry_at == pool.next_change() == until
 
 
 # Avoiding
@@ -400,15 +404,37 @@ def test_good_standing_and_hope_follow_the_proxies_states() -> None:
     seen = [(pool.in_service, pool.beyond_hope)]
     carry_through(pool, "p0", 0, FAULT)
     seen.append((pool.in_service, pool.beyond_hope))
-    carry_through(pool, "p1", 0, FAULT, failure=PROXY_AUTH)
+    put_out(pool, "p1", 0)
     seen.append((pool.in_service, pool.beyond_hope))
-    probe = pool.acquire(20)
+    probe = pool.acquire(20, matching={"name": "p0"})
     seen.append((pool.in_service, pool.beyond_hope))
     pool.release(probe, SUCCESS, 20)
     seen.append((pool.in_service, pool.beyond_hope))
-    carry_through(pool, "p0", 20, FAULT, failure=PROXY_AUTH)
+    put_out(pool, "p0", 20)
     seen.append((pool.in_service, pool.beyond_hope))
-    assert seen == [(2, False), (1, False), (0, False), (0, False), (1, False), (0, True)]
+    assert seen == [(2, False), (1, False), (0, False), (0, False), (1, False), (0, False)]
+
+
+def test_a_pool_is_beyond_hope_when_all_refuse_and_refuse_again_when_they_are_asked_again() -> None:
+    pool = make_pool(proxies(2), health=cooling(first=10))
+    seen = []
+    for now in (0, 20):
+        for name in ("p0", "p1"):
+            put_out(pool, name, now)
+            seen.append(pool.beyond_hope)
+    assert seen == [False, False, False, True]
+    carry_through(pool, "p0", 60, SUCCESS)
+    assert not pool.beyond_hope
+
+
+def test_a_pool_of_which_one_has_ever_worked_is_not_beyond_hope_however_often_all_refuse() -> None:
+    pool = make_pool(proxies(2), health=cooling(first=10))
+    carry_through(pool, "p0", 0, SUCCESS)
+    for now in (1, 20, 60, 120):
+        for name in ("p0", "p1"):
+            put_out(pool, name, now)
+    assert pool.in_service == 0
+    assert not pool.beyond_hope
 
 
 def test_a_snapshot_of_some_proxies_shows_them_in_the_order_asked_for() -> None:
