@@ -109,6 +109,8 @@ class Balancer:
         self.hungry = False
         #: Targets whose robots.txt is being fetched: until it is there, nobody else need ask.
         self.asking_robots: set[str] = set()
+        #: When anything was last answered through the pool, whatever its target.
+        self.answered_at = float("-inf")
         self._queues: list[HoldingQueue] = []
         self._flights: dict[Request, Flight] = {}
         self._waiters: list[Deferred[None]] = []
@@ -170,6 +172,8 @@ class Balancer:
         """End a flight: release its lease and let whoever waits try again."""
         targets = self.pool.targets
         if flight.lease is not None:
+            if outcome in (Outcome.SUCCESS, Outcome.TARGET_SIGNAL):
+                self.answered_at = self.clock()
             self.pool.release(
                 flight.lease,
                 outcome,
