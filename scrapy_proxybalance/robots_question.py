@@ -122,7 +122,7 @@ class Question:
     :param crawler: whose engine sends it.
     :param request: the request that needs the rules.
     :param doubted: an answer that is to be confirmed.
-    :param seconds: how long each proxy gets, at first.
+    :param seconds: after how long each proxy is cut off, but for the crawl's own timeout.
     :param hedge_after: after how many seconds of silence another proxy is asked besides.
 
     ``target``: which one it is put to. ``is_over``: whether nobody waits for it any more.
@@ -145,7 +145,8 @@ class Question:
         self._for = request
         self.target = balancer.target_of(request)
         self._doubted = doubted
-        self._seconds = seconds
+        own = crawls_timeout(crawler)
+        self._seconds = min(seconds, own) if own else seconds
         self._hedge_after = hedge_after
         self._began_at = balancer.clock()
         self._open = balancer.pool.targets.state(self.target) in (
@@ -289,7 +290,7 @@ class Question:
         meta: dict[str, Any] = {"dont_obey_robotstxt": True, "allow_offsite": True, ROBOTS: self}
         meta["dont_cache"] = True  # a refusal in Scrapy's cache would be taken for the rules
         meta["dont_retry"] = True  # whom to ask next is decided here
-        meta[request_meta.TIMEOUT] = self._timeout()
+        meta[request_meta.TIMEOUT] = self._seconds
         if request_meta.filter_of(self._for) is not None:
             meta[request_meta.PROXY_FILTER] = request_meta.filter_of(self._for)
         if url.scheme == "ftp":
@@ -300,12 +301,6 @@ class Question:
             meta=meta,
             callback=NO_CALLBACK,
         )
-
-    def _timeout(self) -> float:
-        """Return how long the next one gets: as long as has been waited in vain, if that is more."""
-        seconds = max(self._seconds, self._balancer.clock() - self._began_at)
-        own = crawls_timeout(self._crawler)
-        return min(seconds, own) if own else seconds
 
     async def _wait(self) -> None:
         """Wait until something has come back, or may have to be asked for once more."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from bookshop.servers.origin import OriginResponse
 from scrapy import Request
 
 from .crawling import crawl, crawl_test, proxybalance_stats
+from .test_resume import Job, ended
 from .test_robots import (
     ALLOWED,
     FORBIDDEN,
@@ -30,6 +32,7 @@ from .test_target_gate import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
 
 NO_FILE = OriginResponse(404, (), b"<h1>Not found</h1>")
 NOTHING_ALLOWED = OriginResponse(body=b"User-agent: *\nDisallow: /\n")
@@ -311,11 +314,12 @@ async def test_whoever_hangs_is_not_waited_for_before_another_one_is_asked() -> 
             CLOSESPIDER_TIMEOUT=0,
         )
         async with crawling(urls("a.test"), patient) as run:
-            await until(lambda: bool(site.robots_times))
-            await until(lambda: bool(site.pages))
-            assert pauses(run) == 0
-            for proxy in proxies[:4]:
-                await proxy.close()
+            try:
+                await until(lambda: bool(site.robots_times))
+                assert pauses(run) == 0
+            finally:
+                for proxy in proxies[:4]:
+                    await proxy.close()  # else the crawl would wait for them
 
 
 @crawl_test
@@ -364,6 +368,40 @@ async def test_a_slow_site_is_asked_by_no_more_than_two_at_once_that_are_known_t
         crawler = await crawl([*known, *urls("a.test")], settings(proxies, CONCURRENT_REQUESTS=1))
         assert crawler.stats.get_value("robotstxt/forbidden") == len(FORBIDDEN)
         assert most == 2
+
+
+# Stopped while they hang
+
+
+class Hanging:
+    """What :class:`~.test_resume.Job` asks of its world: whose settings its crawls have."""
+
+    def __init__(self, proxies: Sequence[ForwardProxy]) -> None:
+        self._proxies = proxies
+
+    def settings(self) -> dict[str, Any]:
+        return settings(self._proxies, PROXYBALANCE_ADAPTIVE_TIMEOUT_MIN=0.5, DOWNLOAD_TIMEOUT=600)
+
+
+@crawl_test
+async def test_stopped_from_outside_a_crawl_does_not_wait_for_proxies_that_hang(
+    tmp_path: Path,
+) -> None:
+    site = Site()
+    async with beside(site, *hanging(3), good=0) as proxies:
+        job = Job(tmp_path, Hanging(proxies), sorted(f"http://a.test{path}" for path in ALLOWED))
+        with job.crawl(CLOSESPIDER_TIMEOUT=0) as process:
+            await until(lambda: asked_for(proxies, "/robots.txt") >= 1)
+            process.send_signal(signal.SIGTERM)
+            # They never answer, and DOWNLOAD_TIMEOUT is longer than any test.
+            assert await ended(process) == 0
+        assert job.items == []
+        assert "'finish_reason': 'shutdown'" in job.log()
+        for proxy in proxies:
+            proxy.resolve = {"a.test": (site.origin.host, site.origin.port)}
+            proxy.behaviour = Behaviour.HEALTHY
+        await job.finish()
+        assert job.items == job.requested
 
 
 # Dead pools
