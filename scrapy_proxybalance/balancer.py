@@ -50,6 +50,9 @@ REASON_FORBIDDEN = "proxybalance_forbidden: {target}"
 REASON_SUSPENDED = "proxybalance_suspended: {target}"
 REASON_EXHAUSTED = "proxybalance_pool_exhausted"
 
+#: How the reason of a pause begins that no refusal has led to.
+ROBOTS_NOT_FETCHED = "robots.txt could not be fetched"
+
 _TICK_SECONDS = 1.0
 
 

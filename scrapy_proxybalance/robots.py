@@ -21,6 +21,7 @@ from scrapy.utils.misc import build_from_crawler, load_object
 from twisted.internet.defer import Deferred
 
 from . import request_meta
+from .balancer import ROBOTS_NOT_FETCHED
 from .middleware import ROBOTS, ProxyBalanceMiddleware, dropped
 from .pool import NoProxyMatchesError
 from .pool.events import TargetPaused
@@ -239,11 +240,14 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
         target = balancer.target_of(request)
         if balancer.closing or target in balancer.dropped_targets:
             return
+        why = finding.reason
+        if finding.timed_out and balancer.answered_at == float("-inf"):
+            why += "; no proxy of the pool has got any answer yet"
         new = balancer.pool.targets.refused(
             target,
             sent_at=asked_at,
             now=balancer.clock(),
-            reason=f"robots.txt could not be fetched ({finding.reason})",
+            reason=f"{ROBOTS_NOT_FETCHED} ({why})",
             wait=finding.wait,
         )
         if new:

@@ -194,6 +194,8 @@ class Question:
         if self._balancer.closing:
             return Finding(kind=Kind.NOT_ASKED)
         if self._under_way:
+            if self._waits_in_vain():
+                return self._conclude()
             if self._is_late() and self._may_ask():
                 self._send()
         elif self._may_ask():
@@ -230,6 +232,11 @@ class Question:
         # Nobody else: the same one again, as for any page, if it may have been the target.
         again = self._failures > 0 and not self._under_way
         return self._doubted is None and (not self._sent or again)
+
+    def _waits_in_vain(self) -> bool:
+        """Return whether a second opinion waits for a proxy, and there is none any more."""
+        waits = self._doubted is not None and not _carriers(self._under_way)
+        return waits and not self._has_other()
 
     def _has_other(self) -> bool:
         """Return whether there is a proxy that has not been asked."""

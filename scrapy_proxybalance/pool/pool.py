@@ -1,7 +1,7 @@
 """The pool: acquire, release, add, remove, update, snapshot. The only thing that changes the rest.
 
 It has no clock and no randomness of its own: the caller passes ``now`` (seconds, never going back)
-and a :class:`random.Random`. It waits for nothing: what cannot be had now is an error that says when
+and a :class:`random.Random`. It waits for nothing: what is not possible now is an error that says when
 to ask again.
 """
 

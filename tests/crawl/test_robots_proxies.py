@@ -274,6 +274,17 @@ async def test_while_the_others_cool_down_one_is_believed_until_one_of_them_is_b
 
 
 @crawl_test
+async def test_while_the_others_fail_one_is_not_believed_at_once_but_in_the_end() -> None:
+    site = Site(NO_FILE)
+    async with beside(site, *refusing(1)) as proxies:
+        crawler = await crawl(urls("a.test"), settings(proxies), spider=PausesSpider)
+        assert crawler.stats.get_value("proxybalance/failure/no_response") >= 3
+        assert site.pages == sorted(ALLOWED + FORBIDDEN)
+        assert len(site.robots_times) == 1  # what it has said is not asked again
+        assert pauses(crawler) == 0
+
+
+@crawl_test
 async def test_what_one_proxy_says_is_asked_for_anew_after_a_pause() -> None:
     site = Site(NO_FILE)
     pages = iter([OriginResponse(429)])
