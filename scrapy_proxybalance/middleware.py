@@ -50,7 +50,8 @@ _REFUSED_BY, _REFUSED_BY_ALL = 3, 6
 # In seconds; what is due already may still depend on something else that is not.
 _SHORTEST_WAIT = 0.01
 
-#: In the meta of what our RobotsTxtMiddleware asks for, which deals with its failures itself.
+#: In the meta of what our RobotsTxtMiddleware asks for, which deals with its failures itself: the
+#: :class:`~.robots_question.Question`.
 ROBOTS = "_proxybalance_robots"
 
 
@@ -120,13 +121,13 @@ class ProxyBalanceMiddleware:
                 "Scrapy sends FTP requests without any proxy; set meta['proxy'] = None on this "
                 "one if that is what you want"
             )
-        if ROBOTS in request.meta and balancer.closing:
-            # It bypasses the scheduler and would be tried again until the closing is over.
-            raise IgnoreRequest("the spider is closing")
         arrived_at = balancer.clock()
         deadline = arrived_at + self.settings.acquire_timeout
         is_retry = request_meta.is_retry(request)  # the queue has not charged it
         while True:
+            if ROBOTS in request.meta and (balancer.closing or request.meta[ROBOTS].is_over):
+                # It bypasses the scheduler and would be tried again until the closing is over.
+                raise IgnoreRequest("nobody waits for this robots.txt any more")
             try:
                 now = balancer.clock()
                 if not balancer.pool.targets.may_send(target, now):
@@ -144,6 +145,7 @@ class ProxyBalanceMiddleware:
                         session=request_meta.session_of(request, self.settings.session_meta_key),
                         matching=request_meta.filter_of(request),
                         avoid=request_meta.tried(request),
+                        strictly=request_meta.avoids_strictly(request),
                         strategy=request_meta.strategy_of(request),
                         tunnel=request_meta.tunnel_of(request),
                     )

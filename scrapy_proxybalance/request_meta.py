@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from scrapy.utils.httpobj import urlparse_cached
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from scrapy import Request
 
@@ -38,6 +38,8 @@ _TRIED = "_proxybalance_tried"
 _REFUSED = "_proxybalance_refused"
 #: ``(url, kind, who, ...)``: what was odd about the last answer for this URL, see OddAnswer.
 _ODD = "_proxybalance_odd"
+#: Whether those may not be used even where no other proxy is free.
+_STRICTLY = "_proxybalance_strictly"
 #: ``(ours, theirs)``: the timeout that we wrote to ``download_timeout``, and what stood there before.
 _TIMEOUTS = "_proxybalance_timeouts"
 #: ``(url, count)``: how often attempts at this URL were cut off by a timeout of ours.
@@ -129,9 +131,23 @@ def strategy_of(request: Request) -> Any:
 
 
 def tried(request: Request) -> tuple[str, ...]:
-    """Return the names of the proxies that have failed this URL already."""
+    """Return the names of the proxies that have failed this URL already, or are to be avoided."""
     url, names = request.meta.get(_TRIED, ("", ()))
-    return tuple(names) if url == request.url else ()
+    return tuple(names) if url == request.url or avoids_strictly(request) else ()
+
+
+def avoid(request: Request, names: Iterable[str], *, strictly: bool) -> None:
+    """Have a request go through other proxies than these.
+
+    :param strictly: even if no other is free, and wherever it is redirected to.
+    """
+    request.meta[_TRIED] = (request.url, tuple(names))
+    request.meta[_STRICTLY] = strictly
+
+
+def avoids_strictly(request: Request) -> bool:
+    """Return whether a request may not go through those that are :func:`tried`."""
+    return bool(request.meta.get(_STRICTLY))
 
 
 def mark_tried(request: Request, proxy: Proxy) -> None:

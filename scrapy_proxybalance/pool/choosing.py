@@ -101,6 +101,7 @@ class Chooser:
         session: str | None,
         matching: FilterSpec | None,
         avoid: Collection[str],
+        strictly: bool,
         asked_for: StrategyChoice | None,
         tunnel: str | None,
     ) -> Member | Hold:
@@ -119,7 +120,7 @@ class Chooser:
                 pick.warm = warmth.offer(tunnel, now, proxies=self._availability.serving)
             else:
                 pick.warm = self._warm(warmth, tunnel, now, eligible)
-        index = self._pick(strategy, pick, eligible, avoid)
+        index = self._pick(strategy, pick, eligible, avoid, strictly=strictly)
         if index is None:
             return self._nothing_free(eligible, target)
         if session is not None:
@@ -154,6 +155,26 @@ class Chooser:
         if self._has_free(eligible, besides, once=once):
             return None
         return self._nothing_free(eligible, target)
+
+    def has_other(
+        self,
+        now: float,
+        target: str,
+        rule: TargetPolicy,
+        matching: FilterSpec | None,
+        besides: Collection[str],
+    ) -> bool:
+        """Return whether there is a proxy for a request, other than some; see :meth:`Pool.has_other`."""
+        self._availability.advance(now)
+        eligible = self._eligible(now, target, rule, matching, connect=False)
+        among, resting = eligible.among, eligible.resting
+        return any(
+            member.proxy.name not in besides
+            and member.proxy.name not in resting
+            and (member.in_good_standing or member.free)
+            and (member.gate is None or not member.gate.tripped)
+            for member in (self._members if among is None else map(self._members.at, among))
+        )
 
     # Which proxies may be used
 
@@ -277,7 +298,13 @@ class Chooser:
         return warmth.offer(tunnel, now, proxies=proxies, fits=fits)
 
     def _pick(
-        self, strategy: Strategy, pick: Pick, eligible: _Eligible, avoid: Collection[str]
+        self,
+        strategy: Strategy,
+        pick: Pick,
+        eligible: _Eligible,
+        avoid: Collection[str],
+        *,
+        strictly: bool,
     ) -> int | None:
         among, resting = eligible.among, eligible.resting
         gates = self._gates
@@ -307,7 +334,7 @@ class Chooser:
         ]
         others = [member.index for member in rested if member.proxy.name not in avoid]
         index = strategy.pick(attrs.evolve(pick, among=others, warm=()))
-        if index is None and avoid:
+        if index is None and avoid and not strictly:
             index = strategy.pick(attrs.evolve(pick, among=[member.index for member in rested]))
         return index
 

@@ -1,7 +1,7 @@
 """The pool: acquire, release, add, remove, update, snapshot. The only thing that changes the rest.
 
 It has no clock and no randomness of its own: the caller passes ``now`` (seconds, never going back)
-and a :class:`random.Random`. It waits for nothing: what cannot be had now is an error that says when
+and a :class:`random.Random`. It waits for nothing: what is not possible now is an error that says when
 to ask again.
 """
 
@@ -225,6 +225,7 @@ class Pool:
         session: str | None = None,
         matching: FilterSpec | None = None,
         avoid: Collection[str] = (),
+        strictly: bool = False,
         strategy: StrategyChoice | None = None,
         tunnel: str | None = None,
     ) -> Lease:
@@ -236,7 +237,8 @@ class Pool:
         :param target: what the request goes to, like ``example.com``; see :attr:`rules`.
         :param session: keeps all requests of the same key on one proxy.
         :param matching: which proxies will do, see :class:`~.filters.ProxyFilter`.
-        :param avoid: names of proxies to use only if no other can be had.
+        :param avoid: names of proxies to use only if no other is free.
+        :param strictly: whether to use none of ``avoid`` even then.
         :param strategy: chooses the proxy: a name of :data:`~.strategies.STRATEGIES`, or a class of your
             own; ``None`` for that of the target's rule, or else the policy's.
         :param tunnel: what the connection can be used again for, such as the site's host and port where
@@ -249,7 +251,9 @@ class Pool:
         :raises ConfigurationError: for an unknown strategy.
         """
         target, rule = self.rules.find(target)
-        chosen = self._chooser.choose(now, target, rule, session, matching, avoid, strategy, tunnel)
+        chosen = self._chooser.choose(
+            now, target, rule, session, matching, avoid, strictly, strategy, tunnel
+        )
         if isinstance(chosen, Hold):
             raise NoProxyAvailableError(chosen.reason, chosen.retry_at)
         name = self._ledger.claim((chosen.proxy.name,), target, session, now)
@@ -309,6 +313,24 @@ class Pool:
         """
         target, rule = self.rules.find(target)
         return self._chooser.hold(now, target, rule, session, matching, besides, connect=connect)
+
+    def has_other(
+        self,
+        now: float,
+        besides: Collection[str],
+        *,
+        target: str = "",
+        matching: FilterSpec | None = None,
+    ) -> bool:
+        """Return whether a proxy that is not cooling down or out will do, other than some.
+
+        It may be busy at this moment. One behind a gateway that nothing gets through is not counted.
+
+        :param besides: the names of the proxies that do not count.
+        :raises NoProxyMatchesError: as :meth:`acquire` does.
+        """
+        target, rule = self.rules.find(target)
+        return self._chooser.has_other(now, target, rule, matching, besides)
 
     def available(self, now: float) -> int:
         """Return how many leases could be granted at this moment to requests that take any proxy.

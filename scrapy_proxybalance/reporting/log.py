@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from ..balancer import ROBOTS_NOT_FETCHED
 from ..pool.events import (
     CooldownStarted,
     GatewayReopened,
@@ -142,11 +143,15 @@ class EventLog:
             logger.debug("Target %s is open: the ramp is over", event.target)
         elif isinstance(event, TargetSuspended):
             dropped = event.target in self._balancer.dropped_targets
+            refused = not event.reason.startswith(ROBOTS_NOT_FETCHED)
             logger.error(
-                "Target %s gets no more requests in this crawl: %s; %d requests %s. Review your "
-                "permission and your rate before you crawl it again.",
+                "Target %s gets no more requests in this crawl: %s; %d requests %s. %s before you "
+                "crawl it again.",
                 event.target,
                 event.reason,
                 self._figures.targets[event.target].held,
                 "are dropped" if dropped else "held",
+                "Review your permission and your rate"
+                if refused
+                else "See whether the site, and the proxies, answer",
             )

@@ -14,9 +14,11 @@ from scrapy_proxybalance.pool import (
     ConfigurationError,
     HealthState,
     LocalLedger,
+    NoProxyMatchesError,
     Outcome,
     Pool,
     PoolPolicy,
+    ProxyFilter,
     Rate,
     TargetPolicy,
 )
@@ -289,6 +291,53 @@ def test_a_proxy_that_is_to_be_avoided_is_used_only_if_there_is_no_other(
     ]
     assert names[:2] == ["p1", "p1"]
     assert set(names[2:]) <= {"p0", "p2"}
+
+
+@pytest.mark.parametrize("strategy", ALL_STRATEGIES)
+@pytest.mark.parametrize("matching", [None, {"country": "de"}])
+def test_a_proxy_that_is_to_be_avoided_strictly_is_not_used_at_all(
+    strategy: str, matching: dict[str, str] | None
+) -> None:
+    pool = make_pool(proxies(3, country="de", max_in_flight=2), strategy=strategy)
+    request = {"matching": matching, "avoid": {"p0", "p2", "gone"}, "strictly": True}
+    assert [pool.acquire(0, **request).proxy.name for _ in range(2)] == ["p1", "p1"]
+    refuses(pool, 0, **request)
+    assert pool.acquire(0, matching=matching).proxy.name in ("p0", "p2")
+
+
+# Whether there is another one
+
+
+def test_another_proxy_is_one_that_is_neither_named_nor_cooling_down_nor_out_nor_drained() -> None:
+    pool = make_pool(proxies(4, max_in_flight=1), health=cooling(threshold=1, first=10))
+    assert pool.has_other(0, {"p0"})
+    carry_through(pool, "p1", 0, FAULT)
+    carry_through(pool, "p2", 0, FAULT, failure=PROXY_AUTH)
+    assert pool.has_other(0, {"p0"})
+    pool.drain("p3", 0)
+    assert not pool.has_other(0, {"p0"})
+    assert pool.has_other(0, ())
+    assert pool.has_other(20, {"p0"})  # p1 may be probed
+
+
+def test_another_proxy_may_be_busy() -> None:
+    pool = make_pool(proxies(2, max_in_flight=1))
+    for _ in range(2):
+        pool.acquire(0)
+    assert pool.has_other(0, {"p0"})
+    assert not pool.has_other(0, {"p0", "p1"})
+
+
+def test_another_proxy_has_to_be_one_that_the_request_and_its_target_accept() -> None:
+    rules = {"de.test": TargetPolicy(matching=ProxyFilter({"country": "de"}))}
+    members = [proxy("a", country="de"), proxy("b", country="fr"), proxy("c", country="fr")]
+    pool = make_pool(members, targets_by_name=rules)
+    assert not pool.has_other(0, {"a"}, target="de.test")
+    assert pool.has_other(0, {"a"}, target="other.test")
+    assert pool.has_other(0, {"b"}, matching={"country": "fr"})
+    assert not pool.has_other(0, {"b", "c"}, matching={"country": "fr"})
+    with pytest.raises(NoProxyMatchesError):
+        pool.has_other(0, (), matching={"country": "it"})
 
 
 # Coming, going, changing
