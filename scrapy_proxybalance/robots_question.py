@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 # So often one question is sent at most; and so many are under way at once, while nothing is known of
 # the proxies that carry them. With one that is known to work, it is more likely the site that is slow.
-_MOST = 16
+_MOST = 20
 _MOST_AT_ONCE = 8
 _MOST_AT_ONCE_KNOWN = 2
 # How often to look whether a question has left its download slot, and whether the spider closes.
@@ -63,6 +63,11 @@ class Answer:
     asked: Request
     response: Response
     proxies: frozenset[str]
+
+    @property
+    def answered(self) -> Request:
+        """The request that was answered: what was asked, or what that was redirected to."""
+        return self.response.request or self.asked
 
     @property
     def rules(self) -> bytes:
@@ -260,8 +265,12 @@ class Question:
         if len(sent_at) >= (_MOST_AT_ONCE_KNOWN if known else _MOST_AT_ONCE):
             return False
         latest = max(moment for moment in sent_at if moment is not None)
-        # Who is asked besides has to wait for no more than half as long before the next one is.
-        return now - latest >= self._hedge_after / (1 if len(sent_at) == 1 else 2)
+        seconds = self._hedge_after
+        if self._doubted is not None:
+            seconds /= 4  # somebody has answered: who is silent is not the site
+        elif len(sent_at) > 1:
+            seconds /= 2
+        return now - latest >= seconds
 
     def _is_known(self, proxy: str) -> bool:
         """Whether a proxy is known to have answered anything."""
