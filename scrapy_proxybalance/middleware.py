@@ -146,6 +146,7 @@ class ProxyBalanceMiddleware:
                         matching=request_meta.filter_of(request),
                         avoid=request_meta.tried(request),
                         strictly=request_meta.avoids_strictly(request),
+                        prefer=request_meta.take_preferred(request),
                         strategy=request_meta.strategy_of(request),
                         tunnel=request_meta.tunnel_of(request),
                     )

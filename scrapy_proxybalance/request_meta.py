@@ -40,6 +40,8 @@ _REFUSED = "_proxybalance_refused"
 _ODD = "_proxybalance_odd"
 #: Whether those may not be used even where no other proxy is free.
 _STRICTLY = "_proxybalance_strictly"
+#: The name of the proxy to send a request through if that is free; for its next attempt only.
+_PREFERRED = "_proxybalance_preferred"
 #: ``(ours, theirs)``: the timeout that we wrote to ``download_timeout``, and what stood there before.
 _TIMEOUTS = "_proxybalance_timeouts"
 #: ``(url, count)``: how often attempts at this URL were cut off by a timeout of ours.
@@ -193,6 +195,17 @@ def odd_answer(request: Request) -> OddAnswer | None:
 def mark_odd(request: Request, odd: OddAnswer) -> None:
     """Remember, for the second opinion, what was odd about an answer."""
     request.meta[_ODD] = (request.url, *odd)
+
+
+def prefer(request: Request, proxy: str) -> None:
+    """Have the next attempt at a request go through a proxy, by its name, if that is free."""
+    request.meta[_PREFERRED] = proxy
+
+
+def take_preferred(request: Request) -> str | None:
+    """Return the name of the proxy that the next attempt is to go through, and forget it."""
+    preferred: str | None = request.meta.pop(_PREFERRED, None)
+    return preferred
 
 
 def retry_of(request: Request) -> int:

@@ -212,6 +212,10 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
         host, answer = request_meta.host_of(request), finding.answer
         assert answer is not None  # noqa: S101
         self._learn_how_long(answer)
+        carrier = answer.answered.meta.get(request_meta.PROXY_NAME)
+        if carrier is not None:
+            # It is known to work, which little may be in a pool that has just begun.
+            request_meta.prefer(request, carrier)
         rules = build_from_crawler(self._parser_class, self.crawler, answer.rules)
         if hasattr(signals, "robots_parsed"):  # new in Scrapy 2.19
             await self.crawler.signals.send_catch_log_async(
@@ -273,8 +277,7 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
         return max(_HEDGE_SECONDS, _HEDGE_TIMES_USUAL * usual)
 
     def _learn_how_long(self, answer: Answer) -> None:
-        request = answer.response.request
-        seconds = request.meta.get("download_latency") if request is not None else None
+        seconds = answer.answered.meta.get("download_latency")
         if seconds is not None:
             usual = seconds if self._usual is None else self._usual
             self._usual = usual + (seconds - usual) / _USUAL_OF_LAST

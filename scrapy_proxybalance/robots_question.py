@@ -31,7 +31,7 @@ from .pool import (
     Outcome,
     TargetState,
 )
-from .pool.outcome import TIMEOUT
+from .pool.outcome import CLOSED, TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 # So often one question is sent at most; and so many are under way at once, while nothing is known of
 # the proxies that carry them. With one that is known to work, it is more likely the site that is slow.
-_MOST = 16
+_MOST = 20
 _MOST_AT_ONCE = 8
 _MOST_AT_ONCE_KNOWN = 2
 # How often to look whether a question has left its download slot, and whether the spider closes.
@@ -63,6 +63,11 @@ class Answer:
     asked: Request
     response: Response
     proxies: frozenset[str]
+
+    @property
+    def answered(self) -> Request:
+        """The request that was answered: what was asked, or what that was redirected to."""
+        return self.response.request or self.asked
 
     @property
     def rules(self) -> bytes:
@@ -260,8 +265,12 @@ class Question:
         if len(sent_at) >= (_MOST_AT_ONCE_KNOWN if known else _MOST_AT_ONCE):
             return False
         latest = max(moment for moment in sent_at if moment is not None)
-        # Who is asked besides has to wait for no more than half as long before the next one is.
-        return now - latest >= self._hedge_after / (1 if len(sent_at) == 1 else 2)
+        seconds = self._hedge_after
+        if self._doubted is not None:
+            seconds /= 4  # somebody has answered: who is silent is not the site
+        elif len(sent_at) > 1:
+            seconds /= 2
+        return now - latest >= seconds
 
     def _is_known(self, proxy: str) -> bool:
         """Whether a proxy is known to have answered anything."""
@@ -393,14 +402,14 @@ class Question:
         self._given_up = self._given_up or last
         timed_out = verdict.failure == TIMEOUT
         found = Finding(kind=Kind.UNREACHABLE, reason=reason, timed_out=timed_out, wait=wait)
-        if verdict.outcome is Outcome.PROXY_FAULT:
+        known = any(map(self._is_known, carriers))
+        # A proxy that has never answered anything says little about the target by closing.
+        if verdict.outcome is Outcome.PROXY_FAULT or (verdict.failure in CLOSED and not known):
             self._no_proxy = attrs.evolve(found, kind=Kind.NO_PROXY)
             return
         self._unreachable = found
-        # A proxy that has never answered anything says little about the target by its silence.
-        proxys = verdict.outcome is Outcome.GATEWAY_FAULT or (
-            timed_out and not any(map(self._is_known, carriers))
-        )
+        # Nor by its silence.
+        proxys = verdict.outcome is Outcome.GATEWAY_FAULT or (timed_out and not known)
         if not (proxys and self._open):
             self._failures += 1
 

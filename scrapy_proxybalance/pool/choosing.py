@@ -102,6 +102,7 @@ class Chooser:
         matching: FilterSpec | None,
         avoid: Collection[str],
         strictly: bool,
+        prefer: str | None,
         asked_for: StrategyChoice | None,
         tunnel: str | None,
     ) -> Member | Hold:
@@ -113,6 +114,10 @@ class Chooser:
             if pinned is not None:
                 return pinned
         eligible = self._eligible(now, target, rule, matching, connect=tunnel is not None)
+        if prefer is not None and session is None and prefer not in avoid:
+            preferred = self._preferred(prefer, eligible)
+            if preferred is not None:
+                return preferred
         pick = Pick(now, self._rng, target, session, eligible.among)
         warmth = self._warmth
         if tunnel is not None and warmth is not None and not avoid:
@@ -280,6 +285,19 @@ class Chooser:
         )
 
     # Which of them is used
+
+    def _preferred(self, name: str, eligible: _Eligible) -> Member | None:
+        """Return a member by its name, if it will do and is free."""
+        member = self._members.get(name)
+        if (
+            member is None
+            or not member.free
+            or name in eligible.resting
+            or (eligible.among is not None and member.index not in eligible.among)
+            or not self._has_way(member, 0)
+        ):
+            return None
+        return member
 
     def _warm(self, warmth: Warmth, tunnel: str, now: float, eligible: _Eligible) -> Sequence[int]:
         """Return some of them that have an idle connection, and could be used at once."""

@@ -226,6 +226,7 @@ class Pool:
         matching: FilterSpec | None = None,
         avoid: Collection[str] = (),
         strictly: bool = False,
+        prefer: str | None = None,
         strategy: StrategyChoice | None = None,
         tunnel: str | None = None,
     ) -> Lease:
@@ -239,6 +240,8 @@ class Pool:
         :param matching: which proxies will do, see :class:`~.filters.ProxyFilter`.
         :param avoid: names of proxies to use only if no other is free.
         :param strictly: whether to use none of ``avoid`` even then.
+        :param prefer: the name of a proxy to use, whatever the strategy, if it is free and will do; it
+            counts for nothing with a session.
         :param strategy: chooses the proxy: a name of :data:`~.strategies.STRATEGIES`, or a class of your
             own; ``None`` for that of the target's rule, or else the policy's.
         :param tunnel: what the connection can be used again for, such as the site's host and port where
@@ -252,7 +255,7 @@ class Pool:
         """
         target, rule = self.rules.find(target)
         chosen = self._chooser.choose(
-            now, target, rule, session, matching, avoid, strictly, strategy, tunnel
+            now, target, rule, session, matching, avoid, strictly, prefer, strategy, tunnel
         )
         if isinstance(chosen, Hold):
             raise NoProxyAvailableError(chosen.reason, chosen.retry_at)

@@ -305,6 +305,33 @@ def test_a_proxy_that_is_to_be_avoided_strictly_is_not_used_at_all(
     assert pool.acquire(0, matching=matching).proxy.name in ("p0", "p2")
 
 
+# Preferring
+
+
+@pytest.mark.parametrize("strategy", ALL_STRATEGIES)
+@pytest.mark.parametrize("matching", [None, {"country": "de"}])
+def test_a_proxy_that_is_preferred_is_used_while_it_is_free(
+    strategy: str, matching: dict[str, str] | None
+) -> None:
+    pool = make_pool(proxies(5, country="de", max_in_flight=2), strategy=strategy)
+    names = [pool.acquire(0, matching=matching, prefer="p3").proxy.name for _ in range(3)]
+    assert names[:2] == ["p3", "p3"]
+    assert names[2] != "p3"
+
+
+def test_a_preference_yields_to_all_that_must_be() -> None:
+    rules = {"slow.test": TargetPolicy(spacing=5)}
+    members = [proxy("a", country="de"), proxy("b", country="fr")]
+    pool = make_pool(members, targets_by_name=rules, health=cooling(threshold=1))
+    assert pool.acquire(0, prefer="a", matching={"country": "fr"}).proxy.name == "b"
+    assert pool.acquire(0, prefer="a", avoid=["a"]).proxy.name == "b"
+    assert pool.acquire(0, prefer="gone").proxy.name in ("a", "b")
+    assert pool.acquire(0, prefer="a", target="slow.test").proxy.name == "a"
+    assert pool.acquire(1, prefer="a", target="slow.test").proxy.name == "b"
+    carry_through(pool, "a", 2, FAULT)
+    assert pool.acquire(2, prefer="a").proxy.name == "b"
+
+
 # Whether there is another one
 
 
