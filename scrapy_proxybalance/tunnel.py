@@ -50,7 +50,8 @@ class Tunnel:
         self._authorization = authorization
         self._tls = tls
         self._proxy: Any = None
-        self._opened: _Connect | None = None
+        self._answered: _Connect | None = None
+        self._connection: Any = None
 
     def through(self, proxy: TCP4ClientEndpoint) -> Tunnel:
         """Return itself, to be opened through a proxy: only how to reach that is used."""
@@ -89,18 +90,19 @@ class Tunnel:
 
     def opened(self, connect: _Connect, factory: Any) -> IProtocol:
         """Hand the connection over to whom it is for, within TLS."""
-        self._opened = connect
+        self._answered = connect
         transport = connect.transport
         protocol: Any = factory.buildProtocol(transport.getPeer())
         transport.protocol = protocol
         protocol.makeConnection(transport)
         transport.startTLS(self._tls.creatorForNetloc(self.host.encode("ascii"), self.port))
+        self._connection = transport.getHandle()  # once it is closed, nobody has it
         return protocol  # type: ignore[no-any-return]
 
     def closed_early(self, error: BaseException) -> ClosedAfterConnectError | None:
         """Return what to raise instead of an error, if this tunnel was closed before TLS was there."""
-        opened = self._opened
-        if opened is None or opened.transport.getHandle().get_peer_finished() is not None:
+        answered = self._answered
+        if answered is None or self._connection.get_peer_finished() is not None:
             return None
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, ResponseNeverReceived):
@@ -111,8 +113,8 @@ class Tunnel:
             return None
         return ClosedAfterConnectError(
             f"The tunnel to {self.host}:{self.port} was closed before its TLS handshake was over",
-            status=opened.status,
-            headers=opened.headers,
+            status=answered.status,
+            headers=answered.headers,
         )
 
 
