@@ -28,6 +28,8 @@ TIMEOUT = "download_timeout"
 SESSION_END = "session_end"
 #: Documented key that users read.
 PROXY_NAME = "proxy_name"
+#: Where download handlers write the seconds until the response's headers were there.
+LATENCY = "download_latency"
 
 #: The URL that we wrote to ``proxy``, without credentials: tells our choice from the user's.
 _CHOSEN = "_proxybalance_chosen"
@@ -176,6 +178,16 @@ def assign(request: Request, proxy: Proxy) -> None:
 def timeout_of(request: Request) -> Any:
     """Return a request's ``download_timeout``, Scrapy's or the user's; ``None`` if it has none."""
     return request.meta.get(TIMEOUT)
+
+
+def has_headers(request: Request) -> bool:
+    """Whether the headers of the response to a request in flight have come."""
+    return LATENCY in request.meta
+
+
+def forget_latency(request: Request) -> None:
+    """Take off what an earlier attempt has left: a request that departs has no headers yet."""
+    request.meta.pop(LATENCY, None)
 
 
 def limit_time(request: Request, seconds: float) -> None:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from .exceptions import of_exception
 from .responses import of_response
-from .verdict import FORBIDDEN, Verdict
+from .verdict import FORBIDDEN, IGNORED, Verdict
 
 if TYPE_CHECKING:
     from scrapy import Request
     from scrapy.http import Response
 
-__all__ = ["FORBIDDEN", "Verdict", "classify"]
+__all__ = ["FORBIDDEN", "IGNORED", "Verdict", "classify"]
 
 
 def classify(request: Request, result: Response | Exception) -> Verdict:
