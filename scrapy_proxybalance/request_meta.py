@@ -28,8 +28,6 @@ TIMEOUT = "download_timeout"
 SESSION_END = "session_end"
 #: Documented key that users read.
 PROXY_NAME = "proxy_name"
-#: Where download handlers write the seconds until the response's headers were there.
-LATENCY = "download_latency"
 
 #: The URL that we wrote to ``proxy``, without credentials: tells our choice from the user's.
 _CHOSEN = "_proxybalance_chosen"
@@ -45,6 +43,8 @@ _ATTEMPTS = "_proxybalance_attempts"
 _RETRY_TIMES = "retry_times"
 #: That count, as it was when a request last went: one that has it still is no retry anew.
 _RETRIED = "_proxybalance_retried"
+#: Where download handlers write the seconds until the response's headers were there.
+_LATENCY = "download_latency"
 #: Where HttpProxyMiddleware remembers which proxy a Proxy-Authorization header is for.
 _AUTH_PROXY = "_auth_proxy"
 
@@ -182,12 +182,12 @@ def timeout_of(request: Request) -> Any:
 
 def has_headers(request: Request) -> bool:
     """Whether the headers of the response to a request in flight have come."""
-    return LATENCY in request.meta
+    return _LATENCY in request.meta
 
 
 def forget_latency(request: Request) -> None:
     """Take off what an earlier attempt has left: a request that departs has no headers yet."""
-    request.meta.pop(LATENCY, None)
+    request.meta.pop(_LATENCY, None)
 
 
 def limit_time(request: Request, seconds: float) -> None:
