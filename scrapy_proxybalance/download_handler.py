@@ -103,14 +103,20 @@ class _Connections(HTTPConnectionPool):
         super()._putConnection(key, connection)  # type: ignore[no-untyped-call]
         if not isinstance(key, _Shared):
             return
-        idle = self._idle.get(key.proxy, {})
-        idle = {one: its for one, its in idle.items() if one in self._timeouts}
+        idle = self._idle.setdefault(key.proxy, {})
+        idle.pop(connection, None)
         idle[connection] = key
+        if len(idle) > self.maxPersistentPerHost:
+            self._shrink(idle)
+
+    def _shrink(self, idle: dict[HTTP11ClientProtocol, _Shared]) -> None:
+        """Strike out what is in use or closed; close the oldest of the others, if there are too many."""
+        for connection in [one for one in idle if one not in self._timeouts]:
+            del idle[connection]
         while len(idle) > self.maxPersistentPerHost:
             oldest = next(iter(idle))
             self._timeouts[oldest].cancel()
             self._removeConnection(idle.pop(oldest), oldest)
-        self._idle[key.proxy] = idle
 
     def _removeConnection(self, key: Hashable, connection: HTTP11ClientProtocol) -> None:
         super()._removeConnection(key, connection)  # type: ignore[no-untyped-call]

@@ -167,7 +167,9 @@ async def test_a_response_that_has_begun_gets_more_time_than_one_that_has_not(
             "CLOSESPIDER_TIMEOUT": 30,
             "PROXYBALANCE_PROXIES": [f"http://127.0.0.1:{proxy.port}"],
         }
-        async with crawling(["http://a.test/page", "http://a.test/hangs"], settings) as run:
+        # The meta of an earlier attempt, which had a response, tells nothing of this one.
+        copied = Request("http://a.test/hangs", meta={"download_latency": 0.1})
+        async with crawling(["http://a.test/page", copied], settings) as run:
             await until(lambda: len(proxy.asked) == 2)
             closed = asyncio.ensure_future(run.engine.close_spider_async(reason="seen enough"))
             await until(lambda: not proxy.hanging)
