@@ -195,14 +195,20 @@ async def test_a_response_that_has_begun_and_does_not_end_is_given_up_as_well() 
     assert run.spider.failures == []
 
 
+@pytest.mark.parametrize(
+    "reactor",
+    ["asyncioreactor.AsyncioSelectorReactor", "selectreactor.SelectReactor"],
+    ids=["asyncio", "select"],
+)
 @crawl_test
 async def test_sigterm_ends_a_crawl_on_hanging_proxies_and_resumed_nothing_is_lost(
-    tmp_path: Path,
+    reactor: str, tmp_path: Path
 ) -> None:
+    settings = {**HANGING, "TWISTED_REACTOR": f"twisted.internet.{reactor}"}
     async with world(a=page) as w:
         hang(w)
         job = Job(tmp_path, w, urls("a.test", 60))
-        with job.crawl(**HANGING) as process:
+        with job.crawl(**settings) as process:
             await until(lambda: w.proxies[1].in_flight == 6)
             process.send_signal(signal.SIGTERM)
             with prompt():
@@ -211,5 +217,5 @@ async def test_sigterm_ends_a_crawl_on_hanging_proxies_and_resumed_nothing_is_lo
         assert "6 requests that still had no response are given up" in job.log()
 
         w.proxies[1].behaviour = Behaviour.HEALTHY
-        await job.finish()
+        await job.finish(TWISTED_REACTOR=settings["TWISTED_REACTOR"])
         assert job.items == sorted(job.requested)
