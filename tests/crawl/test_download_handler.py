@@ -10,6 +10,7 @@ import pytest
 from bookshop.servers.forward_proxy import ForwardProxy
 from bookshop.servers.http1 import BadMessageError, encode, read_head
 from bookshop.servers.listener import Connection, Gauge, Listener
+from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
 from scrapy import Request
 from scrapy.core.downloader.handlers.http11 import TunnelError
 from twisted.internet.defer import Deferred
@@ -261,6 +262,10 @@ class Closing(Listener):
 # Kept connections
 
 
+def page(request: OriginRequest) -> OriginResponse:
+    return OriginResponse(body=request.path.encode())
+
+
 class Answering(Listener):
     """Answers every request itself, and knows what each of its connections has carried."""
 
@@ -318,3 +323,35 @@ async def test_many_hosts_leave_no_more_idle_connections_to_a_proxy_than_one_hos
         assert len(proxy.carried) == 50
         # One more is in use, and one more is being closed.
         assert proxy.open.peak <= 3 + 2
+
+
+@crawl_test
+async def test_a_tunnel_is_used_again_for_the_same_credentials_only(tmp_path: Path) -> None:
+    async with (
+        Origin(page, ssl_context=server_context(tmp_path)) as origin,
+        ForwardProxy("proxy", credentials={"alice": "x", "bob": "y"}) as proxy,
+    ):
+        site = f"https://127.0.0.1:{origin.port}"
+        requests = [
+            Request(f"{site}/{number}/{user}", meta={"proxy": proxy.url(user)})
+            for number in range(10)
+            for user in ("alice", "bob")
+        ]
+        crawler = await crawl(requests, {**HANDLER, "CONCURRENT_REQUESTS": 1})
+        assert len(crawler.spider.responses) == 20
+        assert sorted(str(seen.username) for seen in proxy.requests) == ["alice", "bob"]
+
+
+@crawl_test
+async def test_a_wrong_certificate_of_the_target_is_not_taken_for_a_closed_tunnel(
+    tmp_path: Path,
+) -> None:
+    async with (
+        Origin(page, ssl_context=server_context(tmp_path)) as origin,
+        ForwardProxy("proxy") as proxy,
+    ):
+        request = Request(f"https://127.0.0.1:{origin.port}/", meta={"proxy": proxy.url()})
+        verifying = "scrapy.core.downloader.contextfactory.BrowserLikeContextFactory"
+        crawler = await crawl([request], {**HANDLER, "DOWNLOADER_CLIENTCONTEXTFACTORY": verifying})
+    [failure] = crawler.spider.failures
+    assert not isinstance(failure.value, TunnelError)
