@@ -158,6 +158,10 @@ class Balancer:
         """Return how a request is on its way, or ``None`` if it is not."""
         return self._flights.get(request)
 
+    def flights(self) -> list[tuple[Request, Flight]]:
+        """Return what is on its way."""
+        return list(self._flights.items())
+
     def land(self, request: Request) -> Flight | None:
         """Take note that a request is back, by whatever way; whoever gets the flight ends it."""
         self.book.strike(request)

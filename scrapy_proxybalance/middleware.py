@@ -18,10 +18,11 @@ from scrapy.utils.httpobj import urlparse_cached
 from . import request_meta, startup
 from .adaptive_timeout import AdaptiveTimeout
 from .balancer import REASON_FORBIDDEN, REASON_RATE_LIMITED, Balancer, StoppedError
+from .closing import Closing, GivenUpError
 from .download_time import DownloadTime
 from .idle import IdleWatch
 from .job_memory import JobMemory
-from .judging import FORBIDDEN, Verdict, classify
+from .judging import FORBIDDEN, IGNORED, Verdict, classify
 from .pool import NoProxyAvailableError, Outcome, TargetState
 from .pool.outcome import PROXY_AUTH, TIMEOUT
 from .reporting import install
@@ -90,6 +91,7 @@ class ProxyBalanceMiddleware:
         self._observers: list[object] = [
             startup.Announcement(self.balancer),
             JobMemory(self.balancer),
+            Closing(self.balancer),
             IdleWatch(self.balancer),
             *reporters,
         ]
@@ -153,6 +155,7 @@ class ProxyBalanceMiddleware:
                 if is_retry:
                     balancer.retries.goes(request, now)
                 balancer.depart(request, target, lease, waited=now - arrived_at)
+                request_meta.forget_latency(request)
                 if lease is not None:
                     request_meta.assign(request, lease.proxy)
                     self._adaptive_timeout.limit(request)
@@ -267,6 +270,7 @@ class ProxyBalanceMiddleware:
 
     def process_exception(self, request: Request, exception: Exception) -> Request | None:
         """End the lease; a request that was stopped unsent goes back to the scheduler."""
+        admitted = self.balancer.book.is_admitted(request)
         flight = self.balancer.land(request)
         if flight is None:
             cut_off = self._adaptive_timeout.cut_off(request, exception)
@@ -277,6 +281,8 @@ class ProxyBalanceMiddleware:
             self.balancer.end(flight, Outcome.IGNORED)
             self.balancer.attempts.not_sent(request)
             return request_meta.resend(request)
+        if isinstance(exception, GivenUpError):
+            return self._given_up(request, flight, admitted=admitted)
         verdict = self.judge(request, exception)
         duration = self._download_time.of(request, flight, timed_out=verdict.failure == TIMEOUT)
         cut_off = self._adaptive_timeout.cut_off(request, exception)
@@ -295,6 +301,18 @@ class ProxyBalanceMiddleware:
                 self.balancer.attempts.not_sent(request)
             else:
                 self.balancer.attempts.ended(request, flight, verdict, duration=duration)
+
+    def _given_up(self, request: Request, flight: Flight, *, admitted: bool) -> Request:
+        """End the lease of a request that held up the closing; return it, if it can go back."""
+        self.balancer.end(flight, Outcome.IGNORED)
+        self.balancer.attempts.ended(request, flight, IGNORED)
+        if not self.balancer.book.in_use and ROBOTS not in request.meta:
+            admitted = request not in self._given_back_at_closing
+        if not admitted:  # whoever waits for it waits outside of the scheduler
+            raise IgnoreRequest("the spider is closing, and there was no response yet")
+        resent = request_meta.resend(request)
+        self._given_back_at_closing.add(resent)
+        return resent
 
     def _after_failure(
         self, request: Request, flight: Flight, verdict: Verdict, *, cut_off: bool

@@ -52,6 +52,8 @@ _ATTEMPTS = "_proxybalance_attempts"
 _RETRY_TIMES = "retry_times"
 #: That count, as it was when a request last went: one that has it still is no retry anew.
 _RETRIED = "_proxybalance_retried"
+#: Where download handlers write the seconds until the response's headers were there.
+_LATENCY = "download_latency"
 #: Where HttpProxyMiddleware remembers which proxy a Proxy-Authorization header is for.
 _AUTH_PROXY = "_auth_proxy"
 
@@ -250,6 +252,16 @@ def assign(request: Request, proxy: Proxy) -> None:
 def timeout_of(request: Request) -> Any:
     """Return a request's ``download_timeout``, Scrapy's or the user's; ``None`` if it has none."""
     return request.meta.get(TIMEOUT)
+
+
+def has_headers(request: Request) -> bool:
+    """Whether the headers of the response to a request in flight have come."""
+    return _LATENCY in request.meta
+
+
+def forget_latency(request: Request) -> None:
+    """Take off what an earlier attempt has left: a request that departs has no headers yet."""
+    request.meta.pop(_LATENCY, None)
 
 
 def limit_time(request: Request, seconds: float) -> None:
