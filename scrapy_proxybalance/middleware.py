@@ -28,6 +28,7 @@ from .pool.outcome import PROXY_AUTH, TIMEOUT
 from .proxy_watch import ProxyWatch, UnprovenError
 from .redaction import redact_exception
 from .reporting import install
+from .scrapy_internals import reached_downloader
 from .settings import Settings, read_one
 from .unknown_failures import UnknownFailures
 from .users_proxy import UsersProxy
@@ -316,7 +317,12 @@ class ProxyBalanceMiddleware:
 
     def judge(self, request: Request, result: Response | Exception) -> Verdict:
         """Return whose fault the end of an attempt was; the user's classifier is asked first."""
-        verdict = self._users_verdict(request, result) or classify(request, result)
+        verdict = self._users_verdict(request, result)
+        if verdict is None and isinstance(result, Exception) and not reached_downloader(result):
+            # Of another middleware, on the way out: nothing was sent.
+            failure = None if isinstance(result, IgnoreRequest) else type(result).__name__
+            return Verdict(outcome=Outcome.IGNORED, failure=failure)
+        verdict = verdict or classify(request, result)
         if (
             ROBOTS in request.meta
             and verdict.outcome is Outcome.SUCCESS
