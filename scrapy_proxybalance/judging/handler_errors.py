@@ -76,9 +76,7 @@ def chain(exception: BaseException) -> list[BaseException]:
         reasons = getattr(one, "reasons", ())
         if isinstance(reasons, list | tuple):
             waiting += [getattr(reason, "value", reason) for reason in reasons]
-        waiting.append(one.__cause__)
-        if one.__cause__ is None and not one.__suppress_context__:
-            waiting.append(one.__context__)
+        waiting.append(one.__cause__ or one.__context__)  # httpx suppresses what it has wrapped
     return found
 
 
