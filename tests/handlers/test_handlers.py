@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 from bookshop.servers.forward_proxy import Behaviour, ForwardProxy
 from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
+from scrapy.settings import Settings as ScrapySettings
+
+from scrapy_proxybalance.pool import ConfigurationError
+from scrapy_proxybalance.proxy_checks import refuse_unworkable
+from scrapy_proxybalance.settings import Settings
 
 from ..crawl.certificates import server_context
 from ..crawl.crawling import crawl, crawl_test, proxybalance_stats
@@ -37,6 +44,19 @@ def echo(request: OriginRequest) -> OriginResponse:
     return OriginResponse(body=request.path.encode())
 
 
+class Listening(ForwardProxy):
+    """Remembers the credentials that it was sent, to the byte."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.seen: list[bytes] = []
+
+    async def _answer(self, client: Any, head: Any, body: bytes, authorized: bool) -> bool:
+        _, _, encoded = head.values.get("proxy-authorization", "").partition(" ")
+        self.seen.append(base64.b64decode(encoded))
+        return await super()._answer(client, head, body, authorized)
+
+
 def wait_for_ever(**changes: Any) -> dict[str, Any]:
     return {"CLOSESPIDER_TIMEOUT": HANGING, "RETRY_TIMES": 8, **changes}
 
@@ -44,12 +64,12 @@ def wait_for_ever(**changes: Any) -> dict[str, Any]:
 @asynccontextmanager
 async def secure_site(
     directory: Path, count: int, certificate_of: str = SITE, **proxy: Any
-) -> AsyncIterator[tuple[Origin, list[ForwardProxy]]]:
+) -> AsyncIterator[tuple[Origin, list[Listening]]]:
     """Give a site with TLS, and proxies that reach it."""
     context = server_context(directory, certificate_of)
     async with Origin(echo, ssl_context=context) as origin:
         resolve = {SITE: (origin.host, origin.port)}
-        proxies = [ForwardProxy(f"proxy-{n}", resolve=resolve, **proxy) for n in range(count)]
+        proxies = [Listening(f"proxy-{n}", resolve=resolve, **proxy) for n in range(count)]
         try:
             for one in proxies:
                 await one.__aenter__()
@@ -269,3 +289,74 @@ async def test_no_log_line_holds_a_password_that_is_wrong(
         assert PASSWORD not in text, text
     for failure in crawler.spider.failures:
         assert PASSWORD not in failure.getTraceback()
+
+
+# What a handler cannot send is refused when the crawl starts
+
+
+BREAKS: dict[str, list[tuple[str, dict[str, str]]]] = {
+    "aiohttp": [
+        ("http://a:p%2Fw@127.0.0.1:1", {}),
+        ("http://a%2Fb:pw@127.0.0.1:1", {}),
+        ("http://a:p%C3%B6@127.0.0.1:1", {"HTTPPROXY_AUTH_ENCODING": "utf-8"}),
+        ("socks5://127.0.0.1:1", {}),
+    ],
+    "httpx": [
+        ("http://a:p%2Fw@127.0.0.1:1", {}),
+        ("http://a:p%C3%B6@127.0.0.1:1", {"HTTPPROXY_AUTH_ENCODING": "latin-1"}),
+        ("socks4://127.0.0.1:1", {}),
+    ],
+    "curl": [
+        ("http://a:p%2Fw@127.0.0.1:1", {}),
+        ("http://a:p%C3%B6@127.0.0.1:1", {"HTTPPROXY_AUTH_ENCODING": "latin-1"}),
+    ],
+    "impersonate": [("socks5://a:p%3Aw@127.0.0.1:1", {})],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "settings"),
+    [(name, *row) for name, rows in BREAKS.items() if name in HANDLERS for row in rows]
+    or [("default", "socks5://127.0.0.1:1", {})],
+)
+def test_a_proxy_that_a_handler_cannot_use_is_refused_and_named(
+    name: str, url: str, settings: dict[str, str]
+) -> None:
+    entry = {"url": url, "name": "odd"}
+    with pytest.raises(ConfigurationError, match="proxy odd") as raised:
+        refuse(HANDLERS[name].settings(PROXYBALANCE_PROXIES=[entry], **settings))
+    assert "p/w" not in str(raised.value)
+    assert "p:w" not in str(raised.value)
+
+
+def refuse(settings: dict[str, Any]) -> None:
+    scrapy_settings = ScrapySettings(settings)
+    refuse_unworkable(scrapy_settings, Settings.read(scrapy_settings))
+
+
+@pytest.mark.parametrize(
+    "password", ["p@ss:w#?%&=+ d", "p/ss/w", "\u00f6\u00e4"], ids=["special", "slash", "latin-1"]
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@every_handler
+@crawl_test
+async def test_a_password_arrives_as_it_is_unless_it_was_refused(
+    handler: Handler, scheme: str, password: str, tmp_path: Path
+) -> None:
+    encoding = "utf-8" if handler.name in ("httpx", "curl") else "latin-1"
+    settings = handler.settings(
+        HTTPPROXY_AUTH_ENCODING=encoding, RETRY_ENABLED=False, PROXYBALANCE_EXHAUSTED_TIMEOUT=1
+    )
+    async with secure_site(tmp_path, 1) as (_, [proxy]), Origin(echo) as plain:
+        proxy.resolve = {**(proxy.resolve or {}), "plain.example": (plain.host, plain.port)}
+        settings["PROXYBALANCE_PROXIES"] = [
+            f"http://al:{quote(password, safe='')}@127.0.0.1:{proxy.port}"
+        ]
+        try:
+            refuse(settings)
+        except ConfigurationError:
+            assert "/" in password
+            return
+        host = SITE if scheme == "https" else "plain.example"
+        await crawl([handler.request(f"{scheme}://{host}/")], settings)
+        assert proxy.seen == [f"al:{password}".encode(encoding)]
