@@ -44,6 +44,8 @@ PREFIX = "PROXYBALANCE_"
 REFUSAL_POLICIES = ("pause", "close_spider", "drop")
 IDLE_POLICIES = ("wait", "close")
 
+# Requests at once through a proxy whose credentials have not worked yet.
+_UNTRIED = 3
 # A token that can be guessed is none.
 _SHORTEST_TOKEN = 16
 
@@ -358,6 +360,7 @@ def _policy(values: dict[str, Any]) -> PoolPolicy:
     return PoolPolicy(
         strategy=values["STRATEGY"],
         max_in_flight=values["MAX_IN_FLIGHT"],
+        untried=_UNTRIED,
         rate=values["RATE"],
         session_ttl=values["SESSION_TTL"],
         session_limit=values["SESSION_LIMIT"],

@@ -30,11 +30,19 @@ class Availability:
     :param ledger: knows what they hold.
     :param strategies: are told of every change.
     :param gates: know what the gateways have room for.
+    :param untried: how many at once a proxy may take whose credentials have not worked yet; 0 for all.
     """
 
     def __init__(
-        self, members: Members, ledger: Ledger, strategies: Strategies, gates: Gates
+        self,
+        members: Members,
+        ledger: Ledger,
+        strategies: Strategies,
+        gates: Gates,
+        *,
+        untried: int = 0,
     ) -> None:
+        self._untried = untried
         self._members = members
         self._gates = gates
         self._ledger = ledger
@@ -80,6 +88,8 @@ class Availability:
         free, serving = 0, member.in_good_standing
         if serving:
             free = self._ledger.available(name, now)
+            if self._untried and not member.answered and member.proxy.username is not None:
+                free = min(free, max(0, self._untried - self._ledger.in_flight(name)))
             if not free and self._ledger.ready_at(name) > now:
                 self._wake(member, self._ledger.ready_at(name))
         elif member.draining or health.state is OUT:

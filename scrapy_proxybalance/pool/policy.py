@@ -28,6 +28,8 @@ class PoolPolicy:
     :param strategy: chooses the proxies: a name of :data:`~.strategies.STRATEGIES`, or a class of your
         own, derived from :class:`~.strategies.Strategy`.
     :param max_in_flight: requests at once per proxy.
+    :param untried: requests at once through a proxy with credentials until one has been answered, so
+        that wrong ones are sent no more often; 0 for no such limit.
     :param rate: requests over time per proxy; ``None`` for no limit.
     :param session_ttl: seconds of idleness after which a session is forgotten.
     :param session_limit: sessions remembered.
@@ -44,6 +46,7 @@ class PoolPolicy:
 
     strategy: StrategyChoice = "weighted"
     max_in_flight: int = 4
+    untried: int = 0
     rate: Rate | None = None
     session_ttl: float = 600.0
     session_limit: int = 100_000

@@ -92,7 +92,7 @@ class Pool:
         self._strategies = Strategies(policy.strategy, self._members, self._scoring)
         self._gates = Gates(policy.gateways, policy.gateways_by_name)
         self._availability = Availability(
-            self._members, self._ledger, self._strategies, self._gates
+            self._members, self._ledger, self._strategies, self._gates, untried=policy.untried
         )
         self._outages = Outages(self._gates, self._availability, self._ledger, self.events)
         self._spacing = Spacing()

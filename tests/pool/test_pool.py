@@ -14,9 +14,11 @@ from scrapy_proxybalance.pool import (
     ConfigurationError,
     HealthState,
     LocalLedger,
+    NoProxyAvailableError,
     Outcome,
     Pool,
     PoolPolicy,
+    Proxy,
     Rate,
     TargetPolicy,
 )
@@ -450,3 +452,20 @@ def test_a_proxy_that_another_process_claimed_first_is_not_leased() -> None:
     assert error.retry_at is None or error.retry_at > 0
     assert (pool.in_flight, len(pool.sessions), events.seen) == (0, 0, [])
     assert pool.acquire(10).proxy.name == "p0"
+
+
+def test_credentials_that_have_not_worked_yet_go_out_only_so_many_times_at_once() -> None:
+    named = Proxy(host="gate.test", port=8080, username="alice", password="x", name="named")
+    open_to_all = Proxy(host="other.test", port=8080, name="open")
+    pool = Pool([named, open_to_all], PoolPolicy(max_in_flight=4, untried=2), now=0.0)
+    assert pool.available(0.0) == 2 + 4
+    first, _ = (pool.acquire(0.0, matching={"name": "named"}) for _ in range(2))
+    with pytest.raises(NoProxyAvailableError):
+        pool.acquire(0.0, matching={"name": "named"})
+    pool.release(first, Outcome.AMBIGUOUS, 1.0)
+    assert pool.available(1.0) == 1 + 4
+    pool.release(pool.acquire(1.0, matching={"name": "named"}), Outcome.SUCCESS, 2.0)
+    assert pool.available(2.0) == 3 + 4
+    renewed = Proxy(host="gate.test", port=8080, username="alice", password="y", name="named")
+    pool.update(renewed, 3.0)
+    assert pool.available(3.0) == 1 + 4
