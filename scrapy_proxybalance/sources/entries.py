@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from ..pool import ConfigurationError, Proxy, Rate
 
+_BYTE_ORDER_MARK = "\ufeff"
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _BEHIND_ADDRESS = re.compile(r"[/?#]")
 _IPV6 = re.compile(r"\[[0-9a-fA-F:.]*\]?(:\d*)?")
@@ -69,7 +70,7 @@ def parse_url(url: str, where: str) -> dict[str, Any]:
 
     :raises ConfigurationError: for a URL that cannot work.
     """
-    url = url.strip()
+    url = url.lstrip(_BYTE_ORDER_MARK).strip()
     shown = redact(url)
     if _PLACEHOLDER.search(url):
         raise ConfigurationError(
@@ -98,6 +99,11 @@ def parse_url(url: str, where: str) -> dict[str, Any]:
         ) from None
     if not host:
         raise ConfigurationError(f"{where}: {shown!r} names no host; write 'http://host:port'")
+    if not host.isascii():
+        raise ConfigurationError(
+            f"{where}: {shown!r}: the host name is not ASCII, which no download handler looks up; write "
+            f"it as {_in_ascii(host)}"
+        )
     if port is None:
         raise ConfigurationError(
             f"{where}: {shown!r} names no port; there is no usual one for proxies, so write "
@@ -114,6 +120,13 @@ def parse_url(url: str, where: str) -> dict[str, Any]:
         "username": unquote(parts.username) if parts.username is not None else None,
         "password": unquote(parts.password) if parts.password is not None else None,
     }
+
+
+def _in_ascii(host: str) -> str:
+    try:
+        return repr(host.encode("idna").decode())
+    except UnicodeError:
+        return "DNS has it (xn--...)"
 
 
 def _proxy(fields: dict[str, Any], where: str) -> Proxy:
