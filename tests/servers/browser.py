@@ -23,7 +23,7 @@ _Found = TypeVar("_Found")
 #: What tests leave behind to be looked at. Not kept by git.
 ARTEFACTS = Path(__file__).resolve().parents[2] / "test-artefacts"
 
-_PATIENCE = 30.0
+_PATIENCE = 120.0
 
 
 class Browser:
