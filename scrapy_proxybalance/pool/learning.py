@@ -95,7 +95,11 @@ class Teacher:
         if outcome is IGNORED:
             return 0.0
         if outcome is SUCCESS or outcome is TARGET_SIGNAL:
-            lease.member.refusals.clear()
+            if (
+                lease.generation >= lease.member.known_since
+            ):  # else it was through other credentials
+                lease.member.answered = True
+                lease.member.refusals.clear()
             self._refused_targets.answered(lease.target)
         if outcome is SUCCESS:
             self._targets.answered(lease.target, lease.granted_at, now)
@@ -190,6 +194,11 @@ class Teacher:
             return self._pays(lease, _ONE_REFUSAL, None, now)
         health.put_out(now, self._policy, self._rng)
         self._events.emit(
-            ProxyOut(now=now, proxy=member.proxy, reason="its credentials were refused")
+            ProxyOut(
+                now=now,
+                proxy=member.proxy,
+                reason="its credentials were refused",
+                until=health.cooldown_until,
+            )
         )
         return 1.0
