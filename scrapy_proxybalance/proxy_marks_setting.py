@@ -46,7 +46,7 @@ def _mark(name: str, entry: Any) -> Mark:
     if "value" in entry and "header" not in entry:
         raise fail(name, dict(entry), "'value' is that of a header; name it under 'header'")
     verdict = entry.get("verdict", "proxy")
-    if verdict not in MEANINGS:
+    if not isinstance(verdict, str) or verdict not in MEANINGS:
         raise fail(f"{name}['verdict']", verdict, f"write one of {', '.join(MEANINGS)}")
     return Mark(
         header=_text(name, entry, "header"),

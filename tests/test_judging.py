@@ -14,7 +14,7 @@ from twisted.internet import error as twisted_error
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseFailed, ResponseNeverReceived
 
-from scrapy_proxybalance import Outcome, classify
+from scrapy_proxybalance import Outcome, Verdict, classify
 
 PAGE = Request("http://shop.example/page")
 
@@ -38,7 +38,11 @@ def test_the_sites_own_answers_are_a_success_for_the_proxy(status: int) -> None:
 @pytest.mark.parametrize(
     ("response", "outcome", "failure"),
     [
-        (respond(407), Outcome.PROXY_FAULT, "proxy_auth"),
+        (
+            respond(407, Proxy_Authenticate='Basic realm="pool"'),
+            Outcome.PROXY_FAULT,
+            "proxy_auth",
+        ),
         (respond(429), Outcome.TARGET_SIGNAL, "429"),
         (respond(503, Retry_After="30"), Outcome.TARGET_SIGNAL, "503"),
         (respond(403), Outcome.TARGET_SIGNAL, "403"),
@@ -54,6 +58,19 @@ def test_the_sites_own_answers_are_a_success_for_the_proxy(status: int) -> None:
             Outcome.PROXY_FAULT,
             "proxy_status_proxy_internal_error",
         ),
+        (respond(502, Proxy_Status="cdn; error=dns_error, exit7"), Outcome.AMBIGUOUS, "502"),
+        (
+            respond(502, Proxy_Status='cdn; details="a, b; error=dns_error", exit7'),
+            Outcome.AMBIGUOUS,
+            "502",
+        ),
+        (
+            respond(
+                502, Proxy_Status='cdn; error=dns_error, exit7; details="x, y"; error=tls_alert'
+            ),
+            Outcome.AMBIGUOUS,
+            "proxy_status_tls_alert",
+        ),
     ],
 )
 def test_a_response_that_says_something_else(
@@ -61,6 +78,18 @@ def test_a_response_that_says_something_else(
 ) -> None:
     verdict = classify(PAGE, response)
     assert (verdict.outcome, verdict.failure) == (outcome, failure)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_407_that_asks_for_no_credentials_is_the_sites(scheme: str) -> None:
+    page = Request(f"{scheme}://shop.example/page")
+    assert classify(page, respond(407)).outcome is Outcome.SUCCESS
+
+
+def test_in_a_tunnel_a_407_is_the_sites_whatever_it_bears() -> None:
+    page = Request("https://shop.example/page")
+    refused = respond(407, Proxy_Authenticate='Basic realm="pool"')
+    assert classify(page, refused).outcome is Outcome.SUCCESS
 
 
 def test_a_cached_response_says_nothing_of_the_proxy() -> None:
@@ -81,34 +110,13 @@ TWISTED_EXCEPTIONS = [
     (twisted_error.ConnectionLost(), Outcome.AMBIGUOUS, "connection_lost"),
     (
         ResponseNeverReceived([Failure(twisted_error.ConnectionLost())]),
-        Outcome.PROXY_FAULT,
+        Outcome.AMBIGUOUS,
         "no_response",
     ),
     (
         ResponseFailed([Failure(twisted_error.ConnectionLost())]),
         Outcome.AMBIGUOUS,
         "truncated",
-    ),
-    (
-        TunnelError(
-            "Could not open CONNECT tunnel with proxy p:1 [{'status': 407, 'reason': b''}]"
-        ),
-        Outcome.PROXY_FAULT,
-        "proxy_auth",
-    ),
-    (
-        TunnelError(
-            "Could not open CONNECT tunnel with proxy p:1 [{'status': 503, 'reason': b''}]"
-        ),
-        Outcome.GATEWAY_FAULT,
-        "connect_503",
-    ),
-    (
-        TunnelError(
-            "Could not open CONNECT tunnel with proxy p:1 [{'status': 403, 'reason': b''}]"
-        ),
-        Outcome.PROXY_FAULT,
-        "connect_403",
     ),
     (TunnelError("... [b'SSH-2.0-OpenSSH']"), Outcome.PROXY_FAULT, "connect_garbage"),
     (IgnoreRequest(), Outcome.IGNORED, None),
@@ -155,6 +163,32 @@ def test_a_connect_refused_by_status_is_told_from_the_cause_of_other_handlers() 
 
     wrapped = caused_by(RuntimeError("as DownloadFailedError is"), ClientHttpProxyError())
     assert classify(PAGE, wrapped).failure == "proxy_auth"
+
+
+# What CONNECT is answered
+
+CONNECT = [
+    ((401, 407), Outcome.PROXY_FAULT, "proxy_auth"),
+    ((400, 405, 501), Outcome.PROXY_FAULT, "no_connect"),
+    ((402, 452), Outcome.PROXY_FAULT, "traffic_used_up"),
+    ((403, 404, 410, 451, 470), Outcome.PROXY_FAULT, "host_refused"),
+    ((429, 441, 453, 503, 525, 590, 599), Outcome.GATEWAY_FAULT, "connect_{}"),
+    ((500, 502, 504), Outcome.GATEWAY_FAULT, "connect_{}"),
+    ((302, 505, 520), Outcome.PROXY_FAULT, "connect_{}"),
+]
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome", "failure"),
+    [
+        (status, outcome, failure.format(status))
+        for statuses, outcome, failure in CONNECT
+        for status in statuses
+    ],
+)
+def test_connect_is_answered_with_a_status(status: int, outcome: Outcome, failure: str) -> None:
+    said = f"Could not open CONNECT tunnel with proxy p:1 [{{'status': {status}, 'reason': b''}}]"
+    assert classify(PAGE, TunnelError(said)) == Verdict(outcome=outcome, failure=failure)
 
 
 # Who says so
@@ -246,8 +280,8 @@ def test_a_503_is_no_refusal_for_its_rate_limit_alone() -> None:
 @pytest.mark.parametrize(
     ("status", "error", "outcome", "failure"),
     [
-        (403, "ERR_ACCESS_DENIED 0", Outcome.PROXY_FAULT, "squid_err_access_denied"),
-        (403, "ERR_FORWARDING_DENIED 0", Outcome.PROXY_FAULT, "squid_err_forwarding_denied"),
+        (403, "ERR_ACCESS_DENIED 0", Outcome.TARGET_SIGNAL, "403"),
+        (403, "ERR_FORWARDING_DENIED 0", Outcome.TARGET_SIGNAL, "403"),
         (413, "ERR_TOO_BIG 0", Outcome.PROXY_FAULT, "squid_err_too_big"),
         (503, "ERR_DNS_FAIL 0", Outcome.GATEWAY_FAULT, "squid_err_dns_fail"),
         (503, "ERR_CONNECT_FAIL 111", Outcome.GATEWAY_FAULT, "squid_err_connect_fail"),
@@ -255,7 +289,6 @@ def test_a_503_is_no_refusal_for_its_rate_limit_alone() -> None:
         (502, "err_lower", Outcome.AMBIGUOUS, "502"),
         (403, "302 Access Denied", Outcome.TARGET_SIGNAL, "403"),
         (404, "", Outcome.SUCCESS, None),
-        (407, "ERR_CACHE_ACCESS_DENIED 0", Outcome.PROXY_FAULT, "proxy_auth"),
         (200, "ERR_ACCESS_DENIED 0", Outcome.SUCCESS, None),
         (502, "ERR_A-B", Outcome.GATEWAY_FAULT, "squid_err_a"),
         (502, "ERR_" + "A" * 99, Outcome.GATEWAY_FAULT, "squid_err_" + "a" * 30),
@@ -265,6 +298,35 @@ def test_an_error_page_that_squid_has_made_itself(
     status: int, error: str, outcome: Outcome, failure: str | None
 ) -> None:
     verdict = classify(PAGE, respond(status, X_Squid_Error=error))
+    assert (verdict.outcome, verdict.failure) == (outcome, failure)
+
+
+@pytest.mark.parametrize(
+    ("headers", "outcome", "failure"),
+    [
+        (
+            {"Server": "squid/5.7", "X_Cache_Lookup": "NONE from box:3128"},
+            Outcome.PROXY_FAULT,
+            "host_refused",
+        ),
+        ({"Server": "squid/5.7"}, Outcome.TARGET_SIGNAL, "403"),
+        ({"X_Cache_Lookup": "NONE from box:3128"}, Outcome.TARGET_SIGNAL, "403"),
+        (
+            {"Server": "squid/5.7", "X_Cache_Lookup": "MISS from box:3128"},
+            Outcome.TARGET_SIGNAL,
+            "403",
+        ),
+        (
+            {"Server": "nginx", "X_Cache_Lookup": "NONE from box:3128"},
+            Outcome.TARGET_SIGNAL,
+            "403",
+        ),
+    ],
+)
+def test_squids_403_is_the_proxys_if_it_bears_all_of_squids_marks(
+    headers: dict[str, str], outcome: Outcome, failure: str
+) -> None:
+    verdict = classify(PAGE, respond(403, X_Squid_Error="ERR_ACCESS_DENIED 0", **headers))
     assert (verdict.outcome, verdict.failure) == (outcome, failure)
 
 

@@ -95,6 +95,11 @@ BUILT_IN: tuple[Mark, ...] = (
         verdict="host_refused",
     ),
     Mark(
+        statuses=_statuses(403),
+        body="Connect to remote machine blocked",
+        verdict="host_refused",
+    ),
+    Mark(
         statuses=_statuses(502),
         body="Host Not Found or connection failed",
         verdict="upstream",
@@ -169,12 +174,12 @@ def _squid_says(response: Response) -> Verdict | None:
     if name not in _SQUID_WILL_NOT:
         return Verdict(outcome=Outcome.GATEWAY_FAULT, failure=name)
     # A page that Squid denies was not looked up in its cache.
-    return Verdict(
-        outcome=Outcome.PROXY_FAULT,
-        failure=name,
-        certain=(response.headers.get("Server") or b"").startswith(b"squid")
-        and (response.headers.get("X-Cache-Lookup") or b"").startswith(b"NONE"),
-    )
+    certain = (response.headers.get("Server") or b"").startswith(b"squid") and (
+        response.headers.get("X-Cache-Lookup") or b""
+    ).startswith(b"NONE")
+    if certain and response.status == 403:
+        return Verdict(outcome=Outcome.PROXY_FAULT, failure=HOST_REFUSED, certain=True)
+    return Verdict(outcome=Outcome.PROXY_FAULT, failure=name, certain=certain)
 
 
 def _proxy_status_says(response: Response) -> Verdict | None:

@@ -76,10 +76,11 @@ class ProxyRecovered(Event):
 
 @attrs.define(kw_only=True)
 class ProxyOut(Event):
-    """A proxy is out until it is updated, because ``reason``."""
+    """A proxy is out, because ``reason``: it is asked again at ``until``, or once it is updated."""
 
     proxy: Proxy
     reason: str
+    until: float
 
 
 @attrs.define(kw_only=True)

@@ -93,7 +93,10 @@ class Teacher:
         if outcome is IGNORED:
             return 0.0
         if outcome is SUCCESS or outcome is TARGET_SIGNAL:
-            lease.member.refusals.clear()
+            member = lease.member
+            if lease.generation >= member.known_since:  # else it was through other credentials
+                member.answered = True
+                member.refusals.clear()
         if outcome is SUCCESS:
             self._targets.answered(lease.target, lease.granted_at, now)
             if part is not None:
@@ -185,6 +188,11 @@ class Teacher:
             return self._pays(lease, _ONE_REFUSAL, None, now)
         health.put_out(now, self._policy, self._rng)
         self._events.emit(
-            ProxyOut(now=now, proxy=member.proxy, reason="its credentials were refused")
+            ProxyOut(
+                now=now,
+                proxy=member.proxy,
+                reason="its credentials were refused",
+                until=health.cooldown_until,
+            )
         )
         return 1.0

@@ -91,7 +91,6 @@ class Outages:
         gates, gate = self._gates, lease.gate
         excused = False
         if outcome is SUCCESS or outcome is TARGET_SIGNAL:
-            lease.member.answered = True
             if gate is not None:
                 gate.heard(lease.granted_at, rejected=False)
                 gate.limit.answered(
@@ -129,7 +128,7 @@ class Outages:
         whole, gate = self._gates.whole, lease.gate
         overload = False
         if gate is not None:
-            rejected = outcome is GATEWAY_FAULT and failure not in NOT_FOR_THE_LOAD
+            rejected = outcome is GATEWAY_FAULT and not failure.startswith(NOT_FOR_THE_LOAD)
             if rejected and not repeated and not gate.tripped:
                 gate.heard(lease.granted_at, rejected=True)
                 overload = gate.limit.rejected(lease.granted_at, now)

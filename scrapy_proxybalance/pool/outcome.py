@@ -46,8 +46,9 @@ BEFORE_THE_TARGET = frozenset(
     (PROXY_AUTH, "connection_refused", "connect_error", "dns", TRAFFIC_USED_UP)
 )
 
-#: The classes of failure in which a gateway says something else than that it has too much to do.
-NOT_FOR_THE_LOAD = frozenset((UPSTREAM, "connect_500", "connect_502", "connect_504"))
+#: The classes of failure in which a gateway says something else than that it has too much to do, by
+#: what they begin with.
+NOT_FOR_THE_LOAD = (UPSTREAM, "connect_500", "connect_502", "connect_504", "squid_err_")
 
 #: The connection was closed after the proxy had said that it is through.
 CLOSED_AFTER_CONNECT = "closed_after_connect"

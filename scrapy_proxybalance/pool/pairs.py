@@ -26,11 +26,12 @@ _NOBODY: Mapping[str, float] = {}
 
 
 class _Target:
-    __slots__ = ("due", "refused_by", "refused_until", "resting", "times")
+    __slots__ = ("denied", "due", "refused_by", "refused_until", "resting", "times")
 
     def __init__(self) -> None:
         self.resting: dict[str, float] = {}
         self.times: dict[str, int] = {}
+        self.denied: dict[str, str] = {}  # the one page that a proxy has refused
         self.due = float("inf")  # when the first of them is due
         self.refused_by: set[str] = set()
         self.refused_until = float("-inf")
@@ -50,11 +51,7 @@ class Pairs:
 
         :param least: for how many seconds the first time.
         """
-        known = self._targets.get(target)
-        if known is None:
-            if len(self._targets) >= _TARGETS:
-                self._targets.popitem(last=False)
-            known = self._targets[target] = _Target()
+        known = self._known(target)
         if now < known.resting.get(proxy, float("-inf")):
             return  # it was under way before
         times = known.times[proxy] = known.times.get(proxy, 0) + 1
@@ -62,13 +59,19 @@ class Pairs:
         known.resting[proxy] = until
         known.due = min(known.due, until)
 
-    def refused(self, target: str, proxy: str, now: float, proxies: int) -> bool:
+    def refused(
+        self, target: str, proxy: str, now: float, proxies: int, *, page: str | None = None
+    ) -> bool:
         """Take note that a proxy will not go to a target: it rests there.
 
         :param target: :data:`CONNECT` for one that will not go to any that needs CONNECT.
         :param proxies: how many proxies could be asked.
+        :param page: which page it would not fetch, where it may be about that page alone: it rests once
+            it has refused a second one, and has fetched none in between.
         :return: whether that makes it a target that no proxy goes to.
         """
+        if page is not None and self._known(target).denied.setdefault(proxy, page) == page:
+            return False
         self.rest(target, proxy, now)
         self.resting(target, now)  # whoever is due again no longer speaks for it
         known = self._targets[target]
@@ -91,9 +94,10 @@ class Pairs:
             return
         known.resting.pop(proxy, None)
         known.times.pop(proxy, None)
+        known.denied.pop(proxy, None)
         known.refused_by.discard(proxy)
         known.refused_until = float("-inf")
-        if not known.times:
+        if not (known.times or known.denied):
             del self._targets[target]
 
     def resting(self, target: str, now: float) -> Mapping[str, float]:
@@ -114,6 +118,15 @@ class Pairs:
         for target, known in list(self._targets.items()):
             known.resting.pop(proxy, None)
             known.times.pop(proxy, None)
+            known.denied.pop(proxy, None)
             known.refused_by.discard(proxy)
-            if not known.times:
+            if not (known.times or known.denied):
                 del self._targets[target]
+
+    def _known(self, target: str) -> _Target:
+        known = self._targets.get(target)
+        if known is None:
+            if len(self._targets) >= _TARGETS:
+                self._targets.popitem(last=False)
+            known = self._targets[target] = _Target()
+        return known

@@ -39,6 +39,7 @@ from .outcome import (
     IGNORED,
     NO_CONNECT,
     PROXY_AUTH,
+    PROXY_FAULT,
     SUCCESS,
     TARGET_SIGNAL,
     TIMEOUT,
@@ -278,8 +279,8 @@ class Pool:
             chosen.health.generation,
             chosen.gate,
         )
+        lease.tunnel = tunnel
         if tunnel is not None and self._warmth is not None:
-            lease.tunnel = tunnel
             lease.carried = self._warmth.take(chosen, tunnel, now)
         self._gates.in_flight += 1
         if chosen.gate is not None or self._gates.disturbed:
@@ -397,15 +398,19 @@ class Pool:
             self.answers += 1
             member.rejected_by_chance = 1.0
             self._got_through(lease)
-        elif failure in CLOSED_WITHOUT_A_BYTE and self._was_too_many(lease, now):
+        elif (
+            outcome in (PROXY_FAULT, AMBIGUOUS)
+            and failure in CLOSED_WITHOUT_A_BYTE
+            and self._was_too_many(lease, now)
+        ):
             # No cooldown for what may be too many connections at once: fewer, first.
             outcome, part = (GATEWAY_FAULT, None) if lease.gate is not None else (AMBIGUOUS, 0.0)
         if failure == PROXY_AUTH and self.refused_pages.refused(
             page, lease.target, lease.proxy.name, worked=member.answered, answers=self.answers
         ):
             outcome = IGNORED
-        if failure in (HOST_REFUSED, NO_CONNECT):
-            part = self._refused_to_go(lease, str(failure), now)
+        if outcome is PROXY_FAULT and failure in (HOST_REFUSED, NO_CONNECT):
+            part = self._refused_to_go(lease, str(failure), page, now)
         if outcome is GATEWAY_FAULT and lease.gate is not None:
             repeated = lease.gate.rejects_for_itself(member, lease.granted_at, now)
         gates = self._gates
@@ -413,7 +418,6 @@ class Pool:
         excused, charged = False, 0.0
         if lease.gate is None and gates.quiet_answers and succeeded:
             gates.quiet_answers -= 1
-            member.answered = True
         else:
             # As if through a proxy of the usual speed: the more are in use, the slower the last of them.
             excused = self._outages.ended(
@@ -492,14 +496,16 @@ class Pool:
             member.own_limit.closed(lease.granted_at, in_flight, now)
         return True
 
-    def _refused_to_go(self, lease: Lease, failure: str, now: float) -> float:
+    def _refused_to_go(self, lease: Lease, failure: str, page: str | None, now: float) -> float:
         """Have a proxy rest where it will not go; return what it pays for that."""
         proxies = max(1, self._availability.serving)
         if failure == NO_CONNECT:
             self._pairs.refused(CONNECT, lease.proxy.name, now, proxies)
             return 0.0
         part = self.comparison.odd(lease, failure, now).part
-        if self._pairs.refused(lease.target, lease.proxy.name, now, proxies):
+        if lease.tunnel is not None:
+            page = None  # in CONNECT it is told the host and no page
+        if self._pairs.refused(lease.target, lease.proxy.name, now, proxies, page=page):
             self.events.emit(TargetRefused(now=now, target=lease.target))
         return part
 

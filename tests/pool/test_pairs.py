@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,6 +83,23 @@ def test_whoever_is_due_again_no_longer_speaks_for_all() -> None:
     assert not pairs.refused(SITE, "p1", 60, 2)
     assert pairs.refused(SITE, "p0", 61, 2)
     assert pairs.refused_until(SITE) == 120
+
+
+def test_one_page_that_a_proxy_does_not_fetch_says_nothing_of_the_host() -> None:
+    pairs = Pairs()
+    for now in range(9):
+        assert not pairs.refused(SITE, "p0", now, 1, page="/forbidden")
+    assert not pairs.resting(SITE, 9)
+    assert pairs.refused(SITE, "p0", 9, 1, page="/also-forbidden")
+    assert dict(pairs.resting(SITE, 9)) == {"p0": 69}
+
+
+def test_a_page_that_a_proxy_fetches_in_between_says_that_it_goes_to_the_host() -> None:
+    pairs = Pairs()
+    for number in range(9):
+        assert not pairs.refused(SITE, "p0", number, 1, page=f"/{number}")
+        pairs.answered(SITE, "p0")
+    assert SITE not in pairs
 
 
 def test_one_that_gets_through_opens_the_target_to_all() -> None:
@@ -164,6 +183,20 @@ def test_a_host_that_all_refuse_fails_at_once_and_is_asked_again_after_the_rest(
     carry(pool, 1, target=OTHER)
     carry(pool, 61, target=SITE)
     carry(pool, 61, target=SITE)
+
+
+@pytest.mark.parametrize(("tunnel", "rests"), [(None, False), (f"{SITE}:443", True)])
+def test_a_single_page_is_about_the_host_where_the_proxy_is_told_nothing_else(
+    tunnel: str | None, rests: bool
+) -> None:
+    pool = make_pool(proxies(1))
+    lease = pool.acquire(0, target=SITE, tunnel=tunnel)
+    pool.release(lease, now=0, page="https://denied.test/page", **HOST)
+    hold = None
+    with contextlib.suppress(TargetRefusedError):
+        hold = pool.hold(1, target=SITE)
+        assert not rests
+    assert hold is None
 
 
 def test_many_hosts_that_a_provider_forbids_send_nobody_into_a_cooldown() -> None:

@@ -31,6 +31,7 @@ from scrapy_proxybalance.pool import (
     Rate,
     SessionLostError,
 )
+from scrapy_proxybalance.pool.errors import TargetRefusedError
 from scrapy_proxybalance.pool.events import (
     CooldownShortened,
     CooldownStarted,
@@ -46,8 +47,9 @@ from scrapy_proxybalance.pool.events import (
     SessionEnded,
     SessionReassigned,
     SessionStarted,
+    TargetRefused,
 )
-from scrapy_proxybalance.pool.outcome import PROXY_AUTH
+from scrapy_proxybalance.pool.outcome import HOST_REFUSED, NO_RESPONSE, PROXY_AUTH
 
 if TYPE_CHECKING:
     from scrapy_proxybalance.pool.events import Event
@@ -62,6 +64,10 @@ NAMES = [f"p{number}" for number in range(7)]
 HOSTS = ["fixed.test"] * 3 + ["learned.test"] * 2 + ["p5.test", "p6.test"]
 FIXED, LEARNED = "fixed.test:8080", "learned.test:8080"
 LEARNED_MAX = 5
+# Of credentials that have never worked, so many requests at once.
+UNTRIED = 3
+FIRST_REST, LONGEST_REST = 60.0, 3600.0
+ANSWERED = (Outcome.SUCCESS, Outcome.TARGET_SIGNAL)
 
 caps = st.none() | st.integers(1, 3)
 # Intervals that are binary fractions, so that the model's sums are exact.
@@ -83,7 +89,7 @@ requests = st.fixed_dictionaries(
 endings = st.tuples(
     choices,
     st.sampled_from([*Outcome, Outcome.PROXY_FAULT, Outcome.PROXY_FAULT, Outcome.SUCCESS]),
-    st.sampled_from([None] * 8 + [PROXY_AUTH]),
+    st.sampled_from([None] * 6 + [PROXY_AUTH, PROXY_AUTH, HOST_REFUSED, NO_RESPONSE]),
     st.none() | st.floats(0, 30),
 )
 pauses = st.sampled_from([0.25, 0.5, 1.0, 2.0, 8.0])
@@ -101,7 +107,15 @@ class Known:
     arrival: float = float("-inf")
     cooling_until: float | None = None  # until a probe succeeds
     probe: Lease | None = None
-    out: bool = False
+    out: bool = False  # until it is asked again
+    times_out: int = 0
+    worked: bool = False
+    before: set[Lease] = attrs.field(factory=set)  # leases on other credentials
+    own_limit: int | None = None
+    cut_at: float = 0.0
+    answers: int = 0  # since its own limit was last changed
+    rests: dict[str, float] = attrs.field(factory=dict)  # target -> until
+    times: dict[str, int] = attrs.field(factory=dict)  # target -> how often it has rested there
     drained: bool = False
     leaving: bool = False
 
@@ -116,9 +130,56 @@ class Known:
         """When it may be leased if nothing but the time changes; ``None`` for never."""
         if self.out or self.drained or self.leaving:
             return None
-        if self.probe is not None or len(self.open) >= self.cap:
+        if self.probe is not None or len(self.open) >= self.carries:
             return None
         return max(self.conforms_at, self.cooling_until or float("-inf"))
+
+    @property
+    def carries(self) -> int:
+        if self.cooling_until is not None:
+            return self.cap  # only a probe
+        most = self.cap if self.own_limit is None else min(self.cap, self.own_limit)
+        return most if self.worked else min(most, UNTRIED)
+
+    def settle(self, now: float) -> None:
+        """One that is out is asked again when its time has come."""
+        if self.out and not (self.drained or self.leaving) and now >= (self.cooling_until or 0.0):
+            self.out = False
+
+    def begin_again(self) -> None:
+        """It has other credentials, or somebody says that they have been put right."""
+        self.out, self.cooling_until, self.probe = False, None, None
+        self.worked, self.times_out = False, 0
+        self.before = set(self.open)
+
+    def rests_at(self, target: str, now: float) -> bool:
+        return now < self.rests.get(target, float("-inf"))
+
+    def refused_host(self, target: str, now: float) -> None:
+        if not self.rests_at(target, now):
+            self.times[target] = self.times.get(target, 0) + 1
+            seconds = FIRST_REST * 2.0 ** (self.times[target] - 1)
+            self.rests[target] = now + min(LONGEST_REST, seconds)
+
+    def closed(self, granted_at: float, in_flight: int, now: float) -> None:
+        """It has closed a connection without a byte, with so many in flight."""
+        if self.own_limit is None:
+            self.own_limit = max(1, in_flight // 2)
+        elif granted_at >= self.cut_at:
+            self.own_limit = max(1, min(self.own_limit, in_flight) // 2)
+        else:
+            return
+        self.cut_at, self.answers = now, 0
+
+    def answered(self, target: str) -> None:
+        self.rests.pop(target, None)
+        self.times.pop(target, None)
+        if self.own_limit is not None:
+            self.answers += 1
+            if self.answers >= 10 * self.own_limit:
+                self.answers, self.own_limit = 0, self.own_limit + 1
+            if self.own_limit >= self.cap:
+                self.own_limit = None
 
     def in_service(self, now: float) -> bool:
         cooling = self.cooling_until is not None and now < self.cooling_until
@@ -131,7 +192,7 @@ class Known:
         """How many leases it can take at this moment."""
         if not self.eligible(now):
             return 0
-        free = 1 if self.cooling_until is not None else self.cap - len(self.open)
+        free = 1 if self.cooling_until is not None else self.carries - len(self.open)
         if self.rate is None:
             return free
         interval = self.rate.period / self.rate.requests
@@ -181,6 +242,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.known: dict[str, Known] = {}
         self.pinned: dict[str, str] = {}
         self.used: dict[str, float] = {}
+        self.refused: set[str] = set()  # targets that no proxy goes to, for a while
         self.leases: list[Lease] = []
         self.ending: Lease | None = None
         self.events: list[Event] = []
@@ -215,7 +277,15 @@ class PoolMachine(RuleBasedStateMachine):
             assert known.probe is self.ending, "something else than its probe brought it back"
             known.cooling_until = None
         elif isinstance(event, ProxyOut):
-            self.known[event.proxy.name].out = True
+            known = self.known[event.proxy.name]
+            assert not known.out, "it was out already"
+            assert known.probe in (None, self.ending), "something else than its probe put it out"
+            assert event.until > event.now
+            known.out, known.cooling_until = True, event.until
+            known.times_out += 1
+        elif isinstance(event, TargetRefused):
+            assert any(known.rests_at(event.target, event.now) for known in self.known.values())
+            self.refused.add(event.target)
         elif isinstance(event, CooldownShortened):
             known = self.known[event.proxy.name]
             assert known.cooling_until is not None
@@ -224,6 +294,7 @@ class PoolMachine(RuleBasedStateMachine):
             known = self.known[event.proxy.name]
             assert known.out or known.cooling_until is not None
             known.out, known.cooling_until, known.probe = False, None, None
+            known.times_out = 0
         elif isinstance(event, GatewayTripped | PoolTripped):
             self.exact = False
         elif isinstance(event, SessionStarted):
@@ -288,7 +359,7 @@ class PoolMachine(RuleBasedStateMachine):
         if known.leaving:
             known.leaving = known.drained = False
         if known.out or new_credentials:
-            known.out, known.cooling_until, known.probe = False, None, None
+            known.begin_again()
 
     @rule(
         action=st.sampled_from(["add", "remove", "update", "new credentials", "revive"]),
@@ -322,7 +393,7 @@ class PoolMachine(RuleBasedStateMachine):
             if not known.leaving:
                 known.drained = False
                 if known.out:
-                    known.out, known.cooling_until, known.probe = False, None, None
+                    known.begin_again()
         else:
             rests = known.cooling_until is not None and self.now < known.cooling_until
             ended = self.pool.end_cooldown(name, self.now)
@@ -354,13 +425,17 @@ class PoolMachine(RuleBasedStateMachine):
 
     def acquire(self, target: str, session: str | None, matching: Any, avoid: set[str]) -> None:
         free_before = self.pool.available(self.now)
-        held = self.ask(session, matching)
+        for known in self.known.values():
+            known.settle(self.now)
+        held = self.ask(target, session, matching)
         pinned = self.pinned.get(session) if session is not None else None
         fitting = [known for known in self.known.values() if self.fits(known.proxy, matching)]
         eligible = {
             known.proxy.name
             for known in fitting
-            if known.eligible(self.now) and self.gateway_room(known) > 0
+            if known.eligible(self.now)
+            and self.gateway_room(known) > 0
+            and not known.rests_at(target, self.now)
         }
         try:
             lease: Lease | Exception = self.pool.acquire(
@@ -368,14 +443,14 @@ class PoolMachine(RuleBasedStateMachine):
             )
         except (NoProxyAvailableError, NoProxyMatchesError, SessionLostError) as error:
             lease = error
-        if session is None and matching is None:
+        if session is None and matching is None and not self.pool.narrows(target):
             assert (free_before > 0) is isinstance(lease, Lease)
         if isinstance(lease, Lease):
             assert held is None
             self.check_grant(lease, session, pinned, eligible, avoid)
         else:
             assert type(held) is (Hold if isinstance(lease, NoProxyAvailableError) else type(lease))
-            self.check_refusal(lease, session, pinned, fitting, eligible)
+            self.check_refusal(lease, target, session, pinned, fitting, eligible)
 
     def gateway_room(self, known: Known) -> float:
         """How many leases the proxy's gateway can take, as far as the model knows."""
@@ -414,22 +489,25 @@ class PoolMachine(RuleBasedStateMachine):
             assert self.pinned[session] == name
             self.used[session] = self.now
 
-    def ask(self, session: str | None, matching: Any) -> Hold | Exception | None:
+    def ask(self, target: str, session: str | None, matching: Any) -> Hold | Exception | None:
         try:
-            return self.pool.hold(self.now, session=session, matching=matching)
+            return self.pool.hold(self.now, target=target, session=session, matching=matching)
         except (NoProxyMatchesError, SessionLostError) as error:
             return error
 
     def check_refusal(
         self,
         error: Exception,
+        target: str,
         session: str | None,
         pinned: str | None,
         fitting: list[Known],
         eligible: set[str],
     ) -> None:
         on = self.known.get(pinned) if pinned is not None else None
-        if isinstance(error, NoProxyMatchesError):
+        if isinstance(error, TargetRefusedError):
+            assert target in self.refused
+        elif isinstance(error, NoProxyMatchesError):
             assert not fitting
         elif isinstance(error, SessionLostError):
             assert self.policy.session_lost != "reassign"
@@ -448,7 +526,7 @@ class PoolMachine(RuleBasedStateMachine):
             elif pinned is None or self.policy.session_lost == "reassign":
                 assert not eligible
                 moments = [
-                    known.free_at
+                    max(known.free_at, known.rests.get(target, known.free_at))
                     for known in fitting
                     if known.free_at is not None and self.gateway_room(known) > 0
                 ]
@@ -488,7 +566,20 @@ class PoolMachine(RuleBasedStateMachine):
         self.ending = lease
         if outcome is Outcome.GATEWAY_FAULT and known.proxy.gateway == LEARNED:
             self.exact = False
+        failure = how.get("failure")
+        if failure == NO_RESPONSE and known.proxy.gateway in (FIXED, LEARNED):
+            failure = how["failure"] = None  # what a gateway's limit makes of it is told elsewhere
+        closed = failure == NO_RESPONSE and outcome in (Outcome.PROXY_FAULT, Outcome.AMBIGUOUS)
+        if outcome is Outcome.SUCCESS:
+            known.answered(lease.target)
+            self.refused.discard(lease.target)
+        elif closed and known.open and known.worked:
+            known.closed(lease.granted_at, len(known.open) + 1, self.now)
+        elif failure == HOST_REFUSED and outcome is Outcome.PROXY_FAULT:
+            known.refused_host(lease.target, self.now)
         assert self.pool.release(lease, outcome, self.now, **how)
+        if outcome in ANSWERED and lease not in known.before:
+            known.worked = True
         if known.probe is lease:
             known.probe = None
         self.forget_if_gone(name)
@@ -511,6 +602,12 @@ class PoolMachine(RuleBasedStateMachine):
         self.now = max(self.now, ceil((when or 0.0) * 1024) / 1024)
 
     # What always holds
+
+    @invariant()
+    def time_has_gone_by(self) -> None:
+        self.pool.available(self.now)
+        for known in self.known.values():
+            known.settle(self.now)
 
     @invariant()
     def the_books_agree(self) -> None:
@@ -550,7 +647,10 @@ class PoolMachine(RuleBasedStateMachine):
         assert self.pool.in_service == len(well) or (
             not self.exact and self.pool.in_service < len(well)
         )
-        hopeless = all(known.out or known.leaving for known in self.known.values())
+        hopeless = not self.pool.in_service and all(
+            known.leaving or (known.times_out > 1 and not known.worked)
+            for known in self.known.values()
+        )
         assert self.pool.beyond_hope is hopeless
 
     @invariant()

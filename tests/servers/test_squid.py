@@ -242,7 +242,7 @@ async def test_a_page_that_squid_denies_is_its_own_fault_and_no_refusal_of_the_s
         assert len(site.requests) == 10
     assert len(crawler.spider.failures) == 1
     stats = proxybalance_stats(crawler)
-    assert stats["failure/squid_err_access_denied"] == stats["outcome/proxy_fault"] == 1
+    assert stats["failure/host_refused"] == stats["outcome/proxy_fault"] == 1
     assert stats["outcome/success"] == 10
     assert not any(key.startswith("target/") for key in stats)
     assert states(crawler) == {"squid": HealthState.HEALTHY}
