@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .differences import Differences
 from .record import Record
 from .score import Expectation, expected
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
+    from .health import Health
     from .proxy import Proxy
 
 # The outcomes that a group's record remembers, about.
@@ -34,6 +36,7 @@ class Group:
 
     __slots__ = (
         "_above",
+        "_differences",
         "_expected_again_at",
         "_expected_at",
         "_outcomes",
@@ -47,11 +50,19 @@ class Group:
         #: The group that all others are a part of.
         self.top: Group = self if above is None else above.top
         self.record = Record()
+        self._differences = Differences() if above is None else above.top._differences
         self._expected_at = float("-inf")
         self._outcomes = 0
         self._expected_again_at = 1.0  # as many outcomes
         #: What to expect of a member that nothing is known of, as of a moment ago.
         self.expectation: Expectation = above.expectation if above is not None else _UNKNOWN
+
+    def timed(self, slowness: float, health: Health) -> None:
+        """Take note of how long a member's answer took, beside the one before."""
+        habit = health.habit
+        if habit.latest:
+            self._differences.add(slowness, habit.latest, _weight(health.record))
+        habit.latest = slowness
 
     def succeeded(self, slowness: float, own: Record, now: float) -> None:
         """Take note of a member's success.
@@ -83,7 +94,9 @@ class Group:
         self._expected_at = now
         self._expected_again_at = self._outcomes * _MORE
         above = self._above.expectation if self._above is not None else _UNKNOWN
-        self.expectation = Expectation(*expected(self.record, above, now))
+        self.expectation = Expectation(
+            *expected(self.record, above, now), weight=self._differences.weight
+        )
 
 
 def _weight(own: Record) -> float:

@@ -12,22 +12,29 @@ _ATTEMPTS = 100.0
 # quarter of an hour does not make a bad proxy.
 _SLOWEST = 3.0
 _A_FEW = 10.0
+# Of so many answers the fastest counts.
+_FIRST = 2.0
 
 
 class Habit:
     """Means over up to a hundred attempts.
 
     ``success``: the share of attempts that succeeded. ``slowness``: how long a success took, relative
-    to what is usual for its target. ``attempts`` and ``successes``: how many they rest on.
+    to what is usual for its target. ``attempts`` and ``successes``: how many they rest on. ``latest``: how
+    long its latest answer took, 0 before there is one.
+
+    The first answer through a proxy has often to wait for a connection. Of the first two the faster
+    counts, for both.
     """
 
-    __slots__ = ("attempts", "slowness", "success", "successes")
+    __slots__ = ("attempts", "latest", "slowness", "success", "successes")
 
     def __init__(self) -> None:
         self.attempts = 0.0
         self.successes = 0.0
         self.success = 1.0
         self.slowness = 1.0
+        self.latest = 0.0
 
     def succeeded(self, slowness: float) -> None:
         """Count a success that took so long."""
@@ -39,7 +46,10 @@ class Habit:
             successes = self.successes = successes + 1.0
         if slowness > _SLOWEST * usual and successes > _A_FEW:
             slowness = _SLOWEST * usual
-        self.slowness = usual + (slowness - usual) / successes
+        if successes == _FIRST:
+            self.slowness = min(usual, slowness)
+        else:
+            self.slowness = usual + (slowness - usual) / successes
 
     def failed(self, share: float) -> None:
         """Count a failure of which such a share, 0 to 1, was the proxy's."""

@@ -127,7 +127,9 @@ class Health:
         :param slowness: how long it took, relative to what is usual for its target.
         """
         lately, usual = self.record.slowness, self.habit.slowness
-        if lately > _IN_TROUBLE * usual and slowness * slowness < lately * usual:
+        if self.habit.successes == 1.0:
+            slowness = self.record.slowness = min(usual, slowness)
+        elif lately > _IN_TROUBLE * usual and slowness * slowness < lately * usual:
             self.record.fade(_OVER)
         self.record.succeeded(slowness, now, policy.window)
         self.habit.succeeded(slowness)

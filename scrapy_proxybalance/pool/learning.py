@@ -132,10 +132,11 @@ class Teacher:
         slowness = own
         if duration is not None:
             timed_as = lease.timed_as
-            known = usual.of(timed_as)
-            if known is not None:
-                slowness = min(_SLOWEST, max(_FASTEST, duration / known))
-            usual.add(timed_as, duration * group.top.expectation.slowness / own)
+            relative = usual.relative(timed_as, duration)
+            if relative is not None:
+                slowness = min(_SLOWEST, max(_FASTEST, relative))
+                group.timed(slowness, health)
+            usual.add(timed_as, duration, own / group.top.expectation.slowness)
         group.succeeded(slowness, health.record, now)
         if health.succeeded(slowness, lease.generation, now, self._policy):
             self._events.emit(ProxyRecovered(now=now, proxy=member.proxy))
@@ -156,8 +157,8 @@ class Teacher:
     def _pays(self, lease: Lease, share: float, duration: float | None, now: float) -> float:
         """Have the proxy pay its part of a failure; return it."""
         health, group = lease.member.health, lease.member.group
-        usual = self.usual.of(lease.timed_as)
-        lost = min(_SLOWEST, duration / usual) if duration is not None and usual else 1.0
+        lost = self.usual.relative(lease.timed_as, duration) if duration is not None else None
+        lost = 1.0 if lost is None else min(_SLOWEST, lost)
         group.failed(share, lost, health.record, now)
         if health.failed(
             share, lost, lease.generation, now, self._policy, self._rng, varied=self._varied(lease)

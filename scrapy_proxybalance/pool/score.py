@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from .differences import USUAL_WEIGHT
 from .health import COOLING, OUT
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from .record import Record
 
 # What is known of one proxy is drawn towards what it usually does with the weight of so many attempts;
-# that towards what is known of its group; and that towards this.
+# that towards what is known of its group; and that towards this. Times are drawn the more, the less
+# proxies differ.
 _PRIOR_ATTEMPTS = 10.0
 _PRIOR_SUCCESSES = 10.0
 _PRIOR_FAILURES = 10.0
@@ -50,25 +52,29 @@ class Expectation:
     :param success: the probability that it succeeds.
     :param slowness: the time that a success takes.
     :param lost: the time that a failure takes.
+    :param weight: the weight, in successes, with which a proxy's usual times are drawn towards that.
     """
 
     success: float = _PRIOR_SUCCESS
     slowness: float = _PRIOR_SLOWNESS
     lost: float = _PRIOR_LOST
+    weight: float = USUAL_WEIGHT
 
 
 def expected(record: Record, prior: Expectation, now: float) -> tuple[float, float, float]:
-    """Return what to expect by a record, as the three values of :class:`Expectation`.
+    """Return what to expect by a record, as the first three values of :class:`Expectation`.
 
     :param prior: what to expect where nothing is known.
     """
-    return _expected(record, prior.success, prior.slowness, prior.lost, record.worth(now))
+    return _expected(
+        record, prior.success, prior.slowness, prior.lost, record.worth(now), _PRIOR_SUCCESSES
+    )
 
 
 def usual_slowness(health: Health, prior: Expectation) -> float:
     """Return how long a success through a proxy usually takes, whatever it has been doing lately."""
     habit = health.habit
-    own = habit.successes / (habit.successes + _PRIOR_HABIT)
+    own = habit.successes / (habit.successes + prior.weight)
     return prior.slowness + own * (habit.slowness - prior.slowness)
 
 
@@ -84,19 +90,19 @@ def _expected_of_proxy(
         usual_slowness(health, prior),
         prior.lost,
         worth,
+        _PRIOR_SUCCESSES * max(1.0, prior.weight / USUAL_WEIGHT),
     )
 
 
 def _expected(
-    record: Record, success: float, slowness: float, lost: float, worth: float
+    record: Record, success: float, slowness: float, lost: float, worth: float, weight: float
 ) -> tuple[float, float, float]:
     successes, failures = record.successes * worth, record.failures * worth
     # What was laid at others' doors is as good as carried: left out, it would make bad what is left.
     carried = successes + record.forgiven * worth
     return (
         (carried + _PRIOR_ATTEMPTS * success) / (carried + failures + _PRIOR_ATTEMPTS),
-        (record.slowness * successes + _PRIOR_SUCCESSES * slowness)
-        / (successes + _PRIOR_SUCCESSES),
+        (record.slowness * successes + weight * slowness) / (successes + weight),
         (record.lost * worth + _PRIOR_FAILURES * lost) / (failures + _PRIOR_FAILURES),
     )
 

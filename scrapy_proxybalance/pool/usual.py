@@ -10,6 +10,9 @@ _ANSWERS = 30
 # The times of so many targets are kept, the youngest.
 _TARGETS = 10_000
 _SHORTEST = 1e-4
+# Times are compared with what a page costs besides, in seconds: while it waits for one answer, a crawl is
+# busy with others. 16 (CONCURRENT_REQUESTS) times the 1 to 2 ms of CPU that each takes.
+_BUSY = 0.03
 
 
 class _Mean:
@@ -34,11 +37,14 @@ class UsualTimes:
         self._all = _Mean()
         self._by_target: dict[str, _Mean] = {}
 
-    def add(self, target: str, seconds: float) -> None:
+    def add(self, target: str, seconds: float, slowness: float = 1.0) -> None:
         """Take note of an answer.
 
-        :param seconds: that it took, as if through a proxy of the usual speed.
+        :param seconds: that it took.
+        :param slowness: of the proxy, relative to a usual one.
         """
+        if slowness != 1.0:
+            seconds = max(0.0, (seconds + _BUSY) / slowness - _BUSY)
         mean = self._by_target.get(target)
         if mean is None:
             if len(self._by_target) >= _TARGETS:
@@ -56,6 +62,15 @@ class UsualTimes:
         if mean is None:
             mean = self._all
         return max(_SHORTEST, mean.value) if mean.count else None
+
+    def relative(self, target: str, seconds: float) -> float | None:
+        """Return how many times the usual of a target some seconds are, ``None`` if that is not known.
+
+        Differences that are small beside the time in which a crawl is busy with other pages count for
+        little.
+        """
+        usual = self.of(target)
+        return None if usual is None else (seconds + _BUSY) / (usual + _BUSY)
 
     @property
     def of_all(self) -> float | None:

@@ -35,11 +35,19 @@ def test_a_habit_stays_within_what_was_seen(steps: list[tuple[str, float]]) -> N
 
 def test_it_is_the_mean_while_attempts_are_few() -> None:
     habit = Habit()
-    for slowness in (1.0, 2.0, 3.0):
+    for slowness in (1.0, 1.0, 4.0):
         habit.succeeded(slowness)
     habit.failed(1.0)
     assert habit.slowness == pytest.approx(2.0)
     assert habit.success == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("answers", [(9.0, 1.0), (1.0, 9.0)])
+def test_of_the_first_two_answers_the_faster_counts(answers: tuple[float, float]) -> None:
+    habit = Habit()
+    for slowness in answers:
+        habit.succeeded(slowness)
+    assert habit.slowness == 1.0
 
 
 def test_a_failure_that_is_laid_at_others_doors_counts_for_the_proxy() -> None:

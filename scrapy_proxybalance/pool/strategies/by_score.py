@@ -34,8 +34,11 @@ _LOOKED_AT = 0.01
 _TRIED_INSIDE = 0.04
 # Of those drawn, a proxy that was never used is taken with this chance.
 _NEWCOMER = 0.1
+# Of those drawn, the best that was used once only is taken with this chance, unless it scores less than
+# so many times the best: once may be chance.
+_ASKED_AGAIN = 0.1
 # Scores that differ by no more than this factor are as good as equal: what they rest on is not exact.
-_NEAR = 0.9
+_NEAR = 0.85
 # A warm one may be worse by such a factor: without TCP, CONNECT and TLS a request takes a half at most.
 _NEAR_AND_WARM = 0.5
 # It is compared with so many.
@@ -78,6 +81,7 @@ class Weighted(Strategy):
         self._in_flight: dict[int, int] = {}
         # When each was last used, in picks.
         self._used: dict[int, int] = {}
+        self._used_once: set[int] = set()
         self._turn = 0
         self._load = 0
         self._peak = 0.0
@@ -92,6 +96,10 @@ class Weighted(Strategy):
             self._in_flight[index] = in_flight
             if in_flight > before:
                 self._turn += 1
+                if index not in self._used:
+                    self._used_once.add(index)
+                elif index in self._used_once:
+                    self._used_once.discard(index)
                 self._used[index] = self._turn
                 if index == self._explorer:
                     self._exploring.add(index)
@@ -116,6 +124,7 @@ class Weighted(Strategy):
         self._tried.discard(index)
         self._exploring.discard(index)
         self._used.pop(index, None)
+        self._used_once.discard(index)
         self._put(index, None)
 
     def pick(self, pick: Pick) -> int | None:
@@ -139,6 +148,11 @@ class Weighted(Strategy):
         if not inside.indices:
             return None
         drawn = inside.draw_some(rng, _CHOICES)
+        if self._used_once and rng.random() < _ASKED_AGAIN:
+            again = self._used_once_but_good(pick, drawn)
+            if again is not None:
+                self._explorer = again
+                return again
         if not self._outside.indices and rng.random() < _LOOKED_AT and self._may_explore():
             self._explorer = min(drawn, key=self._last_used)
             return self._explorer
@@ -147,6 +161,8 @@ class Weighted(Strategy):
     def ended(self, index: int, *, now: float, duration: float | None, rng: Random) -> None:
         """Let a proxy in that did well, and one out that did badly."""
         did_well = duration is not None
+        if not did_well:
+            self._used_once.discard(index)
         self._exploring.discard(index)
         if index in self._tried:
             self._tried.discard(index)
@@ -235,6 +251,18 @@ class Weighted(Strategy):
 
     def _last_used(self, index: int) -> int:
         return self._used.get(index, 0)
+
+    def _used_once_but_good(self, pick: Pick, drawn: Sequence[int]) -> int | None:
+        """Return the best of those used once only, ``None`` if that is not good enough to ask again."""
+        if len(self._exploring) > _TRIALS * self._load:
+            return None
+        scores = self._view.scores(drawn, pick.now)
+        best, most = None, _GOOD_AGAIN * max(scores)
+        once, in_flight = self._used_once, self._in_flight
+        for index, score in zip(drawn, scores, strict=True):
+            if score > most and index in once and not in_flight[index]:
+                best, most = index, score
+        return best
 
     def _best(self, pick: Pick, drawn: Sequence[int]) -> int:
         if pick.warm:
