@@ -12,7 +12,6 @@ from .admission import ProxyBalanceQueue
 from .middleware import ORDER, ProxyBalanceMiddleware
 from .robots import RobotsTxtMiddleware
 from .settings import read_one
-from .startup import NOT_TO_BE_CACHED
 
 if TYPE_CHECKING:
     from scrapy.settings import BaseSettings
@@ -25,7 +24,7 @@ class Addon:
     """
 
     def update_settings(self, settings: BaseSettings) -> None:
-        """Fill in ``DOWNLOADER_MIDDLEWARES``, ``SCHEDULER_PRIORITY_QUEUE``, and what is not cached."""
+        """Fill in ``DOWNLOADER_MIDDLEWARES`` and ``SCHEDULER_PRIORITY_QUEUE``."""
         if not read_one(settings, "ENABLED"):
             return
         settings.setdefault_in_component_priority_dict(
@@ -33,7 +32,6 @@ class Addon:
         )
         _replace_robots(settings)
         settings.set("SCHEDULER_PRIORITY_QUEUE", ProxyBalanceQueue, priority="addon")
-        settings.set("HTTPCACHE_IGNORE_HTTP_CODES", list(NOT_TO_BE_CACHED), priority="addon")
 
 
 def _replace_robots(settings: BaseSettings) -> None:

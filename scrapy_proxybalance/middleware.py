@@ -18,6 +18,7 @@ from scrapy.utils.httpobj import urlparse_cached
 from . import request_meta, startup
 from .adaptive_timeout import AdaptiveTimeout
 from .balancer import REASON_FORBIDDEN, REASON_RATE_LIMITED, Balancer, StoppedError
+from .cache import JudgedCache
 from .download_time import DownloadTime
 from .idle import IdleWatch
 from .job_memory import JobMemory
@@ -84,6 +85,7 @@ class ProxyBalanceMiddleware:
         # Scrapy's signals hold their receivers weakly.
         self._download_time = DownloadTime(self.balancer)
         self._adaptive_timeout = AdaptiveTimeout(self.balancer)
+        self._cache = JudgedCache(self.balancer, self.judge)
         #: What the telnet console calls ``pool``, for consoles that take no variables from others.
         self.console, reporters = install(self.balancer)
         self._observers: list[object] = [
@@ -231,6 +233,7 @@ class ProxyBalanceMiddleware:
             duration=duration,
             failure=verdict.failure,
         )
+        self._cache.judged(request, response, verdict)
         try:
             if verdict.outcome is Outcome.TARGET_SIGNAL:
                 resend = self._refused(request, flight, verdict, said(response, verdict))

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Statuses after which a request is sent again: Scrapy's cache would answer it with the refusal.
-NOT_TO_BE_CACHED = (407, 429, 503)
-
 
 def refuse_unworkable(scrapy_settings: BaseSettings, settings: Settings) -> None:
     """Refuse what this crawl's download handler cannot do.
@@ -93,15 +90,6 @@ class Announcement:
                 "one of CONCURRENT_REQUESTS: ProxyBalanceQueue is not the scheduler's priority "
                 'queue. ADDONS = {"scrapy_proxybalance.Addon": 500} holds them in the scheduler '
                 "instead, so that a paused target slows nobody else down.",
-                extra={"spider": spider},
-            )
-        ignored = set(map(str, settings.getlist("HTTPCACHE_IGNORE_HTTP_CODES")))
-        missing = [status for status in NOT_TO_BE_CACHED if str(status) not in ignored]
-        if settings.getbool("HTTPCACHE_ENABLED") and missing:
-            logger.warning(
-                "HTTPCACHE_IGNORE_HTTP_CODES lacks %s: Scrapy's cache keeps refusals, and answers with "
-                "them when their requests are sent again. Add them.",
-                ", ".join(map(str, missing)),
                 extra={"spider": spider},
             )
         robots = balancer.crawler.get_downloader_middleware(robotstxt.RobotsTxtMiddleware)
