@@ -1,6 +1,7 @@
 """What an outcome teaches: who pays for it, the proxy, the gateway, the target or nobody, and how much.
 
-Changes healths and groups, and tells the target gate; chooses nothing and counts no leases.
+Changes healths and groups, and tells the target gate; chooses nothing and counts no leases. Whoever
+is told of a change finds the pool as it is since then.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from .usual import UsualTimes
 if TYPE_CHECKING:
     from random import Random
 
-    from .events import EventBus
+    from .availability import Availability
+    from .events import Event, EventBus
     from .health import HealthPolicy
     from .lease import Lease
+    from .members import Member
     from .targets import TargetGate
 
 # A single answer counts as no faster and no slower than this many times the usual.
@@ -42,15 +45,22 @@ class Teacher:
     :param targets: is told which targets answer.
     :param rng: jitters the cooldowns.
     :param events: is told of cooldowns and recoveries.
+    :param availability: counts who is in service.
     """
 
     def __init__(
-        self, policy: HealthPolicy, targets: TargetGate, rng: Random, events: EventBus
+        self,
+        policy: HealthPolicy,
+        targets: TargetGate,
+        rng: Random,
+        events: EventBus,
+        availability: Availability,
     ) -> None:
         self._policy = policy
         self._targets = targets
         self._rng = rng
         self._events = events
+        self._availability = availability
         self._blame = Blame()
         self.usual = UsualTimes()
 
@@ -107,7 +117,7 @@ class Teacher:
             usual.add(timed_as, duration * group.top.expectation.slowness / own)
         group.succeeded(slowness, health.record, now)
         if health.succeeded(slowness, lease.generation, now, self._policy):
-            self._events.emit(ProxyRecovered(now=now, proxy=member.proxy))
+            self._tell(ProxyRecovered(now=now, proxy=member.proxy), member)
 
     def _failed(
         self,
@@ -132,13 +142,14 @@ class Teacher:
         lost = min(_SLOWEST, duration / usual) if duration is not None and usual else 1.0
         group.failed(share, lost, health.record, now)
         if health.failed(share, lost, lease.generation, now, self._policy, self._rng):
-            self._events.emit(
+            self._tell(
                 CooldownStarted(
                     now=now,
                     proxy=lease.member.proxy,
                     until=health.cooldown_until,
                     step=health.cooldowns,
-                )
+                ),
+                lease.member,
             )
         return share
 
@@ -150,7 +161,12 @@ class Teacher:
             return 0.0  # or somebody says that they have been put right
         if member.health.state is not OUT:
             member.health.put_out()
-            self._events.emit(
-                ProxyOut(now=now, proxy=member.proxy, reason="its credentials were refused")
+            self._tell(
+                ProxyOut(now=now, proxy=member.proxy, reason="its credentials were refused"), member
             )
         return 1.0
+
+    def _tell(self, event: Event, member: Member) -> None:
+        """Emit an event once its member is counted as what it has become."""
+        self._availability.refresh(member, event.now)
+        self._events.emit(event)

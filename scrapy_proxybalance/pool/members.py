@@ -93,6 +93,7 @@ class Member:
         generation = self.health.generation
         self.health = Health()
         self.health.generation = self.known_since = generation + 1
+        self.answered = False
         self.probe_out = False
 
     @property

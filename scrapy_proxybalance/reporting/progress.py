@@ -12,8 +12,8 @@ from rich.text import Text
 from scrapy import signals
 from scrapy.utils.asyncio import create_looping_call
 
-from ..pool import HealthState
 from .pool_view import HEADINGS, PoolView
+from .standing import Standing
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -31,10 +31,12 @@ _SECONDS = 1.0
 _PROXIES = 20
 _TARGETS = 5
 _STYLES = {
-    HealthState.COOLING: "yellow",
-    HealthState.PROBING: "cyan",
-    HealthState.RECOVERING: "cyan",
-    HealthState.OUT: "red",
+    Standing.COOLING: "yellow",
+    Standing.DRAINED: "yellow",
+    Standing.PROBING: "cyan",
+    Standing.RECOVERING: "cyan",
+    Standing.UNREACHABLE: "red",
+    Standing.OUT: "red",
 }
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from scrapy import signals
 
-from ..pool import HealthState
 from .pool_view import milliseconds, printable, share
+from .standing import Standing, standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,8 +82,7 @@ def _row(figures: ProxyFigures, total: int) -> str:
 
 
 def _state(one: ProxySnapshot) -> str:
-    if one.draining:
-        return "drained"
-    if one.state is HealthState.COOLING:
+    state = standing(one)
+    if state is Standing.COOLING:
         return f"cooling, {one.cooldown_left:.0f} s left"
-    return str(one.state.value)
+    return str(state.value)
