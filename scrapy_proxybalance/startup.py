@@ -11,6 +11,7 @@ from scrapy.downloadermiddlewares import robotstxt
 from scrapy.utils.misc import load_object
 
 from .pool import ConfigurationError
+from .wording import counted
 
 if TYPE_CHECKING:
     from scrapy import Spider
@@ -78,9 +79,9 @@ class Announcement:
         settings = balancer.crawler.settings
         capacity = balancer.pool.capacity
         logger.info(
-            "%d proxies can carry %d requests at once; %s",
-            len(balancer.pool),
-            capacity,
+            "%s can carry %s at once; %s",
+            counted(len(balancer.pool), "proxy", "proxies"),
+            counted(capacity, "request"),
             _real_limit(settings, capacity),
             extra={"spider": spider},
         )

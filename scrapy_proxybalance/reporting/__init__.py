@@ -12,6 +12,7 @@ from .console import PoolConsole
 from .crawl_report import CrawlReport
 from .figures import Figures
 from .log import EventLog
+from .no_answer import NoAnswerWarning
 from .pool_log import PoolLog
 from .request_log import RequestLog
 from .signal_sender import SignalSender
@@ -33,6 +34,7 @@ def install(balancer: Balancer) -> tuple[PoolConsole, list[object]]:
     kept: list[object] = [
         EventLog(balancer, figures),
         PoolLog(balancer, figures),
+        NoAnswerWarning(balancer, figures),
         SignalSender(balancer, figures),
         StatsWriter(balancer, figures),
         SummaryLog(balancer, figures),

@@ -21,6 +21,7 @@ from ..pool.events import (
     TargetSuspended,
 )
 from ..wall_clock import local_time
+from ..wording import counted
 
 if TYPE_CHECKING:
     from ..balancer import Balancer
@@ -81,12 +82,12 @@ class EventLog:
         if isinstance(event, GatewayTripped):
             logger.warning(
                 "Nothing gets through gateway %s any more (%s); requests are held, and only probes go "
-                "through its %d proxies. If that lasts, check the gateway's address and syntax, the "
+                "through its %s. If that lasts, check the gateway's address and syntax, the "
                 "credentials, the region and session parameters, and the provider's limits and "
                 "your balance there.",
                 event.gateway,
                 event.failure,
-                event.proxies,
+                counted(event.proxies, "proxy", "proxies"),
             )
         elif isinstance(event, PoolTripped):
             logger.warning(
@@ -110,13 +111,13 @@ class EventLog:
         if isinstance(event, TargetPaused):
             seconds = event.until - event.now
             logger.warning(
-                "Target %s paused until %s (%.0f s%s): %s; %d requests held",
+                "Target %s paused until %s (%.0f s%s): %s; %s held",
                 event.target,
                 local_time(seconds),
                 seconds,
                 f", no. {event.step} in a row" if event.step else "",
                 event.reason,
-                self._figures.targets[event.target].held,
+                self._held(event.target),
             )
         elif isinstance(event, TargetPauseExtended):
             seconds = event.until - event.now
@@ -130,11 +131,10 @@ class EventLog:
         elif isinstance(event, TargetRamping):
             target = self._figures.targets[event.target]
             logger.info(
-                "Target %s answers again%s; %d requests held; it ramps up over %.0f s "
-                "from %.3g requests/s",
+                "Target %s answers again%s; %s held; it ramps up over %.0f s from %.3g requests/s",
                 event.target,
                 f" after {target.last_pause:.0f} s" if target.last_pause else "",
-                target.held,
+                self._held(event.target),
                 event.until - event.now,
                 event.rate,
             )
@@ -143,10 +143,13 @@ class EventLog:
         elif isinstance(event, TargetSuspended):
             dropped = event.target in self._balancer.dropped_targets
             logger.error(
-                "Target %s gets no more requests in this crawl: %s; %d requests %s. Review your "
+                "Target %s gets no more requests in this crawl: %s; %s %s. Review your "
                 "permission and your rate before you crawl it again.",
                 event.target,
                 event.reason,
-                self._figures.targets[event.target].held,
-                "are dropped" if dropped else "held",
+                self._held(event.target),
+                "dropped" if dropped else "held",
             )
+
+    def _held(self, target: str) -> str:
+        return counted(self._figures.targets[target].held, "request")

@@ -12,6 +12,7 @@ from rich.text import Text
 from scrapy import signals
 from scrapy.utils.asyncio import create_looping_call
 
+from ..wording import counted
 from .pool_view import HEADINGS, PoolView
 from .standing import Standing
 from .terminal import Terminal
@@ -92,7 +93,8 @@ def _drawn(view: PoolView, height: int) -> Group:
     lines = [view.line(targets=False), view.requests_line()]
     targets = [str(target) for target in view.targets()]
     if len(targets) > _TARGETS:
-        targets[_TARGETS:] = [f"and {len(targets) - _TARGETS} more targets"]
+        more = counted(len(targets) - _TARGETS, "more target")
+        targets[_TARGETS:] = [f"and {more}"]
     room = height * 2 // 3 - len(lines) - len(targets) - 2  # the headings; how many more there are
     proxies: list[Table | Text] = []
     if room > 0:

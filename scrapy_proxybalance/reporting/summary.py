@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from scrapy import signals
 
+from ..wording import counted
 from .pool_view import milliseconds, printable, share
 from .standing import Standing, standing
 
@@ -61,7 +62,7 @@ def summary_lines(pool: Pool, figures: Figures, now: float) -> Iterator[str]:
     if rest:
         carried = sum(figures.proxies[one.proxy.name].requests for one in rest)
         part = carried / total if total else 0.0
-        yield f"and {len(rest)} more, with {carried} requests together ({share(part)})"
+        yield f"and {len(rest)} more, with {counted(carried, 'request')} together ({share(part)})"
     figures.sample(now)
     for name, target in sorted(figures.refusing()):
         suspended = ", suspended" if target.suspended else ""
