@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .filters import folded
 from .record import Record
 from .score import Expectation, expected
 
@@ -105,7 +106,7 @@ class Groups:
         if shares_gateway:
             key: Hashable = proxy.gateway
         elif proxy.provider is not None or proxy.country is not None:
-            key = (proxy.provider, proxy.country)
+            key = (folded(proxy.provider), folded(proxy.country))
         else:
             return self.whole
         group = self._groups.get(key)

@@ -19,6 +19,7 @@ from .signal_sender import SignalSender
 from .stats import StatsWriter
 from .stats_file import StatsFile
 from .summary import SummaryLog
+from .unmatched import UnmatchedTargets
 
 if TYPE_CHECKING:
     from ..balancer import Balancer
@@ -38,6 +39,7 @@ def install(balancer: Balancer) -> tuple[PoolConsole, list[object]]:
         SignalSender(balancer, figures),
         StatsWriter(balancer, figures),
         SummaryLog(balancer, figures),
+        UnmatchedTargets(balancer, figures),
     ]
     if balancer.settings.stats_file is not None:
         kept.append(StatsFile(balancer, figures, balancer.settings.stats_file))
