@@ -154,7 +154,7 @@ def even(count: int, proxies: int = 5, **values: Any) -> list[dict[str, Any]]:
                 *(failed(n, proxy="dead", failure="connection_refused") for n in range(3)),
                 failed(1, proxy="hanging"),
             ],
-            "2 proxies of 7 never answered (dead: connection_refused 3, hanging: timeout 1). Check",
+            "2 of 7 proxies never answered (dead: connection_refused 3, hanging: timeout 1). Check",
         ),
         (
             [*even(150), *(failed(n, proxy=f"p{n % 5}") for n in range(50))],

@@ -82,7 +82,7 @@ def _silent(report: Report) -> Iterator[str]:
         return
     why = (f"{name}: {failures_in_words(one.failures)}" for name, one in silent.items())
     yield (
-        f"{_proxies(len(silent))} of {len(report.proxies)} never answered ({_listed(why)}). Check the "
+        f"{len(silent)} of {_proxies(len(report.proxies))} never answered ({_listed(why)}). Check the "
         "address and the port of each, or take it off the list."
     )
 
