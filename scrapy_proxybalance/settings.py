@@ -1,4 +1,4 @@
-"""Every ``PROXYBALANCE_*`` setting: read once, validated, typed. Errors name the setting and the mend.
+"""Every ``PROXYBALANCE_*`` setting: read once, validated, typed. Errors name the setting and advise.
 
 A new setting is one line in :data:`SETTINGS` and one row in ``docs/reference/settings.md``.
 """
@@ -185,7 +185,7 @@ def _listed(name: str, text: str) -> Any:
     except ValueError as error:
         # The text is not shown: there are passwords in it.
         raise ConfigurationError(
-            f"{name}: the text begins like JSON and is none ({error}); write "
+            f"{name}: the text begins like JSON but is not JSON ({error}); write "
             '["http://host:port", ...], or URLs separated by commas. In a shell, put single quotes '
             "around the whole of it"
         ) from None

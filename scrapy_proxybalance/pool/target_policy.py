@@ -177,7 +177,7 @@ def read_target_name(name: object) -> str:
     parts = _HOST_AND_PORT.fullmatch(normal)
     if parts is None or not _NAME.fullmatch(parts[1]):
         raise ConfigurationError(
-            f"target name {name!r} is no host; write the host alone: 'example.com', "
+            f"target name {name!r} is not a host; write the host alone: 'example.com', "
             "'.example.com' with its subdomains, or a pattern like 'shop-*.example.com'"
         )
     if parts[2] is None:

@@ -76,7 +76,7 @@ class Progress:
         except Exception:  # such as a terminal that is gone
             with contextlib.suppress(OSError):
                 self.stop()
-            logger.exception("There is no live view any more; the crawl goes on")
+            logger.exception("The live view has ended; the crawl goes on")
 
     def stop(self) -> None:
         """Take it away, for good."""

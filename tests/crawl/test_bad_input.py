@@ -352,9 +352,9 @@ def test_a_text_that_begins_with_an_ipv6_address_is_no_json() -> None:
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
-        ("['http://alice:s3cr3t@127.0.0.1:8081']", "begins like JSON and is none"),
-        ("[http://alice:s3cr3t@127.0.0.1:8081]", "begins like JSON and is none"),
-        ('["http://alice:s3cr3t@127.0.0.1:8081"', "begins like JSON and is none"),
+        ("['http://alice:s3cr3t@127.0.0.1:8081']", "begins like JSON but is not JSON"),
+        ("[http://alice:s3cr3t@127.0.0.1:8081]", "begins like JSON but is not JSON"),
+        ('["http://alice:s3cr3t@127.0.0.1:8081"', "begins like JSON but is not JSON"),
         ('{"url": "http://alice:s3cr3t@127.0.0.1:8081"}', "is of type dict: write a list"),
         ('["http://alice:s3cr3t@127.0.0.1"]', "PROXYBALANCE_PROXIES[0]: 'http://***@127.0.0.1'"),
         ("[7]", "PROXYBALANCE_PROXIES[0]: an entry of type int"),

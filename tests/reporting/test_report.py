@@ -253,12 +253,12 @@ def test_of_an_even_crawl_with_a_few_failures_everywhere_it_suggests_nothing(
     ("name", "content", "said"),
     [
         ("requests.log", b"", "a request log ends in .csv, .jsonl, .jl, .parquet"),
-        ("requests.jsonl", b'{"timestamp": "2026', "row 1: that is no row of a request log"),
+        ("requests.jsonl", b'{"timestamp": "2026', "row 1: that is not a row of a request log"),
         ("requests.jsonl", b'{"name": "a book"}\n', "it has no 'timestamp'"),
         ("requests.jsonl", b"[1, 2]\n", "row 1"),
         ("requests.jsonl", b"\xff\xfe\x00", "row 1"),
         ("requests.csv", b"title,price\nx,1\n", "it has no 'timestamp'"),
-        ("requests.parquet", b"PAR1 cut off", "no row of a request log"),
+        ("requests.parquet", b"PAR1 cut off", "not a row of a request log"),
     ],
 )
 def test_what_is_no_request_log_is_one_error(

@@ -154,7 +154,7 @@ def _all_bad(report: Report) -> Iterator[str]:
     if len(judged) >= 2 and len(bad) >= _MOST * len(judged):
         yield (
             f"{len(bad)} of {len(judged)} proxies failed in more than half of their attempts. So many "
-            "at once are hardly bad by themselves: check the gateway's address and syntax, the "
+            "at once are rarely bad on their own: check the gateway's address and syntax, the "
             "credentials, the region and session parameters, and the balance at the provider."
         )
 
