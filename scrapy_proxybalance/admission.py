@@ -55,7 +55,8 @@ def _wish(balancer: Balancer, request: Request) -> Hashable:
     session = request_meta.session_of(request, balancer.settings.session_meta_key)
     matching = request_meta.filter_of(request)
     if session is None and matching is None:
-        return None
+        connect = balancer.pool.some_do_no_connect and request.url.startswith("https:")
+        return "connect" if connect and not request_meta.proxy_is_users(request) else None
     if request_meta.proxy_is_users(request):
         return None
     if session is not None:
@@ -355,6 +356,7 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
                 session=request_meta.session_of(request, balancer.settings.session_meta_key),
                 matching=request_meta.filter_of(request),
                 besides=balancer.book.wishing(wish),
+                connect=request.url.startswith("https:"),
             )
         except Exception:
             return None

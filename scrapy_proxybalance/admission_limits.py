@@ -72,8 +72,7 @@ class AdmissionLimits:
 
     def _narrows_proxies(self, target: str) -> bool:
         """Return whether not every free proxy may be used for a target."""
-        rules = self._balancer.pool.rules
-        return rules.narrow_proxies and rules.policy_of(target).narrows_proxies
+        return self._balancer.pool.narrows(target)
 
     def _hold(self, target: str, now: float) -> Hold | None:
         besides = self._balancer.book.on_the_way_to(target)

@@ -166,6 +166,8 @@ class Balancer:
         latency: float | None = None,
         duration: float | None = None,
         failure: str | None = None,
+        part: float | None = None,
+        page: str = "",
     ) -> None:
         """End a flight: release its lease and let whoever waits try again."""
         targets = self.pool.targets
@@ -177,6 +179,8 @@ class Balancer:
                 latency=latency,
                 duration=duration,
                 failure=failure,
+                part=part,
+                page=page,
             )
         elif outcome is Outcome.SUCCESS:
             targets.answered(flight.target, flight.sent_at, self.clock())

@@ -7,7 +7,7 @@ the storage already is judged before it is served. The policy and the storage st
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from scrapy import signals
@@ -42,33 +42,40 @@ class JudgedCache:
         self._judge = judge
         retried = balancer.crawler.settings.getlist("RETRY_HTTP_CODES")
         self._passing = frozenset(map(int, retried))
-        self._waiting: WeakKeyDictionary[Request, Callable[[], None]] = WeakKeyDictionary()
+        self._waiting: WeakKeyDictionary[Request, _Waiting] = WeakKeyDictionary()
         balancer.crawler.signals.connect(self.wrap, signal=signals.spider_opened)
 
     def wrap(self) -> None:
         """Put a storage that asks here in the place of the cache's, if there is a cache."""
         wrap_cache_storage(self._balancer.crawler, lambda storage: _JudgedStorage(storage, self))
 
-    def is_answer(self, response: Response, verdict: Verdict) -> bool:
-        """Return whether a response may be kept and served again."""
-        return verdict.outcome in _KEPT and response.status not in self._passing
-
     def is_served(self, request: Request, response: Response) -> bool:
-        """Return whether a response that an earlier crawl has stored may be served."""
-        return self.is_answer(response, self._judge(request, response))
+        """Return whether a response that was stored at some time may be served."""
+        return self._is_answer(response, self._judge(request, response))
 
-    def waits(self, request: Request, store: Callable[[], None]) -> None:
+    def store(self, storage: Any, spider: Spider, request: Request, response: Response) -> None:
         """Store a response when its verdict is there; at once if nobody is going to judge it."""
         if self._balancer.flight_of(request) is None:
-            store()
+            storage.store_response(spider, request, response)
         else:
-            self._waiting[request] = store
+            self._waiting[request] = _Waiting(storage, spider, response)
 
-    def judged(self, request: Request, response: Response, verdict: Verdict) -> None:
-        """Store what waits for this verdict, or leave it."""
-        store = self._waiting.pop(request, None)
-        if store is not None and self.is_answer(response, verdict):
-            store()
+    def delivered(self, request: Request, verdict: Verdict) -> None:
+        """Store what waits for this verdict, if it is an answer. What is fetched again never is."""
+        waiting = self._waiting.pop(request, None)
+        if waiting is not None and self._is_answer(waiting.response, verdict):
+            waiting.storage.store_response(waiting.spider, request, waiting.response)
+
+    def _is_answer(self, response: Response, verdict: Verdict) -> bool:
+        return verdict.outcome in _KEPT and response.status not in self._passing
+
+
+class _Waiting(NamedTuple):
+    """What waits for a verdict. Without its request, which has to go when nobody else has it."""
+
+    storage: Any
+    spider: Spider
+    response: Response
 
 
 class _JudgedStorage:
@@ -88,4 +95,4 @@ class _JudgedStorage:
         return response
 
     def store_response(self, spider: Spider, request: Request, response: Response) -> None:
-        self._cache.waits(request, lambda: self._storage.store_response(spider, request, response))
+        self._cache.store(self._storage, spider, request, response)

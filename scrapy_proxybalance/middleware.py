@@ -26,6 +26,7 @@ from .judging import FORBIDDEN, Verdict, classify
 from .pool import NoProxyAvailableError, Outcome, TargetState
 from .pool.outcome import PROXY_AUTH, TIMEOUT
 from .reporting import install
+from .second_opinion import FAILED, SecondOpinion
 from .settings import Settings, read_one
 
 if TYPE_CHECKING:
@@ -43,13 +44,12 @@ logger = logging.getLogger(__name__)
 #: Where the add-on puts the middleware.
 ORDER = 740
 
-_FAILURES = (Outcome.PROXY_FAULT, Outcome.GATEWAY_FAULT, Outcome.AMBIGUOUS)
+# When so many proxies have refused their credentials for a page, it is about the page: if others were
+# answered meanwhile, and if not.
+_REFUSED_BY, _REFUSED_BY_ALL = 3, 8
 
 # In seconds; what is due already may still depend on something else that is not.
 _SHORTEST_WAIT = 0.01
-
-#: What may have come to nothing through the proxy's or its gateway's fault.
-FAILED = (Outcome.PROXY_FAULT, Outcome.GATEWAY_FAULT, Outcome.AMBIGUOUS)
 
 #: In the meta of what our RobotsTxtMiddleware asks for, which deals with its failures itself.
 ROBOTS = "_proxybalance_robots"
@@ -80,12 +80,12 @@ class ProxyBalanceMiddleware:
         self.settings = Settings.read(crawler.settings)
         startup.refuse_unworkable(crawler.settings, self.settings)
         self._retries_403 = "403" in map(str, crawler.settings.getlist("RETRY_HTTP_CODES"))
-        self._warm = self.settings.policy.warm is not None
         self.balancer = Balancer(crawler, self.settings)
         # Scrapy's signals hold their receivers weakly.
         self._download_time = DownloadTime(self.balancer)
         self._adaptive_timeout = AdaptiveTimeout(self.balancer)
         self._cache = JudgedCache(self.balancer, self.judge)
+        self._second_opinion = SecondOpinion(self.balancer)
         #: What the telnet console calls ``pool``, for consoles that take no variables from others.
         self.console, reporters = install(self.balancer)
         self._observers: list[object] = [
@@ -147,7 +147,7 @@ class ProxyBalanceMiddleware:
                         matching=request_meta.filter_of(request),
                         avoid=request_meta.tried(request),
                         strategy=request_meta.strategy_of(request),
-                        tunnel=request_meta.tunnel_of(request) if self._warm else None,
+                        tunnel=request_meta.tunnel_of(request),
                     )
                 if is_retry:
                     balancer.retries.goes(request, now)
@@ -217,8 +217,8 @@ class ProxyBalanceMiddleware:
             return response
         if flight.lease is not None:
             request_meta.forget_credentials(request)
-        verdict = self.judge(request, response)
-        if verdict.outcome not in _FAILURES and response.status < 500:
+        verdict = self._compared(request, flight, response)
+        if verdict.outcome not in FAILED and response.status < 500:
             self.balancer.retries.answered(request, self.balancer.clock())
         if ROBOTS in request.meta and flight.target_probe:
             # Whether the target bears a crawl again is for a page to say; and one question is enough.
@@ -232,15 +232,14 @@ class ProxyBalanceMiddleware:
             latency=request.meta.get("download_latency"),
             duration=duration,
             failure=verdict.failure,
+            part=verdict.part,
+            page=request.url,
         )
-        self._cache.judged(request, response, verdict)
         try:
             if verdict.outcome is Outcome.TARGET_SIGNAL:
                 resend = self._refused(request, flight, verdict, said(response, verdict))
-            elif verdict.outcome in FAILED:
-                resend = self._failed(request, flight, verdict)
             else:
-                resend = None
+                resend = self._after_response(request, flight, verdict, response)
         finally:
             if "cached" in response.flags:
                 self.balancer.attempts.not_sent(request)
@@ -249,8 +248,22 @@ class ProxyBalanceMiddleware:
                     request, flight, verdict, duration=duration, response=response
                 )
         if resend is None:
+            self._cache.delivered(request, verdict)
             self._end_session(request)
         return resend or response
+
+    def _after_response(
+        self, request: Request, flight: Flight, verdict: Verdict, response: Response
+    ) -> Request | None:
+        """Return the request that asks for a page again that was a proxy's own, or may be."""
+        if verdict.outcome in FAILED:
+            resend = self._failed(request, flight, verdict)
+            if resend is not None:
+                return resend
+        elif flight.lease is not None and (verdict.unsure or response.status >= 500):
+            # Nobody is blamed for that; another proxy is to be asked while there is one.
+            request_meta.mark_tried(request, flight.lease.proxy)
+        return self._second_opinion.again(request, flight, verdict, response)
 
     def process_exception(self, request: Request, exception: Exception) -> Request | None:
         """End the lease; a request that was stopped unsent goes back to the scheduler."""
@@ -267,7 +280,14 @@ class ProxyBalanceMiddleware:
         verdict = self.judge(request, exception)
         duration = self._download_time.of(request, flight, timed_out=verdict.failure == TIMEOUT)
         cut_off = self._adaptive_timeout.cut_off(request, exception)
-        self.balancer.end(flight, verdict.outcome, duration=duration, failure=verdict.failure)
+        self.balancer.end(
+            flight,
+            verdict.outcome,
+            duration=duration,
+            failure=verdict.failure,
+            part=verdict.part,
+            page=request.url,
+        )
         try:
             return self._after_failure(request, flight, verdict, cut_off=cut_off)
         finally:
@@ -291,7 +311,22 @@ class ProxyBalanceMiddleware:
 
     def judge(self, request: Request, result: Response | Exception) -> Verdict:
         """Return whose fault the end of an attempt was; the user's classifier is asked first."""
-        verdict = self._users_verdict(request, result) or classify(request, result)
+        verdict = self._users_verdict(request, result) or classify(
+            request, result, self.settings.proxy_marks
+        )
+        return self._for_robots(request, result, verdict)
+
+    def _compared(self, request: Request, flight: Flight, response: Response) -> Verdict:
+        """Return whose fault a response was, compared with what others got from its target."""
+        verdict = self._users_verdict(request, response)
+        if verdict is None:
+            verdict = classify(request, response, self.settings.proxy_marks)
+            if flight.lease is not None and ROBOTS not in request.meta:
+                verdict = self._second_opinion.compare(request, flight.lease, verdict, response)
+        return self._for_robots(request, response, verdict)
+
+    @staticmethod
+    def _for_robots(request: Request, result: Response | Exception, verdict: Verdict) -> Verdict:
         if (
             ROBOTS in request.meta
             and verdict.outcome is Outcome.SUCCESS
@@ -322,15 +357,30 @@ class ProxyBalanceMiddleware:
     def _failed(self, request: Request, flight: Flight, verdict: Verdict) -> Request | None:
         """Mark the proxy as tried; where it did not let us in at all, another one is free of charge.
 
-        That ends: each such proxy is out from then on. So is another try when nothing gets through the
-        gateway, or the pool: that ends with the outage, or the crawl does.
+        That ends when so many refuse their credentials for this page, and not for others, that it is
+        about the page. So is another try free when nothing gets through the gateway, or the pool: that
+        ends with the outage, or the crawl does.
         """
-        if flight.lease is None:
+        lease = flight.lease
+        if lease is None:
             return None
-        if flight.lease.outage_suspected:
+        if lease.outage_suspected:
             return request_meta.resend(request)
-        request_meta.mark_tried(request, flight.lease.proxy)
-        return request_meta.resend(request) if verdict.failure == PROXY_AUTH else None
+        request_meta.mark_tried(request, lease.proxy)
+        if verdict.failure != PROXY_AUTH:
+            return None
+        refused, others_answered = request_meta.mark_refused(
+            request, lease.proxy, self.balancer.pool.answers
+        )
+        if refused >= (_REFUSED_BY if others_answered else _REFUSED_BY_ALL):
+            logger.warning(
+                "%d proxies refuse their credentials for %s and not for other pages: it is given up. "
+                "Some providers answer so for a page or a site that they do not serve.",
+                refused,
+                request,
+            )
+            return None
+        return request_meta.resend(request)
 
     def _refused(
         self, request: Request, flight: Flight, verdict: Verdict, said: str

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from scrapy.utils.httpobj import urlparse_cached
@@ -33,6 +33,11 @@ PROXY_NAME = "proxy_name"
 _CHOSEN = "_proxybalance_chosen"
 #: ``(url, names)``: the proxies that have failed this URL.
 _TRIED = "_proxybalance_tried"
+#: ``(url, names, answers)``: the proxies that have refused their credentials for this URL, and how many
+#: answers the pool had had when the first did.
+_REFUSED = "_proxybalance_refused"
+#: ``(url, kind, who, ...)``: what was odd about the last answer for this URL, see OddAnswer.
+_ODD = "_proxybalance_odd"
 #: ``(ours, theirs)``: the timeout that we wrote to ``download_timeout``, and what stood there before.
 _TIMEOUTS = "_proxybalance_timeouts"
 #: ``(url, count)``: how often attempts at this URL were cut off by a timeout of ours.
@@ -132,6 +137,46 @@ def tried(request: Request) -> tuple[str, ...]:
 def mark_tried(request: Request, proxy: Proxy) -> None:
     """Remember, for the retries to come, that a proxy has failed this URL."""
     request.meta[_TRIED] = (request.url, (*tried(request), proxy.name))
+
+
+def mark_refused(request: Request, proxy: Proxy, answers: int) -> tuple[int, bool]:
+    """Remember that a proxy has refused its credentials for this URL.
+
+    :param answers: how many answers the pool has had so far.
+    :return: how many proxies have refused it, and whether there were answers since the first did.
+    """
+    url, names, before = request.meta.get(_REFUSED, ("", (), answers))
+    if url != request.url:
+        names, before = (), answers
+    names = (*names, proxy.name)
+    request.meta[_REFUSED] = (request.url, names, before)
+    return len(names), answers > before
+
+
+class OddAnswer(NamedTuple):
+    """An answer that may be a proxy's own.
+
+    ``kind``: what it looked like. ``who``: who was compared. ``proxy``: the name of the one that gave
+    it. ``part``: what that was charged with, 0 to 1. ``useful``: how many useful answers the target
+    had given by then.
+    """
+
+    kind: str
+    who: str
+    proxy: str
+    part: float
+    useful: int
+
+
+def odd_answer(request: Request) -> OddAnswer | None:
+    """Return the odd answer that was the last for this URL, if it was odd."""
+    url, *odd = request.meta.get(_ODD, ("",))
+    return OddAnswer(*odd) if url == request.url else None
+
+
+def mark_odd(request: Request, odd: OddAnswer) -> None:
+    """Remember, for the second opinion, what was odd about an answer."""
+    request.meta[_ODD] = (request.url, *odd)
 
 
 def retry_of(request: Request) -> int:

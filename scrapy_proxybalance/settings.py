@@ -32,6 +32,7 @@ from .pool import (
 from .pool.policy import SESSION_LOST_POLICIES
 from .pool.strategies import strategy_class
 from .pool.target_policy import read_target_name
+from .proxy_marks_setting import read_proxy_marks
 from .report_setting import read_report
 from .setting_values import fail, integer, mapping, refuse_unknown_key
 from .sources import parse_entry, read_file
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from scrapy.settings import BaseSettings
+
+    from .judging.marks import Mark
 
 PREFIX = "PROXYBALANCE_"
 REFUSAL_POLICIES = ("pause", "close_spider", "drop")
@@ -273,6 +276,7 @@ SETTINGS: dict[str, tuple[Any, Callable[[str, Any], Any]]] = {
     "IDLE_WHEN_PAUSED": ("wait", partial(_one_of, IDLE_POLICIES)),
     "IDLE_TIMEOUT": (7200.0, _seconds),
     "CLASSIFIER": (None, _class),
+    "PROXY_MARKS": ((), read_proxy_marks),
     "STATS_FILE": (None, _path),
     "STATS_PER_PROXY": (50, integer),
     "REQUEST_LOG": (None, read_feed),
@@ -303,6 +307,7 @@ class Settings:
     idle_when_paused: str
     idle_timeout: float
     classifier: Any
+    proxy_marks: tuple[Mark, ...]
     stats_file: str | None
     stats_per_proxy: int
     request_log: Feed | None
@@ -354,6 +359,7 @@ class Settings:
             idle_when_paused=values["IDLE_WHEN_PAUSED"],
             idle_timeout=values["IDLE_TIMEOUT"],
             classifier=values["CLASSIFIER"],
+            proxy_marks=values["PROXY_MARKS"],
             stats_file=values["STATS_FILE"],
             stats_per_proxy=values["STATS_PER_PROXY"],
             request_log=values["REQUEST_LOG"],

@@ -10,22 +10,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .exceptions import of_exception
+from .marks import BUILT_IN
 from .responses import of_response
 from .verdict import FORBIDDEN, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from scrapy import Request
     from scrapy.http import Response
+
+    from .marks import Mark
 
 __all__ = ["FORBIDDEN", "Verdict", "classify"]
 
 
-def classify(request: Request, result: Response | Exception) -> Verdict:
+def classify(
+    request: Request, result: Response | Exception, marks: Iterable[Mark] = BUILT_IN
+) -> Verdict:
     """Return whose fault the end of an attempt was.
 
     :param request: as it was sent.
     :param result: what came back.
+    :param marks: what proxies sign their own pages with, see ``PROXYBALANCE_PROXY_MARKS``.
     """
     if isinstance(result, Exception):
         return of_exception(result)
-    return of_response(request, result)
+    return of_response(request, result, marks)

@@ -5,13 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..pool import Outcome
-from ..pool.outcome import PROXY_AUTH
+from ..pool.outcome import HOST_REFUSED, NO_CONNECT, PROXY_AUTH, TRAFFIC_USED_UP
 from .verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_GATEWAY = {429, 500, 502, 503, 504}
+# nginx as a plain forward proxy answers 400, others 405 (RFC 9110, section 15.5.6) or 501.
+_NO_CONNECT = frozenset((400, 405, 501))
+_USED_UP = frozenset((402, 452))
+# What says that there is too much to do: 429 and 503, and what providers use besides.
+_TOO_MANY = frozenset((429, 441, 453, 503, 525, *range(590, 600)))
+# What says that it did not get through, for its own line or for the site.
+_UPSTREAM = frozenset((500, 502, 504))
 
 
 def of_connect(status: int | None, headers: Mapping[str, str] | None = None) -> Verdict:  # noqa: ARG001
@@ -22,6 +28,12 @@ def of_connect(status: int | None, headers: Mapping[str, str] | None = None) -> 
     """
     if status in (401, 407):
         return Verdict(outcome=Outcome.PROXY_FAULT, failure=PROXY_AUTH)
-    if status in _GATEWAY:
+    if status in _NO_CONNECT:
+        return Verdict(outcome=Outcome.PROXY_FAULT, failure=NO_CONNECT)
+    if status in _USED_UP:
+        return Verdict(outcome=Outcome.PROXY_FAULT, failure=TRAFFIC_USED_UP)
+    if status in _TOO_MANY or status in _UPSTREAM:
         return Verdict(outcome=Outcome.GATEWAY_FAULT, failure=f"connect_{status}")
+    if status is not None and 400 <= status < 500:
+        return Verdict(outcome=Outcome.PROXY_FAULT, failure=HOST_REFUSED)
     return Verdict(outcome=Outcome.PROXY_FAULT, failure=f"connect_{status or 'garbage'}")

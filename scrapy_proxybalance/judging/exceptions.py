@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError
 from twisted.web.client import ResponseFailed, ResponseNeverReceived
 
 from ..pool import Outcome
-from ..pool.outcome import TIMEOUT
+from ..pool.outcome import NO_RESPONSE, TIMEOUT
 from .connect import of_connect
 from .verdict import Verdict
 
@@ -91,7 +91,7 @@ def _of_failed_response(failed: ResponseFailed) -> Verdict:
     if any(type(reason).__module__.startswith("OpenSSL") for reason in reasons):
         return Verdict(outcome=Outcome.AMBIGUOUS, failure="tls")
     if isinstance(failed, ResponseNeverReceived):
-        return Verdict(outcome=Outcome.PROXY_FAULT, failure="no_response")
+        return Verdict(outcome=Outcome.AMBIGUOUS, failure=NO_RESPONSE)
     return Verdict(outcome=Outcome.AMBIGUOUS, failure="truncated")
 
 

@@ -80,14 +80,19 @@ class Availability:
         free, serving = 0, member.in_good_standing
         if serving:
             free = self._ledger.available(name, now)
+            carries = member.carries
+            if carries < member.cap:
+                free = max(0, min(free, carries - self._ledger.in_flight(name)))
             if not free and self._ledger.ready_at(name) > now:
                 self._wake(member, self._ledger.ready_at(name))
-        elif member.draining or health.state is OUT:
+        elif member.draining:
             member.timer = None  # no time brings it back
         else:
-            if health.state is COOLING and now >= health.cooldown_until:
+            resting = health.state is COOLING or health.state is OUT
+            if resting and now >= health.cooldown_until:
                 health.begin_probe()
-            if health.state is COOLING:
+                resting = False
+            if resting:
                 self._ledger.rest(name, health.cooldown_until)
                 self._wake(member, health.cooldown_until)
             else:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from .errors import NoProxyMatchesError, SessionLostError
+from .errors import NoProxyMatchesError, SessionLostError, TargetRefusedError
 from .filters import ProxyFilter
 from .health import COOLING
 from .lease import Hold
+from .pairs import CONNECT
 from .strategies import Pick
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from .gates import Gate, Gates
     from .ledger import Ledger
     from .members import Member, Members
+    from .pairs import Pairs
     from .sessions import Sessions
     from .spacing import Spacing
     from .strategies import Strategy, StrategyChoice
@@ -73,6 +75,7 @@ class Chooser:
         strategies: Strategies,
         sessions: Sessions,
         spacing: Spacing,
+        pairs: Pairs,
         gates: Gates,
         rng: Random,
         session_lost: str,
@@ -84,6 +87,7 @@ class Chooser:
         self._strategies = strategies
         self._sessions = sessions
         self._spacing = spacing
+        self._pairs = pairs
         self._gates = gates
         self._rng = rng
         self._session_lost = session_lost
@@ -107,7 +111,7 @@ class Chooser:
             pinned = self._session_member(session, target, rule, now)
             if pinned is not None:
                 return pinned
-        eligible = self._eligible(now, target, rule, matching)
+        eligible = self._eligible(now, target, rule, matching, connect=tunnel is not None)
         pick = Pick(now, self._rng, target, session, eligible.among)
         warmth = self._warmth
         if tunnel is not None and warmth is not None and not avoid:
@@ -130,6 +134,8 @@ class Chooser:
         session: str | None,
         matching: FilterSpec | None,
         besides: int,
+        *,
+        connect: bool = False,
     ) -> Hold | None:
         """Return why a request has to wait; see :meth:`Pool.hold`."""
         self._availability.advance(now)
@@ -143,7 +149,7 @@ class Chooser:
                     waits_for=("session", session),
                     retry_at=None,
                 )
-        eligible = self._eligible(now, target, rule, matching)
+        eligible = self._eligible(now, target, rule, matching, connect=connect)
         once = rule.spacing is not None  # each proxy will do for one request, however free it is
         if self._has_free(eligible, besides, once=once):
             return None
@@ -152,9 +158,23 @@ class Chooser:
     # Which proxies may be used
 
     def _eligible(
-        self, now: float, target: str, rule: TargetPolicy, matching: FilterSpec | None
+        self,
+        now: float,
+        target: str,
+        rule: TargetPolicy,
+        matching: FilterSpec | None,
+        *,
+        connect: bool,
     ) -> _Eligible:
-        if matching is None and not rule.narrows_proxies:
+        pairs = self._pairs
+        apart = target in pairs or (connect and CONNECT in pairs)
+        if apart and now < pairs.refused_until(target):
+            raise TargetRefusedError(target)
+        if connect and now < pairs.refused_until(CONNECT):
+            raise NoProxyMatchesError(
+                f"no proxy of the pool ({len(self._members)}) does CONNECT, which https://{target} needs"
+            )
+        if matching is None and not rule.narrows_proxies and not apart:
             return _ALL
         wanted = rule.matching
         if matching is not None:
@@ -163,10 +183,22 @@ class Chooser:
         key = wanted.key if wanted is not None else None
         return _Eligible(
             self._matching(wanted, target, rule) if wanted is not None else None,
-            self._spacing.resting(target, now) if rule.spacing is not None else {},
-            ("target", target, key) if rule.narrows_proxies else key,
+            self._resting(target, rule, now, apart=apart, connect=connect),
+            ("target", target, key) if rule.narrows_proxies or apart else key,
             wanted,
         )
+
+    def _resting(
+        self, target: str, rule: TargetPolicy, now: float, *, apart: bool, connect: bool
+    ) -> Mapping[str, float]:
+        """Return who rests at a target, and until when."""
+        resting = self._spacing.resting(target, now) if rule.spacing is not None else {}
+        if not apart:
+            return resting
+        resting = {**resting, **self._pairs.resting(target, now)}
+        if connect:
+            resting.update(self._pairs.resting(CONNECT, now))
+        return resting
 
     def _matching(self, wanted: ProxyFilter, target: str, rule: TargetPolicy) -> list[int]:
         try:
@@ -182,9 +214,9 @@ class Chooser:
         """Whether more than ``besides`` leases could be granted."""
         among, resting = eligible.among, eligible.resting
         free_in_all = self._availability.free
-        if among is None:
-            if not once:
-                return free_in_all > besides
+        if among is None and not (once or resting):
+            return free_in_all > besides
+        if among is None and once:
             free = self._availability.free_members
             if free - len(resting) > besides:
                 return True
@@ -216,7 +248,7 @@ class Chooser:
         else:
             reason = f"every proxy rests at {target}, is at its cap or rate, cooling down or out"
             if among is None:
-                moments.append(next(iter(resting.values())))
+                moments.append(min(resting.values()))
             else:
                 names = (self._members.at(index).proxy.name for index in among)
                 moments += (resting[name] for name in names if name in resting)

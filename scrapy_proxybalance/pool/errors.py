@@ -30,3 +30,16 @@ class SessionLostError(ProxyBalanceError):
 
 class NoProxyMatchesError(ProxyBalanceError):
     """A filter that no proxy of the pool matches, whatever their state."""
+
+
+class TargetRefusedError(NoProxyMatchesError):
+    """A target that no proxy of the pool is willing to go to.
+
+    :param target: which.
+    """
+
+    def __init__(self, target: str) -> None:
+        super().__init__(
+            f"no proxy goes to {target}: all that were asked refuse it, as providers do with domains "
+            "that they forbid; ask your provider, or send these requests through other proxies"
+        )

@@ -192,6 +192,13 @@ class SessionEnded(Event):
 
 
 @attrs.define(kw_only=True)
+class TargetRefused(Event):
+    """No proxy goes to a target: all that were asked refuse it. Its requests fail for a while."""
+
+    target: str
+
+
+@attrs.define(kw_only=True)
 class TargetPaused(Event):
     """A target gets no traffic until ``until``, because ``reason``; ``step`` counts pauses in a row."""
 

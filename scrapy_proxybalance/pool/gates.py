@@ -184,6 +184,10 @@ class Gates:
         self.tripped.pop(gate.name, None)
         self.disturbed = self.narrowed or bool(self.tripped)
 
+    def rotates(self, name: str) -> bool:
+        """Return whether each new connection to a gateway has another exit."""
+        return self._by_name.get(name, self._default).rotating
+
     # Who is behind which
 
     def alone(self, name: str) -> Member | None:

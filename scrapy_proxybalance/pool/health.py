@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from copy import copy
 from enum import Enum
+from math import ceil, log
 from typing import TYPE_CHECKING
 
 import attrs
@@ -24,6 +25,9 @@ _FIRST_RECOVERY = 0.5
 # each answer that is nearer to the usual says that this is over, and lately counts so much less.
 _IN_TROUBLE = 1.5
 _OVER = 0.5
+# So unlikely a run of failures is none of chance's; the share that fails is taken to be within bounds.
+_HARDLY_BY_CHANCE = 1e-6
+_FAILS_LEAST, _FAILS_MOST = 0.05, 0.5
 #: A failure of which so much is the proxy's is a whole fault of its own; one of which less is, is none.
 MOSTLY = 0.5
 
@@ -92,6 +96,7 @@ class Health:
         "record",
         "recovery",
         "state",
+        "times_out",
     )
 
     def __init__(self) -> None:
@@ -104,6 +109,8 @@ class Health:
         self.recovery = 1.0
         self.generation = 0
         self.state = HEALTHY
+        #: How often in a row it was taken out.
+        self.times_out = 0
 
     def __copy__(self) -> Health:
         """Return one that goes its own way from here on, record included."""
@@ -127,6 +134,7 @@ class Health:
         if generation != self.generation:
             return False
         self.faults_in_a_row = 0
+        self.times_out = 0
         if self.state is PROBING:
             self.state = RECOVERING
             self.recovery = _FIRST_RECOVERY
@@ -147,11 +155,15 @@ class Health:
         now: float,
         policy: HealthPolicy,
         rng: Random,
+        *,
+        varied: bool = False,
     ) -> bool:
         """Record a failure; return whether a cooldown began.
 
         :param share: the proxy's part of the blame, 0 to 1.
         :param lost: the time that it took, relative to what is usual for its target.
+        :param varied: whether its failures say little of its next attempt, as each may have another
+            exit: then only so many in a row start a cooldown as would hardly come by chance.
         """
         self.record.failed(share, lost, now, policy.window)
         self.habit.failed(share)
@@ -161,6 +173,8 @@ class Health:
             return False
         self.faults_in_a_row += 1
         self.last_fault_at = now
+        if varied and self.faults_in_a_row < max(policy.failure_threshold, self._by_chance):
+            return False
         if self.state is HEALTHY and self.faults_in_a_row < policy.failure_threshold:
             return False
         self.cooldowns += 1
@@ -169,10 +183,30 @@ class Health:
         self.cooldown_until = now + policy.cooldown_seconds(self.cooldowns, rng)
         return True
 
-    def put_out(self) -> None:
-        """Take the proxy out until it is replaced."""
+    @property
+    def _by_chance(self) -> int:
+        """How many failures in a row hardly come by chance where as many fail as usual."""
+        usual = min(_FAILS_MOST, max(_FAILS_LEAST, 1.0 - self.habit.success))
+        return ceil(log(_HARDLY_BY_CHANCE) / log(usual))
+
+    def acquit(self, part: float) -> None:
+        """Take back a failure that was not the proxy's; a cooldown that it has begun goes on.
+
+        :param part: what was charged for it, 0 to 1.
+        """
+        self.record.acquit(part)
+        if part >= MOSTLY and self.faults_in_a_row and self.state not in (COOLING, OUT):
+            self.faults_in_a_row -= 1
+
+    def put_out(self, now: float, policy: HealthPolicy, rng: Random) -> None:
+        """Take the proxy out, because its credentials are refused; it is asked again after a while.
+
+        That is half a cooldown at first, and twice as long each further time.
+        """
         self.generation += 1
+        self.times_out += 1
         self.state = OUT
+        self.cooldown_until = now + 0.5 * policy.cooldown_seconds(self.times_out, rng)
 
     def begin_probe(self) -> None:
         """The cooldown is over: the next lease is the probe."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .blame import Blame
+from .credentials import RefusedTargets
 from .events import CooldownStarted, ProxyOut, ProxyRecovered
-from .health import OUT
+from .health import OUT, PROBING
 from .outcome import (
+    CLOSED,
     GATEWAY_FAULT,
     IGNORED,
     PROXY_AUTH,
@@ -23,6 +25,7 @@ from .outcome import (
 from .usual import UsualTimes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from random import Random
 
     from .availability import Availability
@@ -36,6 +39,11 @@ if TYPE_CHECKING:
 _FASTEST, _SLOWEST = 0.05, 20.0
 # Where a gateway says that it could not, the proxy itself is so much less likely the cause.
 _ITS_OWN_WORD = 0.3
+# A proxy through which the connection was closed may have passed on what the site did: it is as likely
+# to be that as its own doing.
+_HALF_CLEARED = 0.5
+# What a proxy pays for refusing its credentials once, which may mean anything.
+_ONE_REFUSAL = 0.3
 
 
 class Teacher:
@@ -46,6 +54,7 @@ class Teacher:
     :param rng: jitters the cooldowns.
     :param events: is told of cooldowns and recoveries.
     :param availability: counts who is in service.
+    :param varied: whether a lease's proxy has another exit at each attempt, or is the pool's only one.
     """
 
     def __init__(
@@ -55,6 +64,7 @@ class Teacher:
         rng: Random,
         events: EventBus,
         availability: Availability,
+        varied: Callable[[Lease], bool],
     ) -> None:
         self._policy = policy
         self._targets = targets
@@ -62,6 +72,8 @@ class Teacher:
         self._events = events
         self._availability = availability
         self._blame = Blame()
+        self._refused_targets = RefusedTargets()
+        self._varied = varied
         self.usual = UsualTimes()
 
     def learn(
@@ -74,6 +86,8 @@ class Teacher:
         duration: float | None,
         failure: str | None,
         gateway_shared: bool,
+        part: float | None = None,
+        page: str | None = None,
     ) -> float:
         """Learn from an ended lease; return the part of a failure that the proxy pays for, 0 to 1.
 
@@ -81,11 +95,19 @@ class Teacher:
         :param duration: seconds to the end of the body, or to the failure; ``None`` if not known.
         :param failure: the class of failure, in a word.
         :param gateway_shared: whether other proxies have the same host and port.
+        :param part: the proxy's part, where a comparison of answers has said so already.
+        :param page: what was asked for.
         """
         if outcome is IGNORED:
             return 0.0
+        if outcome is SUCCESS or outcome is TARGET_SIGNAL:
+            lease.member.refusals.clear()
+            self._refused_targets.answered(lease.target)
         if outcome is SUCCESS:
             self._targets.answered(lease.target, lease.granted_at, now)
+            if part is not None:
+                # What was of no use earns nothing, and says nothing of anybody's speed.
+                return self._pays(lease, part, None, now)
             self._carried(lease, expectation[1], duration, now, gateway_shared=gateway_shared)
             return 0.0
         if outcome is TARGET_SIGNAL:
@@ -93,9 +115,14 @@ class Teacher:
             self._carried(lease, expectation[1], None, now, gateway_shared=gateway_shared)
             return 0.0
         if failure == PROXY_AUTH:
-            return self._refused_credentials(lease, now)
+            return self._refused_credentials(lease, page, now)
+        if part is not None:
+            return self._pays(lease, part, duration, now)
         rate = 1.0 - expectation[0]
-        return self._failed(lease, outcome, rate, duration, now, gateway_shared=gateway_shared)
+        if failure in CLOSED:
+            rate *= _HALF_CLEARED
+        share = self._share(lease, outcome, rate, now, gateway_shared=gateway_shared)
+        return self._pays(lease, share, duration, now)
 
     def _suspects(self, lease: Lease, *, gateway_shared: bool) -> tuple[str, ...]:
         if gateway_shared:
@@ -119,29 +146,28 @@ class Teacher:
         if health.succeeded(slowness, lease.generation, now, self._policy):
             self._tell(ProxyRecovered(now=now, proxy=member.proxy), member)
 
-    def _failed(
-        self,
-        lease: Lease,
-        outcome: Outcome,
-        rate: float,
-        duration: float | None,
-        now: float,
-        *,
-        gateway_shared: bool,
+    def _share(
+        self, lease: Lease, outcome: Outcome, rate: float, now: float, *, gateway_shared: bool
     ) -> float:
+        """Return the proxy's part of a failure, by how often each suspect fails elsewhere."""
+        if outcome is PROXY_FAULT and not gateway_shared:
+            return 1.0
+        suspects = self._suspects(lease, gateway_shared=gateway_shared)
+        if outcome is PROXY_FAULT:
+            suspects = suspects[1:]  # it was not so much as asked for the target
+        if outcome is GATEWAY_FAULT and gateway_shared:
+            rate *= _ITS_OWN_WORD
+        return self._blame.failed(suspects, rate, now)
+
+    def _pays(self, lease: Lease, share: float, duration: float | None, now: float) -> float:
+        """Have the proxy pay its part of a failure; return it."""
         health, group = lease.member.health, lease.member.group
-        share = 1.0
-        if outcome is not PROXY_FAULT or gateway_shared:
-            suspects = self._suspects(lease, gateway_shared=gateway_shared)
-            if outcome is PROXY_FAULT:
-                suspects = suspects[1:]  # it was not so much as asked for the target
-            if outcome is GATEWAY_FAULT and gateway_shared:
-                rate *= _ITS_OWN_WORD
-            share = self._blame.failed(suspects, rate, now)
         usual = self.usual.of(lease.timed_as)
         lost = min(_SLOWEST, duration / usual) if duration is not None and usual else 1.0
         group.failed(share, lost, health.record, now)
-        if health.failed(share, lost, lease.generation, now, self._policy, self._rng):
+        if health.failed(
+            share, lost, lease.generation, now, self._policy, self._rng, varied=self._varied(lease)
+        ):
             self._tell(
                 CooldownStarted(
                     now=now,
@@ -153,17 +179,24 @@ class Teacher:
             )
         return share
 
-    def _refused_credentials(self, lease: Lease, now: float) -> float:
+    def _refused_credentials(self, lease: Lease, page: str | None, now: float) -> float:
         member = lease.member
         if member.proxy.identity != lease.proxy.identity:
             return 0.0  # the credentials have been changed since
         if lease.generation < member.known_since:
             return 0.0  # or somebody says that they have been put right
-        if member.health.state is not OUT:
-            member.health.put_out()
-            self._tell(
-                ProxyOut(now=now, proxy=member.proxy, reason="its credentials were refused"), member
-            )
+        health, worked = member.health, member.answered
+        if worked and self._refused_targets.refused(lease.target, lease.proxy.name):
+            return 0.0  # all refuse it that serve others: it is about the target
+        wrong = member.refusals.add(page, lease.target, worked=worked)
+        if health.state is OUT:
+            return 1.0
+        if not (wrong or health.state is PROBING):
+            return self._pays(lease, _ONE_REFUSAL, None, now)
+        health.put_out(now, self._policy, self._rng)
+        self._tell(
+            ProxyOut(now=now, proxy=member.proxy, reason="its credentials were refused"), member
+        )
         return 1.0
 
     def _tell(self, event: Event, member: Member) -> None:

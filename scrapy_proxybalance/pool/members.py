@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .credentials import UNTRIED_IN_FLIGHT, Refusals
 from .errors import ConfigurationError, NoProxyMatchesError
 from .groups import Groups
 from .health import COOLING, HEALTHY, OUT, RECOVERING, Health
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from .filters import ProxyFilter
     from .gates import Gate
     from .groups import Group
+    from .own_limit import OwnLimit
     from .proxy import Proxy
 
 _FILTERS_REMEMBERED = 1000
@@ -32,7 +34,9 @@ class Member:
     was to be expected of it, and ``price``: its score but for the ``load``, at ``priced_at``;
     ``known_since``: the generation that what is known of it begins with;
     ``gate``: that of its gateway, if it has one; ``answered``: whether anything has ever come
-    back through it; ``rejected_by_chance``: how likely it is that its gateway has said no as often in
+    back through it with these credentials; ``refusals``: of these, since then; ``own_limit``: what it
+    carries at once, if it has closed connections for their number; ``rejected_by_chance``: how likely
+    it is that its gateway has said no as often in
     a row, while others got through, as it has, the last time at ``rejected_at``, for the load alone;
     ``answered_before``, ``rejected_before``: how many attempts the gateway had answered and rejected
     by then.
@@ -53,10 +57,12 @@ class Member:
         "known_since",
         "leaving",
         "load",
+        "own_limit",
         "price",
         "priced_at",
         "probe_out",
         "proxy",
+        "refusals",
         "rejected_at",
         "rejected_before",
         "rejected_by_chance",
@@ -84,6 +90,8 @@ class Member:
         self.timer: float | None = None
         self.gate: Gate | None = None
         self.answered = False
+        self.refusals = Refusals()
+        self.own_limit: OwnLimit | None = None
         self.rejected_by_chance = 1.0
         self.answered_before = self.rejected_before = 0
         self.rejected_at = float("-inf")
@@ -94,6 +102,7 @@ class Member:
         self.health = Health()
         self.health.generation = self.known_since = generation + 1
         self.answered = False
+        self.refusals.clear()
         self.probe_out = False
 
     @property
@@ -101,6 +110,14 @@ class Member:
         """Whether it carries requests, and not only a probe."""
         state = self.health.state
         return (state is HEALTHY or state is RECOVERING) and not self.draining
+
+    @property
+    def carries(self) -> int:
+        """How many requests it may carry at once, as far as is known of it, its cap aside."""
+        most = self.own_limit.limit if self.own_limit is not None else self.cap
+        if not self.answered and self.proxy.username is not None:
+            return min(most, UNTRIED_IN_FLIGHT)
+        return most
 
     @property
     def lost(self) -> bool:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .gates import Gates
     from .ledger import Ledger
     from .members import Member, Members
+    from .pairs import Pairs
     from .policy import PoolPolicy
     from .proxy import Proxy
     from .spacing import Spacing
@@ -33,7 +34,7 @@ class Membership:
     :param availability: counts what they have free.
     :param gates: stand before those that share a gateway.
     :param ledger: holds their limits.
-    :param strategies: forget who is gone, as do ``spacing`` and ``warmth``.
+    :param strategies: forget who is gone, as do ``spacing``, ``pairs`` and ``warmth``.
     :param events: is told.
     """
 
@@ -47,6 +48,7 @@ class Membership:
         ledger: Ledger,
         strategies: Strategies,
         spacing: Spacing,
+        pairs: Pairs,
         warmth: Warmth | None,
         events: EventBus,
     ) -> None:
@@ -57,6 +59,7 @@ class Membership:
         self._ledger = ledger
         self._strategies = strategies
         self._spacing = spacing
+        self._pairs = pairs
         self._warmth = warmth
         self._events = events
 
@@ -122,6 +125,7 @@ class Membership:
             strategy.forget(member.index)
         self._ledger.forget(proxy.name)
         self._spacing.forget(proxy.name)
+        self._pairs.forget(proxy.name)
         if self._warmth is not None:
             self._warmth.forget(member)
         self._events.emit(ProxyRemoved(now=now, proxy=proxy))

@@ -17,6 +17,7 @@ from .outcome import (
     BEFORE_THE_TARGET,
     GATEWAY_FAULT,
     IGNORED,
+    NOT_FOR_THE_LOAD,
     PROXY_AUTH,
     PROXY_FAULT,
     SUCCESS,
@@ -128,7 +129,8 @@ class Outages:
         whole, gate = self._gates.whole, lease.gate
         overload = False
         if gate is not None:
-            if outcome is GATEWAY_FAULT and not repeated and not gate.tripped:
+            rejected = outcome is GATEWAY_FAULT and failure not in NOT_FOR_THE_LOAD
+            if rejected and not repeated and not gate.tripped:
                 gate.heard(lease.granted_at, rejected=True)
                 overload = gate.limit.rejected(lease.granted_at, now)
             if gate.members:  # else they have all moved away

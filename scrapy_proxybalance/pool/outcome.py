@@ -20,10 +20,39 @@ class Outcome(Enum):
 SUCCESS, PROXY_FAULT, GATEWAY_FAULT, TARGET_SIGNAL, AMBIGUOUS, IGNORED = Outcome
 
 
-#: The class of failure of a proxy that does not accept its credentials; it puts the proxy out.
+#: The class of failure of a proxy that does not accept its credentials; see :mod:`.credentials`.
 PROXY_AUTH = "proxy_auth"
 #: The class of failure of an attempt that was cut off because it took too long.
 TIMEOUT = "timeout"
+#: A page of the proxy's own, in place of the site's.
+PROXY_PAGE = "proxy_page"
+#: The proxy will not go to this host; it may well go to others.
+HOST_REFUSED = "host_refused"
+#: The proxy's account has no traffic left.
+TRAFFIC_USED_UP = "traffic_used_up"
+#: The proxy, or its gateway, has too much to do.
+TOO_MANY = "too_many"
+#: The proxy did not get through to the site: for its own line, or for the site.
+UPSTREAM = "upstream"
+#: The proxy does no CONNECT, so that only http:// pages can be had through it.
+NO_CONNECT = "no_connect"
+#: The connection was closed without a byte in answer.
+NO_RESPONSE = "no_response"
+#: The proxy closed the connection in place of an answer to CONNECT.
+CONNECT_CLOSED = "connect_closed"
 
-#: The classes of failure that come before the proxy is told the target: never the target's doing.
-BEFORE_THE_TARGET = frozenset((PROXY_AUTH, "connection_refused", "connect_error", "dns"))
+#: The classes of failure that come before the proxy is told the target, or that no target can cause.
+BEFORE_THE_TARGET = frozenset(
+    (PROXY_AUTH, "connection_refused", "connect_error", "dns", TRAFFIC_USED_UP)
+)
+
+#: The classes of failure in which a gateway says something else than that it has too much to do.
+NOT_FOR_THE_LOAD = frozenset((UPSTREAM, "connect_500", "connect_502", "connect_504"))
+
+#: The connection was closed after the proxy had said that it is through.
+CLOSED_AFTER_CONNECT = "closed_after_connect"
+#: The classes of failure in which a proxy may have passed on that the site has closed.
+CLOSED = frozenset((NO_RESPONSE, CLOSED_AFTER_CONNECT))
+
+#: The classes of failure that are like one of a connection that was cut for the number of others.
+CLOSED_WITHOUT_A_BYTE = frozenset((NO_RESPONSE, CONNECT_CLOSED))

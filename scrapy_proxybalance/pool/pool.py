@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from .availability import Availability
 from .budget import Budget, Limit
 from .choosing import Chooser
+from .comparison import Comparison
 from .errors import NoProxyAvailableError
 from .events import (
     CooldownShortened,
@@ -19,16 +20,28 @@ from .events import (
     LeaseEnded,
     LeaseGranted,
     ProbeStarted,
+    TargetRefused,
 )
 from .gates import Gates
-from .health import MOSTLY, OUT, PROBING, RECOVERING
+from .health import MOSTLY, PROBING, RECOVERING
 from .learning import Teacher
 from .lease import Hold, Lease
 from .ledger import LocalLedger
 from .members import Members
 from .membership import Membership
 from .outages import Outages
-from .outcome import AMBIGUOUS, GATEWAY_FAULT, SUCCESS, TIMEOUT, Outcome
+from .outcome import (
+    AMBIGUOUS,
+    CLOSED_WITHOUT_A_BYTE,
+    GATEWAY_FAULT,
+    HOST_REFUSED,
+    NO_CONNECT,
+    SUCCESS,
+    TIMEOUT,
+    Outcome,
+)
+from .own_limit import OwnLimit
+from .pairs import CONNECT, Pairs
 from .score import usual_slowness
 from .scoring_view import ScoringView
 from .sessions import Sessions
@@ -83,18 +96,29 @@ class Pool:
         self.rules = TargetRules(policy.targets, policy.targets_by_name)
         self.targets = TargetGate(self.rules, rng, self.events)
         self.sessions = Sessions(policy.session_ttl, policy.session_limit, self.events)
+        #: How many useful answers there have been.
+        self.answers = 0
         self._ledger: Ledger = ledger if ledger is not None else LocalLedger()
         self._rng = rng
         self._members = Members()
         self._scoring = ScoringView(self._members)
+        self.comparison = Comparison(self._members, self._scoring)
         self._strategies = Strategies(policy.strategy, self._members, self._scoring)
         self._gates = Gates(policy.gateways, policy.gateways_by_name)
         self._availability = Availability(
             self._members, self._ledger, self._strategies, self._gates
         )
-        self._teacher = Teacher(policy.health, self.targets, rng, self.events, self._availability)
+        self._teacher = Teacher(
+            policy.health,
+            self.targets,
+            rng,
+            self.events,
+            self._availability,
+            varied=self._is_varied,
+        )
         self._outages = Outages(self._gates, self._availability, self._ledger, self.events)
         self._spacing = Spacing()
+        self._pairs = Pairs()
         self._timeouts = Timeouts(policy.timeout_min)
         self._warmth = (
             Warmth(policy.warm, policy.gateways, policy.gateways_by_name, now)
@@ -108,6 +132,7 @@ class Pool:
             strategies=self._strategies,
             sessions=self.sessions,
             spacing=self._spacing,
+            pairs=self._pairs,
             gates=self._gates,
             rng=rng,
             session_lost=policy.session_lost,
@@ -121,6 +146,7 @@ class Pool:
             ledger=self._ledger,
             strategies=self._strategies,
             spacing=self._spacing,
+            pairs=self._pairs,
             warmth=self._warmth,
             events=self.events,
         )
@@ -215,7 +241,8 @@ class Pool:
             the proxy tunnels; ``None`` where a new one costs little. See ``PoolPolicy.warm``.
         :raises NoProxyAvailableError: if none can be had now.
         :raises NoProxyMatchesError: if no proxy of the pool, in whatever state, will do, or the
-            target's filter does not accept the session's.
+            target's filter does not accept the session's; as :class:`~.errors.TargetRefusedError` while
+            all proxies refuse the target.
         :raises SessionLostError: while the session's proxy is gone and the policy is to fail.
         :raises ConfigurationError: for an unknown strategy.
         """
@@ -268,16 +295,18 @@ class Pool:
         session: str | None = None,
         matching: FilterSpec | None = None,
         besides: int = 0,
+        connect: bool = False,
     ) -> Hold | None:
         """Return why :meth:`acquire` would find no proxy now, or ``None`` if it would find one.
 
         :param besides: leases that other requests like this one (the same session; or else the same
             target and filter), which have been let go already, will take first.
+        :param connect: whether it needs a proxy that does CONNECT.
         :raises NoProxyMatchesError: as :meth:`acquire` does.
         :raises SessionLostError: as :meth:`acquire` does.
         """
         target, rule = self.rules.find(target)
-        return self._chooser.hold(now, target, rule, session, matching, besides)
+        return self._chooser.hold(now, target, rule, session, matching, besides, connect=connect)
 
     def available(self, now: float) -> int:
         """Return how many leases could be granted at this moment to requests that take any proxy.
@@ -300,6 +329,8 @@ class Pool:
         latency: float | None = None,
         duration: float | None = None,
         failure: str | None = None,
+        part: float | None = None,
+        page: str | None = None,
     ) -> bool:
         """End a lease and learn from it. Only the first call on a lease counts.
 
@@ -309,6 +340,9 @@ class Pool:
             to the failure. Left out, the score takes the latency, or else the time since the lease was
             granted.
         :param failure: the class of failure, in a word.
+        :param part: the proxy's part of an answer that was of no use, 0 to 1, as :attr:`comparison` has
+            judged it; ``None`` for any other end.
+        :param page: what was asked for, such as its URL: tells apart refusals of one page and of all.
         :return: whether this call ended it.
         """
         if lease.ended:
@@ -321,7 +355,7 @@ class Pool:
         if lease.session is not None:
             self.sessions.released(lease.session)
         expectation = self._scoring.expected(member, now)
-        if outcome is SUCCESS and duration is not None:
+        if outcome is SUCCESS and part is None and duration is not None:
             self._timeouts.succeeded(lease.target, duration, now, _slowness(expectation))
         elif failure == TIMEOUT:
             self._timeouts.timed_out(lease.target, member.proxy.name)
@@ -329,14 +363,22 @@ class Pool:
             duration = latency if latency is not None else now - lease.granted_at
         was_probing = member.health.state is PROBING
         repeated = False
-        if outcome is SUCCESS:
+        succeeded = outcome is SUCCESS and part is None
+        if succeeded:
+            self.answers += 1
             member.rejected_by_chance = 1.0
-        elif outcome is GATEWAY_FAULT and lease.gate is not None:
+            self._got_through(lease)
+        elif failure in CLOSED_WITHOUT_A_BYTE and self._was_too_many(lease, now):
+            # No cooldown for what may be too many connections at once: fewer, first.
+            outcome, part = (GATEWAY_FAULT, None) if lease.gate is not None else (AMBIGUOUS, 0.0)
+        if failure in (HOST_REFUSED, NO_CONNECT):
+            part = self._refused_to_go(lease, str(failure), now)
+        if outcome is GATEWAY_FAULT and lease.gate is not None:
             repeated = lease.gate.rejects_for_itself(member, lease.granted_at, now)
         gates = self._gates
         gates.in_flight -= 1
         excused, charged = False, 0.0
-        if lease.gate is None and gates.quiet_answers and outcome is SUCCESS:
+        if lease.gate is None and gates.quiet_answers and succeeded:
             gates.quiet_answers -= 1
             member.answered = True
         else:
@@ -348,7 +390,7 @@ class Pool:
                 repeated=repeated,
                 latency=(
                     latency / usual_slowness(member.health, member.group.expectation)
-                    if latency is not None
+                    if latency is not None and part is None
                     else None
                 ),
                 failure=failure,
@@ -362,13 +404,14 @@ class Pool:
                 duration=duration,
                 failure=failure,
                 gateway_shared=not repeated and self._members.sharing_gateway(member.proxy) > 1,
+                part=part,
+                page=page,
             )
         member.priced_at = _NEVER
         self._availability.refresh(member, now)
         if was_probing and member.health.state is RECOVERING:
             for other in self._availability.bring_forward(now):
                 self.events.emit(CooldownShortened(now=now, proxy=other.proxy))
-        succeeded = outcome is SUCCESS
         if succeeded and lease.tunnel is not None and self._warmth is not None:
             self._warmth.put_back(member, lease.tunnel, now, lease.carried + 1)
         if succeeded or charged >= MOSTLY:
@@ -390,6 +433,46 @@ class Pool:
                 )
             )
         return True
+
+    def _got_through(self, lease: Lease) -> None:
+        """Forget what has kept a proxy from a target, and let it carry more again."""
+        member = lease.member
+        if lease.target in self._pairs:
+            self._pairs.answered(lease.target, lease.proxy.name)
+        if member.own_limit is not None:
+            member.own_limit.answered()
+            if member.own_limit.limit >= member.cap:
+                member.own_limit = None
+
+    def _was_too_many(self, lease: Lease, now: float) -> bool:
+        """Return whether a connection may have been closed for the number of others; have fewer then."""
+        member = lease.member
+        in_flight = self._ledger.in_flight(member.proxy.name) + 1
+        gate = lease.gate
+        if gate is not None:
+            return gate.limit.in_flight > 1 and member.answered
+        if in_flight < 2 or not member.answered:
+            return False
+        if member.own_limit is None:
+            member.own_limit = OwnLimit(in_flight, now)
+        else:
+            member.own_limit.closed(lease.granted_at, in_flight, now)
+        return True
+
+    def _refused_to_go(self, lease: Lease, failure: str, now: float) -> float:
+        """Have a proxy rest where it will not go; return what it pays for that."""
+        proxies = max(1, self._availability.serving)
+        if failure == NO_CONNECT:
+            self._pairs.refused(CONNECT, lease.proxy.name, now, proxies)
+            return 0.0
+        part = self.comparison.odd(lease, failure, now).part
+        if self._pairs.refused(lease.target, lease.proxy.name, now, proxies):
+            self.events.emit(TargetRefused(now=now, target=lease.target))
+        return part
+
+    def _is_varied(self, lease: Lease) -> bool:
+        """Return whether the next attempt through a lease's proxy has another exit, or no choice."""
+        return len(self._members) == 1 or self._gates.rotates(lease.proxy.gateway)
 
     def timeout(
         self, lease: Lease, now: float, *, own: float, cuts: int = 0, last: bool = False
@@ -440,10 +523,23 @@ class Pool:
         return self._gates.in_service(self._availability.serving)
 
     @property
+    def some_do_no_connect(self) -> bool:
+        """Whether some proxies carry no request that needs CONNECT."""
+        return CONNECT in self._pairs
+
+    def narrows(self, target: str) -> bool:
+        """Return whether not every free proxy may be used for a target, by its rule or by itself."""
+        rules = self.rules
+        return target in self._pairs or (
+            rules.narrow_proxies and rules.policy_of(target).narrows_proxies
+        )
+
+    @property
     def beyond_hope(self) -> bool:
-        """Whether no proxy will ever be leased again, unless one is added or updated."""
+        """Whether no proxy has ever worked, and all refuse their credentials, asked again as well."""
         return not self._availability.serving and all(
-            member.leaving or member.health.state is OUT for member in self._members
+            member.leaving or (not member.answered and member.health.times_out > 1)
+            for member in self._members
         )
 
     @property

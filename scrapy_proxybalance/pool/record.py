@@ -57,6 +57,12 @@ class Record:
         self.lost += weight * share * lost
         self.forgiven += weight * (1.0 - share)
 
+    def acquit(self, share: float) -> None:
+        """Count a failure, or what is left of it, as somebody else's after all."""
+        share = min(share, self.failures)
+        self.failures -= share
+        self.forgiven += share
+
     def worth(self, now: float) -> float:
         """Return what the counts are worth by now, as a factor."""
         return exp((self.at - now) / _FADES_IN)

@@ -88,15 +88,16 @@ async def test_a_second_run_gets_no_error_page_of_a_proxy_of_the_first_run(
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("status", [407, 429, 403, 503])
 async def test_a_refusal_is_not_kept(policy: str, status: int, tmp_path: Path) -> None:
-    answers = iter([OriginResponse(status, [FOR_AN_HOUR], b"no")])
-    async with site(lambda request: next(answers, None) or page(request)) as (_, good, urls):
+    headers = [FOR_AN_HOUR, ("Proxy-Authenticate", "Basic"), ("Retry-After", "0")]
+    answers = iter([OriginResponse(status, headers, b"no")])
+    async with Origin(lambda request: next(answers, None) or page(request)) as proxy:
         settings = {
             **cache_settings(tmp_path, policy),
-            "PROXYBALANCE_PROXIES": [good.url()],
+            "PROXYBALANCE_PROXIES": [f"http://127.0.0.1:{proxy.port}"],
             "RETRY_ENABLED": False,
         }
-        await crawl(urls[:1], settings)
-        second = await crawl(urls[:1], settings)
+        await crawl(["http://site.example/"], settings)
+        second = await crawl(["http://site.example/"], settings)
     assert [response.status for response in second.spider.responses] == [200]
 
 

@@ -63,7 +63,8 @@ def test_who_is_told_of_a_change_finds_it_counted() -> None:
     )
     over = cool_down(pool, 0, faults=1)
     carry_through(pool, "p0", over, SUCCESS)
-    carry_through(pool, "p1", over, FAULT, failure=PROXY_AUTH)
+    while len(in_service) < 3:
+        carry_through(pool, "p1", over, FAULT, failure=PROXY_AUTH)
     assert in_service == [("CooldownStarted", 2), ("ProxyRecovered", 3), ("ProxyOut", 2)]
 
 

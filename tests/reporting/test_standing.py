@@ -60,8 +60,8 @@ def test_a_drained_proxy_is_not_healthy_and_one_that_comes_back_is_not_unproven(
 
 def test_new_credentials_have_to_prove_themselves() -> None:
     pool = pool_of(alone("one"), alone("two"))
-    ended(pool, "one", SUCCESS, FAULT, failure="proxy_auth")
-    assert words(pool)["one"] == "out"
+    ended(pool, "one", SUCCESS)
+    assert words(pool)["one"] == "healthy"
     pool.update(Proxy(host="one.example", port=1, name="one", username="new"), 1.0)
     assert words(pool)["one"] == "unproven"
 

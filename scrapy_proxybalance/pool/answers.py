@@ -1,0 +1,171 @@
+"""Answers: what a target says of late through other proxies, and whose an odd answer looks to be.
+
+A proxy may answer with a page of its own in place of the site's: an error, nothing, a redirect to its
+shop. One such page proves nothing; that nobody else gets it from the same target does. Keeps counts
+and answers questions. It knows kinds of answers as words, and no HTTP.
+
+The model is that of :mod:`.blame`, a noisy-or (Pearl, 1988): an odd answer is split between the proxy
+and the target by how often each gives such an answer by itself. How often the target does is counted
+on what *others* got.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+# A target that others had answers of is taken to give an odd answer so often, with the weight of so
+# many answers; and one of which only this proxy knows anything.
+_PRIOR, _WEIGHT = 0.02, 2.0
+_UNHEARD_OF = 0.5
+# The same for the share of odd answers of a kind among the answers of all targets.
+_PRIOR_WEIGHT_OF_ALL = 50.0
+# When so many answers of a target are known, they count half.
+_WINDOW = 200.0
+# One proxy's word counts no more than so often, and so many proxies and kinds are remembered.
+_ONE_VOICE = 3.0
+_PROXIES = 16
+_KINDS = 16
+_PAGES = 64
+_TARGETS = 2000
+# A page is the proxy's own when it has been given for so many different URLs, one after the other.
+_SAME_PAGE = 2
+
+
+class Suspicion(NamedTuple):
+    """Whose an odd answer looks to be.
+
+    ``part``: the proxy's, 0 to 1. ``compared``: whether others have had an answer of the target's, so
+    that there was anything to compare with.
+    """
+
+    part: float
+    compared: bool
+
+
+class _Target:
+    __slots__ = ("kinds", "pages", "useful", "useful_in_all", "useful_through")
+
+    def __init__(self) -> None:
+        self.useful = 0.0
+        self.useful_in_all = 0
+        self.useful_through: list[str] = []  # the last two, different ones
+        self.kinds: dict[str, dict[str, float]] = {}
+        self.pages: OrderedDict[str, str] = OrderedDict()  # page -> who gave it, "" for several
+
+    def fade(self) -> None:
+        self.useful *= 0.5
+        for through in self.kinds.values():
+            for who in through:
+                through[who] *= 0.5
+
+
+class Answers:
+    """Remembers the answers of the targets that were asked last.
+
+    Who gave an answer is a proxy's name, or its gateway's where several gateways can be compared.
+    """
+
+    def __init__(self) -> None:
+        self._targets: OrderedDict[str, _Target] = OrderedDict()
+        self._all = 0.0
+        self._all_odd: dict[str, float] = {}
+        self._last_page: OrderedDict[str, tuple[str, str, int]] = OrderedDict()
+
+    def useful(self, target: str, who: str) -> None:
+        """Take note of an answer as one wants it."""
+        known = self._known(target)
+        known.useful += 1.0
+        known.useful_in_all += 1
+        self._all += 1.0
+        through = known.useful_through
+        if not through or through[-1] != who:
+            if who in through:
+                through.remove(who)
+            through.append(who)
+            del through[:-2]
+        if known.useful > _WINDOW:
+            known.fade()
+
+    def odd(self, target: str, kind: str, who: str, *, rate: float, pair: float = 0.0) -> Suspicion:
+        """Take note of an odd answer; return whose it looks to be.
+
+        :param kind: what it looked like, in a word.
+        :param rate: how often the proxy fails, 0 to 1, as known before.
+        :param pair: how often a proxy is taken to give such an answer for one target only.
+        """
+        known = self._known(target)
+        through = known.kinds.get(kind, {})
+        others = sum(min(_ONE_VOICE, count) for name, count in through.items() if name != who)
+        compared = others > 0.0 or any(name != who for name in known.useful_through)
+        usual = _UNHEARD_OF
+        if compared:
+            of_all = self._all_odd.get(kind, 0.0) + _PRIOR_WEIGHT_OF_ALL * _PRIOR
+            prior = of_all / (self._all + _PRIOR_WEIGHT_OF_ALL)
+            usual = (others + _WEIGHT * prior) / (others + known.useful + _WEIGHT)
+        part = rate / (rate + usual + pair)
+        self._note(known, kind, who)
+        self._all += 1.0
+        self._all_odd[kind] = self._all_odd.get(kind, 0.0) + (1.0 - part if compared else 0.0)
+        return Suspicion(part, compared)
+
+    def confirmed(self, target: str, kind: str, who: str) -> None:
+        """Take note that two proxies got the same odd answer for the same page: it is the target's."""
+        self._note(self._known(target), kind, who)
+        self._all += 1.0
+        self._all_odd[kind] = self._all_odd.get(kind, 0.0) + 1.0
+
+    def through_others(self, target: str, kind: str, who: str) -> int:
+        """Return through how many others a target has given answers of a kind."""
+        known = self._targets.get(target)
+        through = known.kinds.get(kind, {}) if known is not None else {}
+        return sum(1 for name in through if name != who)
+
+    def useful_answers(self, target: str) -> int:
+        """Return how many useful answers a target has given, through whomever."""
+        known = self._targets.get(target)
+        return known.useful_in_all if known is not None else 0
+
+    def answers_others(self, target: str, who: str) -> bool:
+        """Return whether others have had useful answers of a target."""
+        known = self._targets.get(target)
+        return known is not None and any(name != who for name in known.useful_through)
+
+    def repeats(self, target: str, page: str, who: str, url: str) -> bool:
+        """Return whether one proxy gives the same page for different URLs, and no other gives it.
+
+        :param page: equal for pages that look the same.
+        """
+        pages = self._known(target).pages
+        giver = pages.get(page)
+        if giver is None:
+            if len(pages) >= _PAGES:
+                pages.popitem(last=False)
+            pages[page] = giver = who
+        elif giver != who:
+            pages[page] = giver = ""
+        last_page, last_url, count = self._last_page.get(who, ("", "", 0))
+        count = (count + 1 if url != last_url else count) if page == last_page else 1
+        self._last_page[who] = (page, url, count)
+        if len(self._last_page) > _TARGETS:
+            self._last_page.popitem(last=False)
+        return count >= _SAME_PAGE and giver == who and self.answers_others(target, who)
+
+    @staticmethod
+    def _note(known: _Target, kind: str, who: str) -> None:
+        through = known.kinds.get(kind)
+        if through is None:
+            if len(known.kinds) >= _KINDS:
+                del known.kinds[next(iter(known.kinds))]
+            through = known.kinds[kind] = {}
+        if who not in through and len(through) >= _PROXIES:
+            del through[next(iter(through))]
+        through[who] = through.get(who, 0.0) + 1.0
+
+    def _known(self, target: str) -> _Target:
+        known = self._targets.get(target)
+        if known is None:
+            if len(self._targets) >= _TARGETS:
+                self._targets.popitem(last=False)
+            known = self._targets[target] = _Target()
+        return known

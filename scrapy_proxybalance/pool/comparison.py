@@ -1,0 +1,94 @@
+"""Comparing what a lease brought with what others got: brings the members and the answers together.
+
+Who is compared is a proxy; or its gateway, where the pool has several gateways and this one is shared:
+what all exits of one gateway get may be the gateway's doing. Ends no lease and changes no health, but
+for :meth:`Comparison.acquit`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .answers import Answers, Suspicion
+from .outcome import HOST_REFUSED
+
+if TYPE_CHECKING:
+    from .lease import Lease
+    from .members import Members
+    from .scoring_view import ScoringView
+
+# A proxy that refuses one host is taken to refuse just that one so often, 0 to 1.
+_JUST_THIS_HOST = 0.3
+
+
+class Comparison:
+    """Compares answers.
+
+    :param members: the pool's.
+    :param scoring: knows how often a proxy fails.
+    """
+
+    def __init__(self, members: Members, scoring: ScoringView) -> None:
+        self._members = members
+        self._scoring = scoring
+        self._answers = Answers()
+
+    def who(self, lease: Lease) -> str:
+        """Return who is compared with others."""
+        sharing = self._members.sharing_gateway(lease.proxy)
+        if 1 < sharing < len(self._members):
+            return lease.proxy.gateway
+        return lease.proxy.name
+
+    def useful(self, lease: Lease, page: str | None, url: str) -> bool:
+        """Take note of an answer as one wants it; return whether it is the proxy's own after all.
+
+        :param page: equal for pages that look the same; ``None`` where nothing can be told from it.
+        :param url: the page's.
+        """
+        who = self.who(lease)
+        if page is not None and self._answers.repeats(lease.target, page, who, url):
+            return True
+        self._answers.useful(lease.target, who)
+        return False
+
+    def odd(self, lease: Lease, kind: str, now: float) -> Suspicion:
+        """Take note of an odd answer; return whose it looks to be.
+
+        :param kind: what it looked like, in a word.
+        """
+        success, _, _ = self._scoring.expected(lease.member, now)
+        return self._answers.odd(
+            lease.target,
+            kind,
+            self.who(lease),
+            rate=1.0 - success,
+            pair=_JUST_THIS_HOST if kind == HOST_REFUSED else 0.0,
+        )
+
+    def confirmed(self, lease: Lease, kind: str) -> None:
+        """Take note that two proxies got the same odd answer for the same page: it is the target's."""
+        self._answers.confirmed(lease.target, kind, self.who(lease))
+
+    def through_others(self, lease: Lease, kind: str) -> int:
+        """Return through how many others the lease's target has given answers of a kind."""
+        return self._answers.through_others(lease.target, kind, self.who(lease))
+
+    def useful_answers(self, lease: Lease) -> int:
+        """Return how many useful answers the lease's target has given, through whomever."""
+        return self._answers.useful_answers(lease.target)
+
+    def answers_others(self, lease: Lease) -> bool:
+        """Return whether others have had useful answers of the lease's target."""
+        return self._answers.answers_others(lease.target, self.who(lease))
+
+    def acquit(self, name: str, part: float) -> None:
+        """Take back what an odd answer has cost a proxy: it was the target's.
+
+        :param name: the proxy's; one that has left the pool is ignored.
+        :param part: what it was charged with, 0 to 1.
+        """
+        member = self._members.get(name)
+        if member is not None:
+            member.health.acquit(part)
+            member.priced_at = float("-inf")

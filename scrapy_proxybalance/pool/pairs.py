@@ -1,0 +1,118 @@
+"""Pairs of a proxy and a target that do not go together: the proxy rests at that target for a while.
+
+A proxy may refuse one host and carry all others; a site may refuse one proxy and serve all others; and
+a proxy that does no CONNECT still carries http. None of that is a matter of the proxy's health. Pure:
+times come from the caller and never go back.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: The name under which those rest that do no CONNECT: at all targets that need it.
+CONNECT = "CONNECT"
+
+# A pair rests for so many seconds, each further time for twice as long, up to a longest time.
+_REST, _LONGEST_REST = 60.0, 3600.0
+# So many proxies that refuse a host speak for all: it is one that they are not allowed to go to.
+_SPEAK_FOR_ALL = 8
+_TARGETS = 2000
+
+_NOBODY: Mapping[str, float] = {}
+
+
+class _Target:
+    __slots__ = ("due", "refused_by", "refused_until", "resting", "times")
+
+    def __init__(self) -> None:
+        self.resting: dict[str, float] = {}
+        self.times: dict[str, int] = {}
+        self.due = float("inf")  # when the first of them is due
+        self.refused_by: set[str] = set()
+        self.refused_until = float("-inf")
+
+
+class Pairs:
+    """Who rests where, and until when."""
+
+    def __init__(self) -> None:
+        self._targets: OrderedDict[str, _Target] = OrderedDict()
+
+    def __contains__(self, target: str) -> bool:
+        return target in self._targets
+
+    def rest(self, target: str, proxy: str, now: float, *, least: float = _REST) -> None:
+        """Have a proxy rest at a target.
+
+        :param least: for how many seconds the first time.
+        """
+        known = self._targets.get(target)
+        if known is None:
+            if len(self._targets) >= _TARGETS:
+                self._targets.popitem(last=False)
+            known = self._targets[target] = _Target()
+        if now < known.resting.get(proxy, float("-inf")):
+            return  # it was under way before
+        times = known.times[proxy] = known.times.get(proxy, 0) + 1
+        until = now + min(_LONGEST_REST, least * 2.0 ** min(times - 1, 60))
+        known.resting[proxy] = until
+        known.due = min(known.due, until)
+
+    def refused(self, target: str, proxy: str, now: float, proxies: int) -> bool:
+        """Take note that a proxy will not go to a target: it rests there.
+
+        :param target: :data:`CONNECT` for one that will not go to any that needs CONNECT.
+        :param proxies: how many proxies could be asked.
+        :return: whether that makes it a target that no proxy goes to.
+        """
+        self.rest(target, proxy, now)
+        known = self._targets[target]
+        known.refused_by.add(proxy)
+        enough = proxies if target == CONNECT else min(_SPEAK_FOR_ALL, proxies)
+        if len(known.refused_by) < enough or now < known.refused_until:
+            return False
+        known.refused_until = min(known.resting.values())
+        return True
+
+    def refused_until(self, target: str) -> float:
+        """Return until when no proxy goes to a target; the past where some do."""
+        known = self._targets.get(target)
+        return known.refused_until if known is not None else float("-inf")
+
+    def answered(self, target: str, proxy: str) -> None:
+        """Take note that a proxy has got through to a target."""
+        known = self._targets.get(target)
+        if known is None:
+            return
+        known.resting.pop(proxy, None)
+        known.times.pop(proxy, None)
+        known.refused_by.discard(proxy)
+        known.refused_until = float("-inf")
+        if not known.times:
+            del self._targets[target]
+
+    def resting(self, target: str, now: float) -> Mapping[str, float]:
+        """Return the proxies that rest at a target, with the moments they are due at."""
+        known = self._targets.get(target)
+        if known is None:
+            return _NOBODY
+        if now >= known.due:
+            for proxy, until in list(known.resting.items()):
+                if until <= now:
+                    del known.resting[proxy]
+                    known.refused_by.discard(proxy)
+            known.due = min(known.resting.values(), default=float("inf"))
+        return known.resting
+
+    def forget(self, proxy: str) -> None:
+        """Drop what is kept of a proxy."""
+        for target, known in list(self._targets.items()):
+            known.resting.pop(proxy, None)
+            known.times.pop(proxy, None)
+            known.refused_by.discard(proxy)
+            if not known.times:
+                del self._targets[target]

@@ -1,0 +1,153 @@
+"""Second opinions: what may be a proxy's own answer is compared, and its page fetched elsewhere.
+
+Says of each response what a comparison with the answers of others makes of its verdict, and returns
+the request that asks again. A refusal of a site's is never asked again elsewhere: it is not compared
+for that. Knows requests, responses and the pool; ends no lease.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import attrs
+from scrapy.downloadermiddlewares.retry import get_retry_request
+
+from . import request_meta
+from .judging.marks import signature
+from .judging.oddities import SAME_PAGE, looks, oddity
+from .judging.responses import of_response
+from .judging.verdict import SUCCESS
+from .pool import Outcome
+from .pool.answers import Suspicion
+from .pool.health import MOSTLY
+from .pool.outcome import PROXY_AUTH, TRAFFIC_USED_UP
+
+if TYPE_CHECKING:
+    from scrapy import Request
+    from scrapy.http import Response
+
+    from .balancer import Balancer, Flight
+    from .judging import Verdict
+    from .pool import Lease
+
+logger = logging.getLogger(__name__)
+
+FAILED = (Outcome.PROXY_FAULT, Outcome.GATEWAY_FAULT, Outcome.AMBIGUOUS)
+# A site may not take these twice (RFC 9110, section 9.2.1).
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+class SecondOpinion:
+    """Compares the answers of one crawl.
+
+    :param balancer: whose pool and settings hold.
+    """
+
+    def __init__(self, balancer: Balancer) -> None:
+        self._balancer = balancer
+        self._comparison = balancer.pool.comparison
+        settings = balancer.crawler.settings
+        self._retries = settings.getbool("RETRY_ENABLED")
+        self._retry_times = settings.getint("RETRY_TIMES")
+        self._retried_anyway = {int(code) for code in settings.getlist("RETRY_HTTP_CODES")}
+
+    def compare(
+        self, request: Request, lease: Lease, verdict: Verdict, response: Response
+    ) -> Verdict:
+        """Return what becomes of a verdict when the answers are looked at that others got.
+
+        :param verdict: the plugin's own; one of the user's classifier stands as it is.
+        """
+        if verdict.outcome in (Outcome.IGNORED, Outcome.TARGET_SIGNAL):
+            return verdict
+        if verdict.outcome is Outcome.SUCCESS:
+            kind = oddity(request, response)
+            if kind is None:
+                if not self._comparison.useful(lease, looks(request, response), request.url):
+                    return verdict
+                kind = SAME_PAGE
+        elif verdict.certain:
+            return self._of_certain(request, lease, verdict, response)
+        elif verdict.outcome is not Outcome.GATEWAY_FAULT and verdict.failure is not None:
+            kind = verdict.failure
+        else:
+            return verdict  # whose part it is is told by how often each fails elsewhere
+        return self._of_odd(request, lease, verdict, kind)
+
+    def _of_certain(
+        self, request: Request, lease: Lease, verdict: Verdict, response: Response
+    ) -> Verdict:
+        """Let a mark decide, unless others get the same page from the target: then it is the site's."""
+        if verdict.failure == PROXY_AUTH:
+            return verdict  # that many are refused has a meaning of its own
+        page = signature(response)
+        others = self._comparison.through_others(lease, page)
+        self._comparison.confirmed(lease, page)
+        if not others:
+            return verdict
+        sites = of_response(request, response, marks=None)
+        return attrs.evolve(sites, part=0.0) if sites.outcome is Outcome.SUCCESS else sites
+
+    def _of_odd(self, request: Request, lease: Lease, verdict: Verdict, kind: str) -> Verdict:
+        comparison, who = self._comparison, self._comparison.who(lease)
+        useful = comparison.useful_answers(lease)
+        # What may be a whole gateway's doing is told to whoever watches for outages, as what it is.
+        targets = verdict if verdict.outcome is Outcome.AMBIGUOUS else SUCCESS
+        earlier = request_meta.odd_answer(request)
+        if (
+            earlier is not None
+            and earlier.kind == kind
+            and earlier.who != who
+            # An account that is used up is so for every proxy: the site has to have answered since.
+            and (kind != TRAFFIC_USED_UP or useful > earlier.useful)
+        ):
+            # The same page, the same answer, two ways to it: it is what the target says.
+            comparison.confirmed(lease, kind)
+            comparison.acquit(earlier.proxy, earlier.part)
+            return attrs.evolve(targets, part=0.0)
+        if kind == TRAFFIC_USED_UP:
+            suspicion = Suspicion(1.0, compared=True)
+        else:
+            suspicion = comparison.odd(lease, kind, self._balancer.clock())
+        request_meta.mark_odd(
+            request,
+            request_meta.OddAnswer(kind, who, lease.proxy.name, suspicion.part, useful),
+        )
+        if suspicion.part >= MOSTLY:
+            return attrs.evolve(
+                verdict, outcome=Outcome.PROXY_FAULT, failure=kind, part=suspicion.part
+            )
+        return attrs.evolve(targets, part=suspicion.part, unsure=not suspicion.compared)
+
+    def again(
+        self, request: Request, flight: Flight, verdict: Verdict, response: Response
+    ) -> Request | None:
+        """Return the request that asks for a page elsewhere, if the verdict calls for that.
+
+        As often as ``RETRY_TIMES`` allows, and only while there is another proxy to ask. What
+        ``RetryMiddleware`` retries by itself is left to it.
+        """
+        lease = flight.lease
+        if lease is None or not (verdict.outcome in FAILED or verdict.unsure):
+            return None
+        if not self._retries or request.meta.get("dont_retry"):
+            return None
+        if response.status in self._retried_anyway or request.method not in _SAFE_METHODS:
+            return None
+        if lease.session is not None or len(self._balancer.pool) <= len(
+            request_meta.tried(request)
+        ):
+            return None
+        spider = self._balancer.crawler.spider
+        if spider is None:
+            return None
+        most = request.meta.get("max_retry_times", self._retry_times)
+        if request.meta.get("retry_times", 0) >= most:
+            return None
+        return get_retry_request(
+            request,
+            spider=spider,
+            reason=f"{verdict.failure or response.status} (of a proxy's?)",
+            max_retry_times=most,
+        )
