@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from scrapy import signals
+
 from ..pool.events import (
     CooldownStarted,
     GatewayReopened,
@@ -24,11 +26,16 @@ from ..wall_clock import local_time
 from ..wording import counted
 
 if TYPE_CHECKING:
+    from scrapy import Spider
+
     from ..balancer import Balancer
     from ..pool.events import Event
     from .figures import Figures
 
 logger = logging.getLogger(__name__)
+
+# So many proxies that are out have a line each.
+_OUT_LINES = 5
 
 
 class EventLog:
@@ -41,6 +48,8 @@ class EventLog:
     def __init__(self, balancer: Balancer, figures: Figures) -> None:
         self._balancer = balancer
         self._figures = figures
+        self._refused: set[str] = set()
+        balancer.crawler.signals.connect(self._log_refused, signal=signals.spider_closed)
         events = balancer.pool.events
         events.subscribe(self._log, *(CooldownStarted, ProxyRecovered, ProxyOut, SessionReassigned))
         events.subscribe(
@@ -62,20 +71,43 @@ class EventLog:
                 len(self._balancer.pool),
             )
         elif isinstance(event, ProxyRecovered):
+            self._refused.discard(event.proxy.name)
             logger.info("Proxy %s answered its probe and comes back gradually", event.proxy.name)
         elif isinstance(event, ProxyOut):
-            logger.error(
-                "Proxy %s is out of the pool: %s. Correct its credentials; it is not tried again "
-                "until they change.",
-                event.proxy.name,
-                event.reason,
-            )
+            self._log_out(event)
         elif isinstance(event, SessionReassigned):
             logger.info(
                 "Session %s lost its proxy %s and goes on through %s",
                 event.session,
                 event.lost,
                 event.proxy.name,
+            )
+
+    def _log_out(self, event: ProxyOut) -> None:
+        """Log it for the first few proxies, once each: a list that is all wrong is one line more."""
+        name, refused = event.proxy.name, self._refused
+        if name in refused:
+            return  # it was asked again after a while
+        refused.add(name)
+        if len(refused) <= _OUT_LINES:
+            logger.error(
+                "Proxy %s is out of the pool: %s. Correct its credentials; it is asked again after a "
+                "while.",
+                name,
+                event.reason,
+            )
+        elif len(refused) == _OUT_LINES + 1:
+            logger.error(
+                "More proxies are out of the pool for the same reason; the log says at the end how many."
+            )
+
+    def _log_refused(self, spider: Spider) -> None:
+        if len(self._refused) > _OUT_LINES:
+            logger.error(
+                "The credentials of %s were refused and have not worked since: %s, ...",
+                counted(len(self._refused), "proxy", "proxies"),
+                ", ".join(sorted(self._refused)[:_OUT_LINES]),
+                extra={"spider": spider},
             )
 
     def _log_outage(self, event: Event) -> None:

@@ -36,7 +36,8 @@ def test_a_proxy_that_is_enabled_while_it_cools_down_stays_out_of_service_until_
 def test_a_proxy_that_was_out_is_in_service_when_it_is_enabled() -> None:
     pool = make_pool(proxies(2))
     out = OutOfService(pool.events)
-    carry_through(pool, "p0", 0, Outcome.PROXY_FAULT, failure=PROXY_AUTH)
+    for _ in range(2):
+        carry_through(pool, "p0", 0, Outcome.PROXY_FAULT, failure=PROXY_AUTH)
     pool.enable("p0", 5)
     pool.remove("p1", 6)
     assert out.until(60, since_epoch=0) == {"p0": [(0, 5)]}

@@ -142,7 +142,7 @@ def _ambiguous(report: Report) -> Iterator[str]:
         yield (
             f"Of {ambiguous / report.requests:.0%} of the attempts nobody can say whether the proxy or "
             f"the site failed ({_words_of(report, 'ambiguous')}). If you can tell from the response, "
-            "write a PROXYBALANCE_CLASSIFIER."
+            "add to PROXYBALANCE_PROXY_MARKS or write a PROXYBALANCE_CLASSIFIER."
         )
 
 
