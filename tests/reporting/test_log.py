@@ -1,4 +1,4 @@
-"""What the log says of proxies whose credentials are refused: a line each for a few, one for the rest."""
+"""What the log says of proxies whose credentials are refused: a line each for a few, one for others."""
 
 from __future__ import annotations
 
