@@ -2,6 +2,7 @@
 
 from .addon import Addon
 from .admission import ProxyBalanceQueue
+from .download_handler import DownloadHandler
 from .judging import Verdict, classify
 from .middleware import ProxyBalanceMiddleware
 from .pool import Outcome
@@ -12,6 +13,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Addon",
+    "DownloadHandler",
     "Outcome",
     "ProxyBalanceMiddleware",
     "ProxyBalanceQueue",

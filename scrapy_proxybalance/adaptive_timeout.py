@@ -18,6 +18,7 @@ from .pool.outcome import TIMEOUT
 
 if TYPE_CHECKING:
     from scrapy import Request
+    from scrapy.crawler import Crawler
 
     from .balancer import Balancer
 
@@ -26,6 +27,15 @@ logger = logging.getLogger(__name__)
 # A page that is asked for again may have been answered already, unseen: that has to be harmless
 # (RFC 9110, 9.2.1).
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def crawls_timeout(crawler: Crawler) -> float:
+    """Return what DownloadTimeoutMiddleware gives every request that has no timeout of its own.
+
+    In seconds; 0 for none.
+    """
+    configured = crawler.settings.getfloat("DOWNLOAD_TIMEOUT")
+    return float(getattr(crawler.spider, "download_timeout", configured) or 0)
 
 
 class AdaptiveTimeout:
@@ -43,10 +53,7 @@ class AdaptiveTimeout:
 
     @cached_property
     def _crawls_own(self) -> float:
-        """What DownloadTimeoutMiddleware gives every request that has no timeout of its own."""
-        crawler = self._balancer.crawler
-        configured = crawler.settings.getfloat("DOWNLOAD_TIMEOUT")
-        return float(getattr(crawler.spider, "download_timeout", configured) or 0)
+        return crawls_timeout(self._balancer.crawler)
 
     def limit(self, request: Request) -> None:
         """Give a request that departs a shorter timeout, if enough is known of its target.

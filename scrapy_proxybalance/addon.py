@@ -5,10 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from scrapy.core.downloader.handlers.http11 import HTTP11DownloadHandler
 from scrapy.downloadermiddlewares import robotstxt
 from scrapy.utils.misc import load_object
 
 from .admission import ProxyBalanceQueue
+from .download_handler import DownloadHandler
 from .middleware import ORDER, ProxyBalanceMiddleware
 from .robots import RobotsTxtMiddleware
 from .settings import read_one
@@ -18,19 +20,22 @@ if TYPE_CHECKING:
 
 
 class Addon:
-    """Adds the middlewares and the queue: ``ADDONS = {"scrapy_proxybalance.Addon": 500}``.
+    """Adds what the plugin is made of: ``ADDONS = {"scrapy_proxybalance.Addon": 500}``.
+
+    That is the middlewares, the queue, and a download handler where Scrapy's own would be used.
 
     Settings of the project, the spider and the command line keep precedence.
     """
 
     def update_settings(self, settings: BaseSettings) -> None:
-        """Fill in ``DOWNLOADER_MIDDLEWARES`` and ``SCHEDULER_PRIORITY_QUEUE``."""
+        """Fill in the settings that name these."""
         if not read_one(settings, "ENABLED"):
             return
         settings.setdefault_in_component_priority_dict(
             "DOWNLOADER_MIDDLEWARES", ProxyBalanceMiddleware, ORDER
         )
         _replace_robots(settings)
+        _replace_handlers(settings)
         settings.set("SCHEDULER_PRIORITY_QUEUE", ProxyBalanceQueue, priority="addon")
 
 
@@ -45,3 +50,16 @@ def _replace_robots(settings: BaseSettings) -> None:
             settings.replace_in_component_priority_dict(
                 name, robotstxt.RobotsTxtMiddleware, RobotsTxtMiddleware
             )
+
+
+def _replace_handlers(settings: BaseSettings) -> None:
+    """Put our DownloadHandler in the place of Scrapy's, unless the user has chosen another one.
+
+    Without a reactor Scrapy has another one itself.
+    """
+    if not settings.getbool("TWISTED_REACTOR_ENABLED", True):
+        return
+    base = settings["DOWNLOAD_HANDLERS_BASE"]
+    for scheme in ("http", "https"):
+        if base.get(scheme) and load_object(base[scheme]) is HTTP11DownloadHandler:
+            settings["DOWNLOAD_HANDLERS"].set(scheme, DownloadHandler, priority="addon")

@@ -50,6 +50,9 @@ REASON_FORBIDDEN = "proxybalance_forbidden: {target}"
 REASON_SUSPENDED = "proxybalance_suspended: {target}"
 REASON_EXHAUSTED = "proxybalance_pool_exhausted"
 
+#: How the reason of a pause begins that no refusal has led to.
+ROBOTS_NOT_FETCHED = "robots.txt could not be fetched"
+
 _TICK_SECONDS = 1.0
 
 
@@ -109,6 +112,8 @@ class Balancer:
         self.hungry = False
         #: Targets whose robots.txt is being fetched: until it is there, nobody else need ask.
         self.asking_robots: set[str] = set()
+        #: When anything was last answered through the pool, whatever its target.
+        self.answered_at = float("-inf")
         self._queues: list[HoldingQueue] = []
         self._flights: dict[Request, Flight] = {}
         self._waiters: list[Deferred[None]] = []
@@ -153,6 +158,10 @@ class Balancer:
         """Return how a request is on its way, or ``None`` if it is not."""
         return self._flights.get(request)
 
+    def flights(self) -> list[tuple[Request, Flight]]:
+        """Return what is on its way."""
+        return list(self._flights.items())
+
     def land(self, request: Request) -> Flight | None:
         """Take note that a request is back, by whatever way; whoever gets the flight ends it."""
         self.book.strike(request)
@@ -172,6 +181,8 @@ class Balancer:
         """End a flight: release its lease and let whoever waits try again."""
         targets = self.pool.targets
         if flight.lease is not None:
+            if outcome in (Outcome.SUCCESS, Outcome.TARGET_SIGNAL):
+                self.answered_at = self.clock()
             self.pool.release(
                 flight.lease,
                 outcome,

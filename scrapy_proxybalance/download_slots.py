@@ -62,6 +62,11 @@ class DownloadSlots:
         """Return whether one more request may be sent, whether or not it came from the queue."""
         return self._book.departed_in_slot(key) < self._limits(key)[0]
 
+    def is_transferring(self, request: Request) -> bool:
+        """Return whether a request is on the wire, and does not wait in its slot any more."""
+        slot = self._downloader.slots.get(self.key_of(request))
+        return slot is not None and request in slot.transferring
+
     def _limits(self, key: str) -> tuple[int, float, int]:
         """Return a slot's concurrency, its delay and how many requests it is transferring."""
         slot = self._downloader.slots.get(key)

@@ -19,10 +19,11 @@ from . import request_meta, startup
 from .adaptive_timeout import AdaptiveTimeout
 from .balancer import REASON_FORBIDDEN, REASON_RATE_LIMITED, Balancer, StoppedError
 from .cache import JudgedCache
+from .closing import Closing, GivenUpError
 from .download_time import DownloadTime
 from .idle import IdleWatch
 from .job_memory import JobMemory
-from .judging import FORBIDDEN, Verdict, classify
+from .judging import FORBIDDEN, IGNORED, Verdict, classify
 from .pool import NoProxyAvailableError, Outcome, TargetState
 from .pool.outcome import PROXY_AUTH, TIMEOUT
 from .reporting import install
@@ -45,13 +46,14 @@ logger = logging.getLogger(__name__)
 ORDER = 740
 
 # When so many proxies have refused their credentials for a page, it is about the page: if others were
-# answered meanwhile, and if not.
-_REFUSED_BY, _REFUSED_BY_ALL = 3, 8
+# answered meanwhile, and if there were no others.
+_REFUSED_BY, _REFUSED_BY_ALL = 3, 6
 
 # In seconds; what is due already may still depend on something else that is not.
 _SHORTEST_WAIT = 0.01
 
-#: In the meta of what our RobotsTxtMiddleware asks for, which deals with its failures itself.
+#: In the meta of what our RobotsTxtMiddleware asks for, which deals with its failures itself: the
+#: :class:`~.robots_question.Question`.
 ROBOTS = "_proxybalance_robots"
 
 
@@ -91,6 +93,7 @@ class ProxyBalanceMiddleware:
         self._observers: list[object] = [
             startup.Announcement(self.balancer),
             JobMemory(self.balancer),
+            Closing(self.balancer),
             IdleWatch(self.balancer),
             *reporters,
         ]
@@ -122,13 +125,13 @@ class ProxyBalanceMiddleware:
                 "Scrapy sends FTP requests without any proxy; set meta['proxy'] = None on this "
                 "one if that is what you want"
             )
-        if ROBOTS in request.meta and balancer.closing:
-            # It bypasses the scheduler and would be tried again until the closing is over.
-            raise IgnoreRequest("the spider is closing")
         arrived_at = balancer.clock()
         deadline = arrived_at + self.settings.acquire_timeout
         is_retry = request_meta.is_retry(request)  # the queue has not charged it
         while True:
+            if ROBOTS in request.meta and (balancer.closing or request.meta[ROBOTS].is_over):
+                # It bypasses the scheduler and would be tried again until the closing is over.
+                raise IgnoreRequest("nobody waits for this robots.txt any more")
             try:
                 now = balancer.clock()
                 if not balancer.pool.targets.may_send(target, now):
@@ -146,12 +149,15 @@ class ProxyBalanceMiddleware:
                         session=request_meta.session_of(request, self.settings.session_meta_key),
                         matching=request_meta.filter_of(request),
                         avoid=request_meta.tried(request),
+                        strictly=request_meta.avoids_strictly(request),
+                        prefer=request_meta.take_preferred(request),
                         strategy=request_meta.strategy_of(request),
                         tunnel=request_meta.tunnel_of(request),
                     )
                 if is_retry:
                     balancer.retries.goes(request, now)
                 balancer.depart(request, target, lease, waited=now - arrived_at)
+                request_meta.forget_latency(request)
                 if lease is not None:
                     request_meta.assign(request, lease.proxy)
                     self._adaptive_timeout.limit(request)
@@ -267,6 +273,7 @@ class ProxyBalanceMiddleware:
 
     def process_exception(self, request: Request, exception: Exception) -> Request | None:
         """End the lease; a request that was stopped unsent goes back to the scheduler."""
+        admitted = self.balancer.book.is_admitted(request)
         flight = self.balancer.land(request)
         if flight is None:
             cut_off = self._adaptive_timeout.cut_off(request, exception)
@@ -277,6 +284,8 @@ class ProxyBalanceMiddleware:
             self.balancer.end(flight, Outcome.IGNORED)
             self.balancer.attempts.not_sent(request)
             return request_meta.resend(request)
+        if isinstance(exception, GivenUpError):
+            return self._given_up(request, flight, admitted=admitted)
         verdict = self.judge(request, exception)
         duration = self._download_time.of(request, flight, timed_out=verdict.failure == TIMEOUT)
         cut_off = self._adaptive_timeout.cut_off(request, exception)
@@ -295,6 +304,18 @@ class ProxyBalanceMiddleware:
                 self.balancer.attempts.not_sent(request)
             else:
                 self.balancer.attempts.ended(request, flight, verdict, duration=duration)
+
+    def _given_up(self, request: Request, flight: Flight, *, admitted: bool) -> Request:
+        """End the lease of a request that held up the closing; return it, if it can go back."""
+        self.balancer.end(flight, Outcome.IGNORED)
+        self.balancer.attempts.ended(request, flight, IGNORED)
+        if not self.balancer.book.in_use and ROBOTS not in request.meta:
+            admitted = request not in self._given_back_at_closing
+        if not admitted:  # whoever waits for it waits outside of the scheduler
+            raise IgnoreRequest("the spider is closing, and there was no response yet")
+        resent = request_meta.resend(request)
+        self._given_back_at_closing.add(resent)
+        return resent
 
     def _after_failure(
         self, request: Request, flight: Flight, verdict: Verdict, *, cut_off: bool
@@ -361,26 +382,26 @@ class ProxyBalanceMiddleware:
         about the page. So is another try free when nothing gets through the gateway, or the pool: that
         ends with the outage, or the crawl does.
         """
-        lease = flight.lease
+        lease, pool = flight.lease, self.balancer.pool
         if lease is None:
             return None
+        if verdict.failure == PROXY_AUTH:
+            refused, others_answered = request_meta.mark_refused(request, lease.proxy, pool.answers)
+            single = pool.refused_pages.is_a_single_one
+            if refused >= _REFUSED_BY and (
+                others_answered or (single and refused >= _REFUSED_BY_ALL)
+            ):
+                logger.warning(
+                    "%d proxies refuse their credentials for %s, and not for other pages: it is given "
+                    "up. Some providers answer so for a page or a site that they do not serve.",
+                    refused,
+                    request,
+                )
+                return None
         if lease.outage_suspected:
             return request_meta.resend(request)
         request_meta.mark_tried(request, lease.proxy)
-        if verdict.failure != PROXY_AUTH:
-            return None
-        refused, others_answered = request_meta.mark_refused(
-            request, lease.proxy, self.balancer.pool.answers
-        )
-        if refused >= (_REFUSED_BY if others_answered else _REFUSED_BY_ALL):
-            logger.warning(
-                "%d proxies refuse their credentials for %s and not for other pages: it is given up. "
-                "Some providers answer so for a page or a site that they do not serve.",
-                refused,
-                request,
-            )
-            return None
-        return request_meta.resend(request)
+        return request_meta.resend(request) if verdict.failure == PROXY_AUTH else None
 
     def _refused(
         self, request: Request, flight: Flight, verdict: Verdict, said: str

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from scrapy.utils.httpobj import urlparse_cached
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from scrapy import Request
 
@@ -38,6 +38,10 @@ _TRIED = "_proxybalance_tried"
 _REFUSED = "_proxybalance_refused"
 #: ``(url, kind, who, ...)``: what was odd about the last answer for this URL, see OddAnswer.
 _ODD = "_proxybalance_odd"
+#: Whether those may not be used even where no other proxy is free.
+_STRICTLY = "_proxybalance_strictly"
+#: The name of the proxy to send a request through if that is free; for its next attempt only.
+_PREFERRED = "_proxybalance_preferred"
 #: ``(ours, theirs)``: the timeout that we wrote to ``download_timeout``, and what stood there before.
 _TIMEOUTS = "_proxybalance_timeouts"
 #: ``(url, count)``: how often attempts at this URL were cut off by a timeout of ours.
@@ -48,6 +52,8 @@ _ATTEMPTS = "_proxybalance_attempts"
 _RETRY_TIMES = "retry_times"
 #: That count, as it was when a request last went: one that has it still is no retry anew.
 _RETRIED = "_proxybalance_retried"
+#: Where download handlers write the seconds until the response's headers were there.
+_LATENCY = "download_latency"
 #: Where HttpProxyMiddleware remembers which proxy a Proxy-Authorization header is for.
 _AUTH_PROXY = "_auth_proxy"
 
@@ -129,9 +135,23 @@ def strategy_of(request: Request) -> Any:
 
 
 def tried(request: Request) -> tuple[str, ...]:
-    """Return the names of the proxies that have failed this URL already."""
+    """Return the names of the proxies that have failed this URL already, or are to be avoided."""
     url, names = request.meta.get(_TRIED, ("", ()))
-    return tuple(names) if url == request.url else ()
+    return tuple(names) if url == request.url or avoids_strictly(request) else ()
+
+
+def avoid(request: Request, names: Iterable[str], *, strictly: bool) -> None:
+    """Have a request go through other proxies than these.
+
+    :param strictly: even if no other is free, and wherever it is redirected to.
+    """
+    request.meta[_TRIED] = (request.url, tuple(names))
+    request.meta[_STRICTLY] = strictly
+
+
+def avoids_strictly(request: Request) -> bool:
+    """Return whether a request may not go through those that are :func:`tried`."""
+    return bool(request.meta.get(_STRICTLY))
 
 
 def mark_tried(request: Request, proxy: Proxy) -> None:
@@ -179,6 +199,17 @@ def mark_odd(request: Request, odd: OddAnswer) -> None:
     request.meta[_ODD] = (request.url, *odd)
 
 
+def prefer(request: Request, proxy: str) -> None:
+    """Have the next attempt at a request go through a proxy, by its name, if that is free."""
+    request.meta[_PREFERRED] = proxy
+
+
+def take_preferred(request: Request) -> str | None:
+    """Return the name of the proxy that the next attempt is to go through, and forget it."""
+    preferred: str | None = request.meta.pop(_PREFERRED, None)
+    return preferred
+
+
 def retry_of(request: Request) -> int:
     """Return which retry of its page a request is, from 1 on; 0 if it is none, or has gone already.
 
@@ -221,6 +252,16 @@ def assign(request: Request, proxy: Proxy) -> None:
 def timeout_of(request: Request) -> Any:
     """Return a request's ``download_timeout``, Scrapy's or the user's; ``None`` if it has none."""
     return request.meta.get(TIMEOUT)
+
+
+def has_headers(request: Request) -> bool:
+    """Whether the headers of the response to a request in flight have come."""
+    return _LATENCY in request.meta
+
+
+def forget_latency(request: Request) -> None:
+    """Take off what an earlier attempt has left: a request that departs has no headers yet."""
+    request.meta.pop(_LATENCY, None)
 
 
 def limit_time(request: Request, seconds: float) -> None:

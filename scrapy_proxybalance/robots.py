@@ -1,35 +1,73 @@
-"""robots.txt: fetched once per host, and never taken as leave because it could not be had.
+"""robots.txt: fetched once per host, and never taken as leave because it could not be fetched.
 
 Scrapy's own middleware takes any failure as "everything is allowed here, for the whole crawl", reads
 a proxy's error page as if it were the site's rules, and lets all but one of several first requests to
-a host through. Here what cannot be had now is disallowed for now (RFC 9309, section 2.3.1.4): its
-target pauses, and what waits for it is held. What is allowed is still decided by Scrapy's class.
+a host through. Here what could not be fetched is disallowed for now (RFC 9309, section 2.3.1.4), and
+"there are no rules" is believed only if a second proxy says so too. How it is asked for is in
+``robots_question.py``; what is allowed is still decided by Scrapy's class.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from scrapy import Request, signals
+import attrs
+from scrapy import signals
 from scrapy.downloadermiddlewares import robotstxt
 from scrapy.exceptions import IgnoreRequest
-from scrapy.http.request import NO_CALLBACK
 from scrapy.utils.defer import maybe_deferred_to_future
-from scrapy.utils.httpobj import urlparse_cached
 from scrapy.utils.misc import build_from_crawler, load_object
 from twisted.internet.defer import Deferred
 
 from . import request_meta
-from .middleware import ROBOTS, ProxyBalanceMiddleware, TargetHeldError, dropped, said
-from .pool import ConfigurationError, NoProxyAvailableError, NoProxyMatchesError, Outcome
+from .balancer import ROBOTS_NOT_FETCHED
+from .middleware import ROBOTS, ProxyBalanceMiddleware, dropped
+from .pool import NoProxyMatchesError
+from .pool.events import TargetPaused
+from .robots_question import Finding, Kind, Question
 
 if TYPE_CHECKING:
+    from scrapy import Request
     from scrapy.crawler import Crawler
-    from scrapy.http import Response
     from scrapy.robotstxt import RobotParser
 
+    from .balancer import Balancer
+    from .robots_question import Answer
+
 logger = logging.getLogger(__name__)
+
+# After so many rounds in which others could have confirmed what one proxy said, and got no answer, it is
+# believed for so long.
+_ROUNDS = 2
+_BELIEVED_SECONDS = 60.0
+# After so many seconds in which no proxy got anywhere robots.txt is asked for again; twice as many each
+# time, up to the longest. As soon as anything is answered through the pool, it is asked for at once.
+_NO_PROXY_SECONDS = 1.0
+_NO_PROXY_SECONDS_MAX = 30.0
+# Another proxy is asked besides when the first has been silent for so long; for more, where robots.txt
+# usually takes longer.
+_HEDGE_SECONDS = 1.0
+_HEDGE_TIMES_USUAL = 3.0
+_USUAL_OF_LAST = 10
+
+
+@attrs.define
+class _Unconfirmed:
+    """The rules of a host that one proxy has told. ``until``: till then nobody else is asked."""
+
+    target: str
+    answer: Answer
+    rules: RobotParser
+    until: float
+
+
+@attrs.define
+class _Trouble:
+    """How often in a row a host's robots.txt could not be fetched, and what for."""
+
+    timeouts: int = 0
+    no_proxy: int = 0
 
 
 class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
@@ -43,43 +81,77 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
         super().__init__(crawler)
         self._parser_class = load_object(crawler.settings["ROBOTSTXT_PARSER"])
         self._rules: dict[str, RobotParser] = {}
+        self._unconfirmed: dict[str, _Unconfirmed] = {}
+        self._doubted: dict[str, Answer] = {}
+        self._trouble: dict[str, _Trouble] = {}
         self._waiters: dict[str, list[Deferred[None]]] = {}
+        self._usual: float | None = None
+        self._listens = False
 
     async def process_request(self, request: Request) -> Request | None:  # type: ignore[override]
-        """Let a request pass that robots.txt allows; hold it while robots.txt cannot be had.
+        """Let a request pass that robots.txt allows; hold it while robots.txt could not be fetched.
 
         :return: ``None`` to go on; the request itself, anew, where it has to go back and wait in the
             scheduler.
         :raises IgnoreRequest: for what robots.txt forbids; and for a request that has bypassed the
-            scheduler, when robots.txt could not be had in time.
+            scheduler, when robots.txt could not be fetched in time.
         """
         middleware = self.crawler.get_downloader_middleware(ProxyBalanceMiddleware)
         if middleware is None:
             await super().process_request(request)
             return None
+        balancer = middleware.balancer
+        if ROBOTS in request.meta:
+            _stay_with_proxy(balancer, request)
         if _is_exempt(request):
             return None
-        balancer = middleware.balancer
         gate = balancer.pool.targets
-        host, target = request_meta.host_of(request), balancer.target_of(request)
+        target = balancer.target_of(request)
         deadline = balancer.clock() + middleware.settings.acquire_timeout
         while True:
             now = balancer.clock()
-            if host not in self._rules and gate.may_send(target, now) and not balancer.closing:
+            rules = self._known(middleware, request)
+            if rules is None and gate.may_send(target, now) and not balancer.closing:
                 await self._fetch_together(middleware, request)
-            if host in self._rules:
-                self.process_request_2(self._rules[host], request)
+                rules = self._known(middleware, request)
+            if rules is not None:
+                self.process_request_2(rules, request)
                 return None
             if target in balancer.dropped_targets:
                 raise dropped(target)
             sent_back = await middleware.hold(
                 request,
-                IgnoreRequest(f"robots.txt of {target} cannot be had"),
+                IgnoreRequest(f"robots.txt of {target} could not be fetched"),
                 deadline=deadline,
                 retry_at=gate.ready_at(target, balancer.clock()),
             )
             if sent_back is not None:
                 return sent_back
+
+    def _known(self, middleware: ProxyBalanceMiddleware, request: Request) -> RobotParser | None:
+        """Return the rules for a request, or ``None`` if robots.txt has to be asked for first.
+
+        Those that only one proxy has told hold while there is no other one to be asked.
+        """
+        host = request_meta.host_of(request)
+        unconfirmed = self._unconfirmed.get(host)
+        if unconfirmed is None:
+            return self._rules.get(host)
+        if middleware.balancer.clock() < unconfirmed.until:
+            return unconfirmed.rules
+        others = self._has_other(middleware, request, unconfirmed.answer)
+        return None if others else unconfirmed.rules
+
+    @staticmethod
+    def _has_other(middleware: ProxyBalanceMiddleware, request: Request, answer: Answer) -> bool:
+        """Return whether there is a proxy to confirm an answer."""
+        balancer = middleware.balancer
+        return balancer.pool.has_other(
+            balancer.clock(),
+            answer.proxies,
+            target=balancer.target_of(request),
+            matching=request_meta.filter_of(request),
+        )
 
     async def _fetch_together(self, middleware: ProxyBalanceMiddleware, request: Request) -> None:
         """Fetch robots.txt, or wait for the end of a fetch that is under way."""
@@ -102,69 +174,120 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
                 waiter.callback(None)
 
     async def _fetch(self, middleware: ProxyBalanceMiddleware, request: Request) -> None:
-        """Fetch robots.txt and keep its rules; if it cannot be had, see to it that its target pauses."""
-        balancer, stats = middleware.balancer, self.crawler.stats
-        target = balancer.target_of(request)
+        """Ask for robots.txt, and see to what follows if it could not be fetched."""
+        balancer, host = middleware.balancer, request_meta.host_of(request)
         asked_at = balancer.clock()
-        wait: float | None = None
-        stats.inc_value("robotstxt/request_count")
-        try:
-            unreachable = await self._ask(middleware, request)
-        except (NoProxyMatchesError, ConfigurationError):
-            raise  # it is the same with the request itself
-        except Exception as error:
-            if _is_our_own(error, target):
-                return
-            if not isinstance(error, IgnoreRequest):
-                stats.inc_value(f"robotstxt/exception_count/{type(error)}")
-                logger.debug("robots.txt of %s cannot be had", target, exc_info=True)
-            unreachable = middleware.judge(request, error).failure or type(error).__name__
-            wait = _seconds_left(error, balancer.clock())
-        if unreachable is None or balancer.closing or target in balancer.dropped_targets:
-            return
-        new = balancer.pool.targets.refused(
-            target,
-            sent_at=asked_at,
-            now=balancer.clock(),
-            reason=f"robots.txt cannot be had ({unreachable})",
-            wait=wait,
+        trouble = self._trouble.get(host) or _Trouble()
+        seconds = middleware.settings.policy.timeout_min * 2.0**trouble.timeouts
+        question = Question(
+            middleware,
+            self.crawler,
+            request,
+            doubted=self._doubted.get(host),
+            seconds=seconds,
+            hedge_after=min(seconds, self._hedge_after()),
         )
-        if new:
-            balancer.recall(target)
+        finding = await question.put()
+        if finding.kind is Kind.NO_PROXY and trouble.no_proxy >= _ROUNDS and question.doubted:
+            finding = Finding(kind=Kind.UNCONFIRMED, answer=question.doubted)
+        if finding.answer is not None:
+            self._trouble.pop(host, None)
+            await self._keep(middleware, request, finding)
+            return
+        self._trouble[host] = trouble
+        if question.doubted is not None:
+            self._doubted[host] = question.doubted
+        if finding.kind is Kind.NO_PROXY:
+            trouble.no_proxy += 1
+            logger.debug("No proxy gets robots.txt of %s: %s", host, finding.reason)
+            await self._wait_for_a_proxy(middleware, trouble.no_proxy, doubts=host in self._doubted)
+        elif finding.kind is Kind.UNREACHABLE:
+            trouble.timeouts += finding.timed_out
+            self._pause(middleware, request, asked_at, finding)
 
-    async def _ask(self, middleware: ProxyBalanceMiddleware, request: Request) -> str | None:
-        """Ask for robots.txt and keep its rules; return what came instead if it did not."""
-        stats = self.crawler.stats
-        question = self._question(request)
-        response = await self.crawler.engine.download_async(question)
-        stats.inc_value("robotstxt/response_count")
-        stats.inc_value(f"robotstxt/response_status_count/{response.status}")
-        verdict = middleware.judge(question, response)
-        if response.status >= 500 or verdict.outcome not in (Outcome.SUCCESS, Outcome.IGNORED):
-            return said(response, verdict)
-        rules = build_from_crawler(self._parser_class, self.crawler, _rules_in(response))
+    async def _keep(
+        self, middleware: ProxyBalanceMiddleware, request: Request, finding: Finding
+    ) -> None:
+        """Keep the rules that an answer has."""
+        host, answer = request_meta.host_of(request), finding.answer
+        assert answer is not None  # noqa: S101
+        self._learn_how_long(answer)
+        carrier = answer.answered.meta.get(request_meta.PROXY_NAME)
+        if carrier is not None:
+            # It is known to work, which little may be in a pool that has just begun.
+            request_meta.prefer(request, carrier)
+        rules = build_from_crawler(self._parser_class, self.crawler, answer.rules)
         if hasattr(signals, "robots_parsed"):  # new in Scrapy 2.19
             await self.crawler.signals.send_catch_log_async(
                 signal=signals.robots_parsed, robotparser=rules, request=request
             )
-        self._rules[request_meta.host_of(request)] = rules
-        return None
+        self._doubted.pop(host, None)
+        if finding.kind is Kind.RULES:
+            self._rules[host] = rules
+            self._unconfirmed.pop(host, None)
+            return
+        balancer = middleware.balancer
+        if not self._listens:
+            self._listens = True
+            balancer.pool.events.subscribe(self._target_paused, TargetPaused)
+        self._doubted[host] = answer
+        others = self._has_other(middleware, request, answer)
+        until = balancer.clock() + (_BELIEVED_SECONDS if others else 0.0)
+        self._unconfirmed[host] = _Unconfirmed(balancer.target_of(request), answer, rules, until)
 
-    def _question(self, request: Request) -> Request:
-        url = urlparse_cached(request)
-        # That a host may be crawled has been decided by the request that is asked for.
-        meta: dict[str, Any] = {"dont_obey_robotstxt": True, "allow_offsite": True, ROBOTS: True}
-        meta["dont_cache"] = True  # a refusal in Scrapy's cache would be taken for the rules
-        if request_meta.filter_of(request) is not None:
-            meta[request_meta.PROXY_FILTER] = request_meta.filter_of(request)
-        if url.scheme == "ftp":
-            meta[request_meta.PROXY] = None
-        return Request(
-            f"{url.scheme}://{url.netloc}/robots.txt",
-            priority=self.DOWNLOAD_PRIORITY,
-            meta=meta,
-            callback=NO_CALLBACK,
+    @staticmethod
+    def _pause(
+        middleware: ProxyBalanceMiddleware, request: Request, asked_at: float, finding: Finding
+    ) -> None:
+        """Have a target pause whose robots.txt could not be fetched."""
+        balancer = middleware.balancer
+        target = balancer.target_of(request)
+        if balancer.closing or target in balancer.dropped_targets:
+            return
+        why = finding.reason
+        if finding.timed_out and balancer.answered_at == float("-inf"):
+            why += "; no proxy of the pool has got any answer yet"
+        new = balancer.pool.targets.refused(
+            target,
+            sent_at=asked_at,
+            now=balancer.clock(),
+            reason=f"{ROBOTS_NOT_FETCHED} ({why})",
+            wait=finding.wait,
         )
+        if new:
+            balancer.recall(target)
+
+    @staticmethod
+    async def _wait_for_a_proxy(
+        middleware: ProxyBalanceMiddleware, times: int, *, doubts: bool
+    ) -> None:
+        """Wait until it is worth asking again, after so many times at which no proxy got anywhere.
+
+        :param doubts: whether it is a second opinion that is missing: not everybody fails.
+        """
+        balancer = middleware.balancer
+        now = since = balancer.clock()
+        until = now + min(_NO_PROXY_SECONDS_MAX, _NO_PROXY_SECONDS * 2.0 ** min(times - 1, 60))
+        while now < until and not balancer.closing and (doubts or balancer.answered_at < since):
+            await balancer.wait_for_change(until - now)
+            now = balancer.clock()
+
+    def _hedge_after(self) -> float:
+        usual = 0.0 if self._usual is None else self._usual
+        return max(_HEDGE_SECONDS, _HEDGE_TIMES_USUAL * usual)
+
+    def _learn_how_long(self, answer: Answer) -> None:
+        seconds = answer.answered.meta.get("download_latency")
+        if seconds is not None:
+            usual = seconds if self._usual is None else self._usual
+            self._usual = usual + (seconds - usual) / _USUAL_OF_LAST
+
+    def _target_paused(self, event: TargetPaused) -> None:
+        """Forget what only one proxy has told: after the pause, robots.txt is asked for first."""
+        hosts = [host for host, known in self._unconfirmed.items() if known.target == event.target]
+        for host in hosts:
+            del self._unconfirmed[host]
+            self._doubted.pop(host, None)
 
 
 def _is_exempt(request: Request) -> bool:
@@ -176,19 +299,14 @@ def _is_exempt(request: Request) -> bool:
     )
 
 
-def _is_our_own(error: Exception, target: str) -> bool:
-    """Whether nothing was asked, because the target is held already or there is no proxy for it."""
-    if isinstance(error, TargetHeldError):
-        return error.target == target
-    return isinstance(error, NoProxyAvailableError)
-
-
-def _seconds_left(error: Exception, now: float) -> float | None:
-    """Return how long to wait where robots.txt redirects to a target that is paused."""
-    retry_at = getattr(error, "retry_at", None)
-    return retry_at - now if retry_at is not None and now < retry_at < float("inf") else None
-
-
-def _rules_in(response: Response) -> bytes:
-    """Return the rules: none where there is no file (RFC 9309, sections 2.3.1.2 and 2.3.1.3)."""
-    return response.body if 200 <= response.status < 300 else b""
+def _stay_with_proxy(balancer: Balancer, request: Request) -> None:
+    """Have a redirect to another target go through the proxy that brought it: it may have made it up."""
+    proxy = request.meta.get(request_meta.PROXY_NAME)
+    target = balancer.target_of(request)
+    if proxy is None or target == request.meta[ROBOTS].target:
+        return
+    try:
+        balancer.pool.hold(balancer.clock(), target=target, matching={"name": proxy})
+    except NoProxyMatchesError:
+        return  # there it may not be used
+    request.meta[request_meta.PROXY_FILTER] = {"name": proxy}

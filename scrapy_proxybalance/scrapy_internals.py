@@ -6,12 +6,14 @@ Each function says why no public means will do.
 from __future__ import annotations
 
 from collections.abc import Sized
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from scrapy.downloadermiddlewares.httpcache import HttpCacheMiddleware
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
+    from typing import TypeAlias
 
     from scrapy import Request
     from scrapy.core.downloader import Downloader
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
     from scrapy.http import Response
     from twisted.internet.defer import Deferred
+
+    Download: TypeAlias = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 def wake(engine: ExecutionEngine) -> None:
@@ -47,6 +51,18 @@ def take_unsent(
     slot = downloader.slots.get(slot_key)
     while slot is not None and slot.queue:
         yield slot.queue.popleft()
+
+
+def watch_downloads(
+    downloader: Downloader,
+    watch: Callable[[Download, Request], Coroutine[Any, Any, Response]],
+) -> None:
+    """Have every download from now on made by ``watch(download, request)``.
+
+    It runs within the task of the download. No signal does, and without that task nobody can end one.
+    """
+    handlers = downloader.handlers
+    handlers.download_request_async = partial(watch, handlers.download_request_async)  # type: ignore[method-assign]
 
 
 def start_is_over(engine: ExecutionEngine) -> bool:

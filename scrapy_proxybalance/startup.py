@@ -97,8 +97,8 @@ class Announcement:
         if robots is not None and not _holds(robots):
             kind = type(robots)
             logger.warning(
-                "A host whose robots.txt cannot be fetched, for whatever reason, is crawled as if it "
-                "allowed everything: %s.%s deals with robots.txt, not RobotsTxtMiddleware of "
+                "A host whose robots.txt could not be fetched, for whatever reason, is crawled as if "
+                "it allowed everything: %s.%s deals with robots.txt, not RobotsTxtMiddleware of "
                 "scrapy_proxybalance. Set DOWNLOADER_MIDDLEWARES[%r] = None and "
                 'DOWNLOADER_MIDDLEWARES["scrapy_proxybalance.RobotsTxtMiddleware"] = 100, or derive '
                 "your class from that one.",

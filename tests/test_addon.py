@@ -15,6 +15,7 @@ from scrapy_proxybalance import (
     ProxyBalanceQueue,
     RobotsTxtMiddleware,
 )
+from scrapy_proxybalance.download_handler import DownloadHandler
 
 SCRAPYS = "scrapy.downloadermiddlewares.robotstxt.RobotsTxtMiddleware"
 
@@ -90,6 +91,49 @@ def test_what_the_user_has_decided_about_robots_txt_stays(
         if isinstance(one, type) and issubclass(one, robotstxt.RobotsTxtMiddleware)
     }
     assert robots == enabled
+
+
+SCRAPYS_HANDLER = "scrapy.core.downloader.handlers.http11.HTTP11DownloadHandler"
+
+
+@pytest.mark.parametrize(
+    ("own", "used"),
+    [
+        ({}, {"http": DownloadHandler, "https": DownloadHandler}),
+        ({"DOWNLOAD_HANDLERS": {"ftp": None}}, {"http": DownloadHandler, "https": DownloadHandler}),
+        (
+            {"DOWNLOAD_HANDLERS": {"https": "users.Own"}},
+            {"http": DownloadHandler, "https": "users.Own"},
+        ),
+        (
+            {"DOWNLOAD_HANDLERS": '{"http": null, "https": "users.Own"}'},
+            {"http": None, "https": "users.Own"},
+        ),
+        (
+            {"DOWNLOAD_HANDLERS": dict.fromkeys(("http", "https"), SCRAPYS_HANDLER)},
+            {"http": SCRAPYS_HANDLER, "https": SCRAPYS_HANDLER},
+        ),
+        (
+            {"DOWNLOAD_HANDLERS_BASE": dict.fromkeys(("http", "https"), "builtins.dict")},
+            {"http": "builtins.dict", "https": "builtins.dict"},
+        ),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("priority", ["project", "spider", "cmdline"])
+def test_it_puts_its_download_handler_where_the_user_has_chosen_none(
+    own: dict[str, Any], used: dict[str, Any], priority: str
+) -> None:
+    settings = Settings(own, priority=priority)
+    Addon().update_settings(settings)
+    handlers = settings.getwithbase("DOWNLOAD_HANDLERS")
+    assert {scheme: handlers[scheme] for scheme in ("http", "https")} == used
+
+
+def test_it_leaves_scrapys_choice_of_a_handler_without_a_reactor_alone() -> None:
+    settings = Settings({"TWISTED_REACTOR_ENABLED": False})
+    Addon().update_settings(settings)
+    assert dict(settings["DOWNLOAD_HANDLERS"]) == {}
 
 
 def test_it_does_nothing_where_the_plugin_is_disabled() -> None:

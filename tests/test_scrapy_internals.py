@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,8 +31,11 @@ from scrapy.squeues import LifoMemoryQueue
 from scrapy.utils.asyncio import call_later, create_looping_call
 from scrapy.utils.misc import build_from_crawler
 from scrapy.utils.test import get_crawler
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.web.client import HTTPConnectionPool
 
+from scrapy_proxybalance.download_handler import DownloadHandler
 from scrapy_proxybalance.pool import Proxy
 from scrapy_proxybalance.scrapy_internals import (
     is_closing,
@@ -39,11 +43,13 @@ from scrapy_proxybalance.scrapy_internals import (
     start_is_over,
     take_unsent,
     wake,
+    watch_downloads,
     wrap_cache_storage,
 )
 from scrapy_proxybalance.warm_connections import warm_policy
 
 from .crawl.crawling import UrlsSpider, crawl, crawl_test
+from .crawl.test_download_handler import OddProxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -579,3 +585,84 @@ async def test_the_caches_storage_can_be_wrapped_when_the_spider_is_open(tmp_pat
         "store_response",
         "close_spider",
     ], "HttpCacheMiddleware no longer asks its attribute 'storage': see wrap_cache_storage()"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@crawl_test
+async def test_a_download_asks_the_pool_for_a_connection_before_anything_else_has_a_turn(
+    scheme: str,
+) -> None:
+    handler = build_from_crawler(DownloadHandler, get_crawler())
+    pool = handler._pool
+    asked: list[tuple[Any, Any]] = []
+
+    def get_connection(_: object, endpoint: object) -> Deferred[Any]:
+        asked.append((pool._next, endpoint))
+        return fail(ZeroDivisionError())
+
+    pool.getConnection = get_connection  # type: ignore[method-assign,assignment]
+    request = Request(f"{scheme}://site.test/", meta={"proxy": "http://127.0.0.1:1"})
+    with pytest.raises(ZeroDivisionError):
+        handler.download_request(request).send(None)
+    assert len(asked) == 1, "Scrapy's handler no longer takes connections from its _pool at once"
+    [(prepared, endpoint)] = asked
+    assert prepared is not None
+    if scheme == "https":
+        assert isinstance(endpoint, TCP4ClientEndpoint), (
+            f"Scrapy's endpoint of a tunnel is now a {type(endpoint).__name__}: Tunnel connects to the "
+            "proxy by means of that"
+        )
+
+
+def test_twisteds_pool_keeps_the_books_that_ours_reads() -> None:
+    from twisted.internet import reactor
+
+    class Idle:
+        state = "QUIESCENT"
+        transport = SimpleNamespace(loseConnection=lambda: None)
+
+    pool, connection = HTTPConnectionPool(reactor), Idle()
+    pool._putConnection("key", connection)
+    assert pool._connections == {"key": [connection]}
+    assert set(pool._timeouts) == {connection}
+    pool._timeouts[connection].cancel()
+    pool._removeConnection("key", connection)
+    assert pool._connections == {"key": []}
+    assert pool._timeouts == {}
+
+
+@crawl_test
+async def test_scrapys_own_handler_does_not_hear_of_a_close_in_answer_to_connect() -> None:
+    async with OddProxy(lambda connection: connection.writer.close()) as proxy:
+        request = Request("https://site.test/", meta={"proxy": proxy.url})
+        crawler = await crawl([request], {**PLAIN, "DOWNLOAD_TIMEOUT": 0.5})
+    [failure] = crawler.spider.failures
+    assert "took longer than 0.5 seconds" in str(failure.value), (
+        f"Scrapy's handler now raises {failure.value!r}: tunnel.py may be needed no longer"
+    )
+
+
+@crawl_test
+async def test_every_download_is_made_by_who_watches_them() -> None:
+    seen: list[tuple[str, bool]] = []
+
+    class Watch:
+        def __init__(self, crawler: Crawler) -> None:
+            self.crawler = crawler
+            crawler.signals.connect(self.begin, signal=signals.spider_opened)
+
+        def begin(self) -> None:
+            watch_downloads(self.crawler.engine.downloader, self.download)
+
+        async def download(self, download: Any, request: Request) -> Response:
+            task = asyncio.current_task()
+            assert task is not None
+            response: Response = await download(request)
+            seen.append((request.url, task is asyncio.current_task()))
+            return response
+
+    watches: list[Watch] = []
+    async with Origin(lambda _: OriginResponse()) as origin:
+        url = f"http://127.0.0.1:{origin.port}/"
+        await crawl([url], PLAIN, prepare=lambda crawler: watches.append(Watch(crawler)))
+    assert seen == [(url, True)], "the downloader no longer calls handlers.download_request_async"

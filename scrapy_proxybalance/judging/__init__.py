@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from .exceptions import of_exception
 from .marks import BUILT_IN
 from .responses import of_response
-from .verdict import FORBIDDEN, Verdict
+from .verdict import FORBIDDEN, IGNORED, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .marks import Mark
 
-__all__ = ["FORBIDDEN", "Verdict", "classify"]
+__all__ = ["FORBIDDEN", "IGNORED", "Verdict", "classify"]
 
 
 def classify(

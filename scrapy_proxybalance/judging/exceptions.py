@@ -14,6 +14,7 @@ from twisted.web.client import ResponseFailed, ResponseNeverReceived
 
 from ..pool import Outcome
 from ..pool.outcome import NO_RESPONSE, TIMEOUT
+from ..tunnel_errors import ClosedAfterConnectError, ConnectClosedError, ConnectFailedError
 from .connect import of_connect
 from .verdict import Verdict
 
@@ -30,6 +31,8 @@ def _named(*names: str) -> tuple[type[Exception], ...]:
 
 # The first row that fits decides; a subclass stands before its base.
 _EXCEPTIONS: tuple[tuple[tuple[type[Exception], ...], Outcome, str], ...] = (
+    ((ConnectClosedError,), Outcome.AMBIGUOUS, "connect_closed"),
+    ((ClosedAfterConnectError,), Outcome.AMBIGUOUS, "closed_after_connect"),
     (
         (
             IgnoreRequest,
@@ -69,12 +72,14 @@ _EXCEPTIONS: tuple[tuple[tuple[type[Exception], ...], Outcome, str], ...] = (
 
 def of_exception(exception: Exception) -> Verdict:
     """Return whose fault an exception was."""
-    if isinstance(exception, TunnelError):
-        match = _TUNNEL_STATUS.search(str(exception))
-        return of_connect(int(match[1]) if match else None)
     for types, outcome, failure in _EXCEPTIONS:
         if isinstance(exception, types):
             return Verdict(outcome=outcome, failure=failure or None)
+    if isinstance(exception, ConnectFailedError):
+        return of_connect(exception.status, exception.headers)
+    if isinstance(exception, TunnelError):  # of Scrapy's own handler
+        match = _TUNNEL_STATUS.search(str(exception))
+        return of_connect(int(match[1]) if match else None)
     for cause in _causes(exception):
         status = getattr(cause, "status", None)
         if isinstance(status, int):  # aiohttp: CONNECT was answered with an error

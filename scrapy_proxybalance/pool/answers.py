@@ -26,6 +26,7 @@ _WINDOW = 200.0
 _ONE_VOICE = 3.0
 _PROXIES = 16
 _KINDS = 16
+_KINDS_IN_ALL = 1000
 _PAGES = 64
 _TARGETS = 2000
 # A page is the proxy's own when it has been given for so many different URLs, one after the other.
@@ -105,15 +106,13 @@ class Answers:
             usual = (others + _WEIGHT * prior) / (others + known.useful + _WEIGHT)
         part = rate / (rate + usual + pair)
         self._note(known, kind, who)
-        self._all += 1.0
-        self._all_odd[kind] = self._all_odd.get(kind, 0.0) + (1.0 - part if compared else 0.0)
+        self._count(kind, 1.0 - part if compared else 0.0)
         return Suspicion(part, compared)
 
     def confirmed(self, target: str, kind: str, who: str) -> None:
         """Take note that two proxies got the same odd answer for the same page: it is the target's."""
         self._note(self._known(target), kind, who)
-        self._all += 1.0
-        self._all_odd[kind] = self._all_odd.get(kind, 0.0) + 1.0
+        self._count(kind, 1.0)
 
     def through_others(self, target: str, kind: str, who: str) -> int:
         """Return through how many others a target has given answers of a kind."""
@@ -151,6 +150,13 @@ class Answers:
             self._last_page.popitem(last=False)
         return count >= _SAME_PAGE and giver == who and self.answers_others(target, who)
 
+    def _count(self, kind: str, targets: float) -> None:
+        """Count an odd answer among all; ``targets`` is the part of it that was the target's."""
+        self._all += 1.0
+        if kind not in self._all_odd and len(self._all_odd) >= _KINDS_IN_ALL:
+            del self._all_odd[next(iter(self._all_odd))]
+        self._all_odd[kind] = self._all_odd.get(kind, 0.0) + targets
+
     @staticmethod
     def _note(known: _Target, kind: str, who: str) -> None:
         through = known.kinds.get(kind)
@@ -168,4 +174,6 @@ class Answers:
             if len(self._targets) >= _TARGETS:
                 self._targets.popitem(last=False)
             known = self._targets[target] = _Target()
+        else:
+            self._targets.move_to_end(target)
         return known

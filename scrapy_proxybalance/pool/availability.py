@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # A probe that succeeds has so many others made at once.
 _BROUGHT_FORWARD = 3
+# So many that are due next are looked at for them.
+_LOOKED_AT = 16
 
 
 class Availability:
@@ -123,16 +125,22 @@ class Availability:
         :return: of whom.
         """
         brought: list[Member] = []
-        for _ in range(_BROUGHT_FORWARD):
+        out: list[tuple[float, int]] = []
+        for _ in range(_LOOKED_AT):
             self.next_change()  # clears away what was overtaken
-            if not self._timers:
+            if not self._timers or len(brought) == _BROUGHT_FORWARD:
                 break
             member = self._members.at(self._timers[0][1])
+            if member.health.state is OUT:
+                out.append(heappop(self._timers))  # another proxy's answer says nothing of that
+                continue
             if member.health.state is not COOLING:
                 break  # a rate comes first
             heappop(self._timers)
             self.end_cooldown(member, now)
             brought.append(member)
+        for timer in out:
+            heappush(self._timers, timer)
         return brought
 
     def end_cooldown(self, member: Member, now: float) -> bool:

@@ -101,6 +101,8 @@ class Chooser:
         session: str | None,
         matching: FilterSpec | None,
         avoid: Collection[str],
+        strictly: bool,
+        prefer: str | None,
         asked_for: StrategyChoice | None,
         tunnel: str | None,
     ) -> Member | Hold:
@@ -112,6 +114,10 @@ class Chooser:
             if pinned is not None:
                 return pinned
         eligible = self._eligible(now, target, rule, matching, connect=tunnel is not None)
+        if prefer is not None and session is None and prefer not in avoid:
+            preferred = self._preferred(prefer, eligible)
+            if preferred is not None:
+                return preferred
         pick = Pick(now, self._rng, target, session, eligible.among)
         warmth = self._warmth
         if tunnel is not None and warmth is not None and not avoid:
@@ -119,7 +125,7 @@ class Chooser:
                 pick.warm = warmth.offer(tunnel, now, proxies=self._availability.serving)
             else:
                 pick.warm = self._warm(warmth, tunnel, now, eligible)
-        index = self._pick(strategy, pick, eligible, avoid)
+        index = self._pick(strategy, pick, eligible, avoid, strictly=strictly)
         if index is None:
             return self._nothing_free(eligible, target)
         if session is not None:
@@ -154,6 +160,26 @@ class Chooser:
         if self._has_free(eligible, besides, once=once):
             return None
         return self._nothing_free(eligible, target)
+
+    def has_other(
+        self,
+        now: float,
+        target: str,
+        rule: TargetPolicy,
+        matching: FilterSpec | None,
+        besides: Collection[str],
+    ) -> bool:
+        """Return whether there is a proxy for a request, other than some; see :meth:`Pool.has_other`."""
+        self._availability.advance(now)
+        eligible = self._eligible(now, target, rule, matching, connect=False)
+        among, resting = eligible.among, eligible.resting
+        return any(
+            member.proxy.name not in besides
+            and member.proxy.name not in resting
+            and (member.in_good_standing or member.free)
+            and (member.gate is None or not member.gate.tripped)
+            for member in (self._members if among is None else map(self._members.at, among))
+        )
 
     # Which proxies may be used
 
@@ -260,6 +286,19 @@ class Chooser:
 
     # Which of them is used
 
+    def _preferred(self, name: str, eligible: _Eligible) -> Member | None:
+        """Return a member by its name, if it will do and is free."""
+        member = self._members.get(name)
+        if (
+            member is None
+            or not member.free
+            or name in eligible.resting
+            or (eligible.among is not None and member.index not in eligible.among)
+            or not self._has_way(member, 0)
+        ):
+            return None
+        return member
+
     def _warm(self, warmth: Warmth, tunnel: str, now: float, eligible: _Eligible) -> Sequence[int]:
         """Return some of them that have an idle connection, and could be used at once."""
         wanted, resting, gates = eligible.wanted, eligible.resting, self._gates
@@ -277,7 +316,13 @@ class Chooser:
         return warmth.offer(tunnel, now, proxies=proxies, fits=fits)
 
     def _pick(
-        self, strategy: Strategy, pick: Pick, eligible: _Eligible, avoid: Collection[str]
+        self,
+        strategy: Strategy,
+        pick: Pick,
+        eligible: _Eligible,
+        avoid: Collection[str],
+        *,
+        strictly: bool,
     ) -> int | None:
         among, resting = eligible.among, eligible.resting
         gates = self._gates
@@ -307,7 +352,7 @@ class Chooser:
         ]
         others = [member.index for member in rested if member.proxy.name not in avoid]
         index = strategy.pick(attrs.evolve(pick, among=others, warm=()))
-        if index is None and avoid:
+        if index is None and avoid and not strictly:
             index = strategy.pick(attrs.evolve(pick, among=[member.index for member in rested]))
         return index
 

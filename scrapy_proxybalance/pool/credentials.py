@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-# Refusals in a row, for different pages, after which credentials are taken to be wrong: where they have
-# never worked; where they have, at several targets; and at a single one.
-_NEVER_WORKED = 2
-_WORKED = 3
-_AT_ONE_TARGET = 6
+# Refusals in a row, for different pages, after which credentials are taken for wrong: at several targets
+# and at a single one, where they have never worked and where they have.
+_NEVER_WORKED, _NEVER_WORKED_AT_ONE = 2, 3
+_WORKED, _WORKED_AT_ONE = 3, 6
 # Credentials that have never worked are sent in so many requests at once, as providers lock accounts.
 UNTRIED_IN_FLIGHT = 3
 # A target that so many proxies were refused for, and none answered for, is one that they do not serve.
 _REFUSED_BY = 3
 _TARGETS = 1000
+_PAGES = 2
 
 
 class Refusals:
@@ -29,6 +29,10 @@ class Refusals:
     def __init__(self) -> None:
         self._pages: set[object] = set()
         self._targets: set[str] = set()
+
+    def __len__(self) -> int:
+        """Return for how many pages, as far as they are counted."""
+        return len(self._pages)
 
     def clear(self) -> None:
         """Take note that something has come back."""
@@ -42,31 +46,52 @@ class Refusals:
         :param page: what was asked for; ``None`` where nobody knows, which is another one each time.
         :param worked: whether the credentials have ever worked.
         """
-        if len(self._pages) < _AT_ONE_TARGET:
+        if len(self._pages) < _WORKED_AT_ONE:
             self._pages.add(object() if page is None else page)
             self._targets.add(target)
         refused = len(self._pages)
-        if not worked:
-            return refused >= _NEVER_WORKED
-        return refused >= (_WORKED if len(self._targets) > 1 else _AT_ONE_TARGET)
+        if len(self._targets) > 1:
+            return refused >= (_WORKED if worked else _NEVER_WORKED)
+        return refused >= (_WORKED_AT_ONE if worked else _NEVER_WORKED_AT_ONE)
 
 
-class RefusedTargets:
-    """The targets for which proxies refuse credentials that work elsewhere."""
+class RefusedPages:
+    """What proxies refuse credentials for that work elsewhere: targets, and single pages."""
 
     def __init__(self) -> None:
-        self._refused: OrderedDict[str, set[str]] = OrderedDict()
+        self._targets: OrderedDict[str, tuple[set[str], int]] = OrderedDict()
+        self._since_an_answer: set[object] = set()
 
     def answered(self, target: str) -> None:
-        """Take note that a target was reached."""
-        if self._refused:
-            self._refused.pop(target, None)
+        """Take note that something came back from a target."""
+        if self._targets:
+            self._targets.pop(target, None)
+        if self._since_an_answer:
+            self._since_an_answer.clear()
 
-    def refused(self, target: str, proxy: str) -> bool:
-        """Take note of a refusal by a proxy that works; return whether it is about the target."""
-        proxies = self._refused.setdefault(target, set())
-        if len(self._refused) > _TARGETS:
-            self._refused.popitem(last=False)
+    def refused(
+        self, page: str | None, target: str, proxy: str, *, worked: bool, answers: int
+    ) -> bool:
+        """Take note of a refusal; return whether it is about the target.
+
+        That is so if several proxies refuse it that work, nothing has come back from it since the first
+        did, and something has from others.
+
+        :param worked: whether the proxy's credentials have ever worked.
+        :param answers: how many answers the pool has had so far.
+        """
+        if len(self._since_an_answer) < _PAGES:
+            self._since_an_answer.add(object() if page is None else page)
+        if not worked:
+            return False
+        proxies, before = self._targets.setdefault(target, (set(), answers))
+        if len(self._targets) > _TARGETS:
+            self._targets.popitem(last=False)
         if len(proxies) < _REFUSED_BY:
             proxies.add(proxy)
-        return len(proxies) >= _REFUSED_BY
+        return len(proxies) >= _REFUSED_BY and answers > before
+
+    @property
+    def is_a_single_one(self) -> bool:
+        """Whether one page only was refused since the last answer."""
+        return len(self._since_an_answer) == 1

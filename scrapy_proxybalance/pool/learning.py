@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .blame import Blame
-from .credentials import RefusedTargets
 from .events import CooldownStarted, ProxyOut, ProxyRecovered
 from .health import OUT, PROBING
 from .outcome import (
@@ -72,7 +71,6 @@ class Teacher:
         self._events = events
         self._availability = availability
         self._blame = Blame()
-        self._refused_targets = RefusedTargets()
         self._varied = varied
         self.usual = UsualTimes()
 
@@ -102,7 +100,6 @@ class Teacher:
             return 0.0
         if outcome is SUCCESS or outcome is TARGET_SIGNAL:
             lease.member.refusals.clear()
-            self._refused_targets.answered(lease.target)
         if outcome is SUCCESS:
             self._targets.answered(lease.target, lease.granted_at, now)
             if part is not None:
@@ -186,12 +183,12 @@ class Teacher:
         if lease.generation < member.known_since:
             return 0.0  # or somebody says that they have been put right
         health, worked = member.health, member.answered
-        if worked and self._refused_targets.refused(lease.target, lease.proxy.name):
-            return 0.0  # all refuse it that serve others: it is about the target
         wrong = member.refusals.add(page, lease.target, worked=worked)
         if health.state is OUT:
             return 1.0
-        if not (wrong or health.state is PROBING):
+        probing = health.state is PROBING
+        if not (wrong or probing) or (probing and lease.generation != health.generation):
+            # Also what had been sent before the probe: whether they work by now is for that to say.
             return self._pays(lease, _ONE_REFUSAL, None, now)
         health.put_out(now, self._policy, self._rng)
         self._tell(

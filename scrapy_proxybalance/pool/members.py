@@ -116,7 +116,7 @@ class Member:
         """How many requests it may carry at once, as far as is known of it, its cap aside."""
         most = self.own_limit.limit if self.own_limit is not None else self.cap
         if not self.answered and self.proxy.username is not None:
-            return min(most, UNTRIED_IN_FLIGHT)
+            return min(most, max(1, UNTRIED_IN_FLIGHT - len(self.refusals)))
         return most
 
     @property

@@ -70,6 +70,7 @@ class Pairs:
         :return: whether that makes it a target that no proxy goes to.
         """
         self.rest(target, proxy, now)
+        self.resting(target, now)  # whoever is due again no longer speaks for it
         known = self._targets[target]
         known.refused_by.add(proxy)
         enough = proxies if target == CONNECT else min(_SPEAK_FOR_ALL, proxies)

@@ -1,7 +1,7 @@
 """The pool: acquire, release, add, remove, update, snapshot. The only thing that changes the rest.
 
 It has no clock and no randomness of its own: the caller passes ``now`` (seconds, never going back)
-and a :class:`random.Random`. It waits for nothing: what cannot be had now is an error that says when
+and a :class:`random.Random`. It waits for nothing: what is not possible now is an error that says when
 to ask again.
 """
 
@@ -13,6 +13,7 @@ from .availability import Availability
 from .budget import Budget, Limit
 from .choosing import Chooser
 from .comparison import Comparison
+from .credentials import RefusedPages
 from .errors import NoProxyAvailableError
 from .events import (
     CooldownShortened,
@@ -35,8 +36,11 @@ from .outcome import (
     CLOSED_WITHOUT_A_BYTE,
     GATEWAY_FAULT,
     HOST_REFUSED,
+    IGNORED,
     NO_CONNECT,
+    PROXY_AUTH,
     SUCCESS,
+    TARGET_SIGNAL,
     TIMEOUT,
     Outcome,
 )
@@ -96,6 +100,8 @@ class Pool:
         self.rules = TargetRules(policy.targets, policy.targets_by_name)
         self.targets = TargetGate(self.rules, rng, self.events)
         self.sessions = Sessions(policy.session_ttl, policy.session_limit, self.events)
+        #: What proxies refuse credentials for that work elsewhere.
+        self.refused_pages = RefusedPages()
         #: How many useful answers there have been.
         self.answers = 0
         self._ledger: Ledger = ledger if ledger is not None else LocalLedger()
@@ -223,6 +229,8 @@ class Pool:
         session: str | None = None,
         matching: FilterSpec | None = None,
         avoid: Collection[str] = (),
+        strictly: bool = False,
+        prefer: str | None = None,
         strategy: StrategyChoice | None = None,
         tunnel: str | None = None,
     ) -> Lease:
@@ -234,7 +242,10 @@ class Pool:
         :param target: what the request goes to, like ``example.com``; see :attr:`rules`.
         :param session: keeps all requests of the same key on one proxy.
         :param matching: which proxies will do, see :class:`~.filters.ProxyFilter`.
-        :param avoid: names of proxies to use only if no other can be had.
+        :param avoid: names of proxies to use only if no other is free.
+        :param strictly: whether to use none of ``avoid`` even then.
+        :param prefer: the name of a proxy to use, whatever the strategy, if it is free and will do; it
+            counts for nothing with a session.
         :param strategy: chooses the proxy: a name of :data:`~.strategies.STRATEGIES`, or a class of your
             own; ``None`` for that of the target's rule, or else the policy's.
         :param tunnel: what the connection can be used again for, such as the site's host and port where
@@ -247,7 +258,9 @@ class Pool:
         :raises ConfigurationError: for an unknown strategy.
         """
         target, rule = self.rules.find(target)
-        chosen = self._chooser.choose(now, target, rule, session, matching, avoid, strategy, tunnel)
+        chosen = self._chooser.choose(
+            now, target, rule, session, matching, avoid, strictly, prefer, strategy, tunnel
+        )
         if isinstance(chosen, Hold):
             raise NoProxyAvailableError(chosen.reason, chosen.retry_at)
         name = self._ledger.claim((chosen.proxy.name,), target, session, now)
@@ -308,6 +321,24 @@ class Pool:
         target, rule = self.rules.find(target)
         return self._chooser.hold(now, target, rule, session, matching, besides, connect=connect)
 
+    def has_other(
+        self,
+        now: float,
+        besides: Collection[str],
+        *,
+        target: str = "",
+        matching: FilterSpec | None = None,
+    ) -> bool:
+        """Return whether a proxy that is not cooling down or out will do, other than some.
+
+        It may be busy at this moment. One behind a gateway that nothing gets through is not counted.
+
+        :param besides: the names of the proxies that do not count.
+        :raises NoProxyMatchesError: as :meth:`acquire` does.
+        """
+        target, rule = self.rules.find(target)
+        return self._chooser.has_other(now, target, rule, matching, besides)
+
     def available(self, now: float) -> int:
         """Return how many leases could be granted at this moment to requests that take any proxy.
 
@@ -364,6 +395,8 @@ class Pool:
         was_probing = member.health.state is PROBING
         repeated = False
         succeeded = outcome is SUCCESS and part is None
+        if outcome is SUCCESS or outcome is TARGET_SIGNAL:
+            self.refused_pages.answered(lease.target)
         if succeeded:
             self.answers += 1
             member.rejected_by_chance = 1.0
@@ -371,6 +404,10 @@ class Pool:
         elif failure in CLOSED_WITHOUT_A_BYTE and self._was_too_many(lease, now):
             # No cooldown for what may be too many connections at once: fewer, first.
             outcome, part = (GATEWAY_FAULT, None) if lease.gate is not None else (AMBIGUOUS, 0.0)
+        if failure == PROXY_AUTH and self.refused_pages.refused(
+            page, lease.target, lease.proxy.name, worked=member.answered, answers=self.answers
+        ):
+            outcome = IGNORED
         if failure in (HOST_REFUSED, NO_CONNECT):
             part = self._refused_to_go(lease, str(failure), now)
         if outcome is GATEWAY_FAULT and lease.gate is not None:

@@ -41,7 +41,7 @@ class ProxySnapshot:
 
     ``success_rate``: expected of the next attempt, 0 to 1; ``outcomes``: that this rests on, those of
     long ago counting less; ``duration``: expected of the next success, in seconds, ``None`` if no
-    success is known; ``cooldown_left`` in seconds.
+    success is known; ``cooldown_left``: seconds until it is asked again, also for one that is out.
     """
 
     proxy: Proxy
@@ -83,7 +83,7 @@ def snapshot(
     """
     health, score = member.health, explain(member, now)
     record, worth = health.record, health.record.worth(now)
-    cooling = health.state is HealthState.COOLING
+    resting = health.state in (HealthState.COOLING, HealthState.OUT)
     return ProxySnapshot(
         proxy=member.proxy,
         state=health.state,
@@ -97,6 +97,6 @@ def snapshot(
         outcomes=worth * (record.successes + record.failures + record.forgiven),
         duration=score.slowness * usual if usual and record.successes else None,
         cooldowns=health.cooldowns,
-        cooldown_left=max(0.0, health.cooldown_until - now) if cooling else 0.0,
+        cooldown_left=max(0.0, health.cooldown_until - now) if resting else 0.0,
         sessions=sessions,
     )

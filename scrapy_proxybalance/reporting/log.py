@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from scrapy import signals
 
+from ..balancer import ROBOTS_NOT_FETCHED
 from ..pool.events import (
     CooldownStarted,
     GatewayReopened,
@@ -174,13 +175,17 @@ class EventLog:
             logger.debug("Target %s is open: the ramp is over", event.target)
         elif isinstance(event, TargetSuspended):
             dropped = event.target in self._balancer.dropped_targets
+            refused = not event.reason.startswith(ROBOTS_NOT_FETCHED)
             logger.error(
-                "Target %s gets no more requests in this crawl: %s; %s %s. Review your "
-                "permission and your rate before you crawl it again.",
+                "Target %s gets no more requests in this crawl: %s; %s %s. %s before you "
+                "crawl it again.",
                 event.target,
                 event.reason,
                 self._held(event.target),
                 "dropped" if dropped else "held",
+                "Review your permission and your rate"
+                if refused
+                else "See whether the site, and the proxies, answer",
             )
 
     def _held(self, target: str) -> str:

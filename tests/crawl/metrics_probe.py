@@ -70,29 +70,38 @@ class Look:
     def __init__(self, look: Callable[[], object]) -> None:
         self._look = look
         self._thread: threading.Thread | None = None
+        #: Whether the thread is running.
+        self.goes_on = False
         self.seen: object = None
         self.error: BaseException | None = None
 
     def prepare(self, crawler: Crawler) -> None:
         """To be called before the crawl begins."""
+        self._crawler = crawler
         crawler.signals.connect(self._idle, signal=signals.spider_idle)
 
     def _run(self) -> None:
+        from twisted.internet import reactor
+
         try:
             self.seen = self._look()
         except BaseException as error:
             self.error = error
+        self.goes_on = False
+        reactor.callFromThread(self._wake)
+
+    def _wake(self) -> None:
+        """Have the engine ask now whether to close; by itself it asks once in five seconds."""
+        slot = self._crawler.engine._slot
+        if slot is not None:
+            slot.nextcall.schedule()
 
     def start(self) -> None:
         """Start the thread, unless it has been started."""
         if self._thread is None:
+            self.goes_on = True
             self._thread = threading.Thread(target=self._run, daemon=True)
             self._thread.start()
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether the thread is running."""
-        return self._thread is not None and self._thread.is_alive()
 
     def _idle(self) -> None:
         self.start()

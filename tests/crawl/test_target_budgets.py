@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import AsyncExitStack, asynccontextmanager
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -18,7 +18,7 @@ from scrapy_proxybalance import ProxyBalanceQueue
 from scrapy_proxybalance.pool import NoProxyMatchesError
 
 from .crawling import crawl, crawl_test
-from .test_caps_and_rates import INSTALLATIONS, UNLIMITED, Waves, most_in_a_second
+from .test_caps_and_rates import INSTALLATIONS, UNLIMITED, Waves, too_soon
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 #: No test comes near it: a crawl that hangs is closed and fails on its finish reason.
 _HANGING = 30
-#: What a request's way from its lease to the server that notes it may differ by, in seconds.
-_WAY = 0.25
 
 
 @attrs.frozen
@@ -95,12 +93,13 @@ async def test_a_target_sees_no_more_over_time_than_its_rate_through_however_man
     installation: dict[str, Any],
 ) -> None:
     async with world(proxies=5, shop_test=page) as made:
+        began_at = time.monotonic()
         crawler = await made.crawl(
             pages(30, "shop.test"), {"shop.test": {"rate": "20/s"}}, **installation
         )
         received = made.origins["shop.test"].requests
     assert len(crawler.spider.responses) == len(received) == 30
-    assert most_in_a_second(received) <= 20
+    assert too_soon((request.time for request in received), began_at, rate=20) == []
     assert sum(bool(proxy.requests) for proxy in made.proxies) > 1
 
 
@@ -154,13 +153,14 @@ async def test_each_host_of_a_pattern_has_a_budget_of_its_own() -> None:
 async def test_a_proxy_rests_at_a_target_with_a_spacing_and_at_no_other() -> None:
     spacing = 0.5
     async with world(proxies=2, slow_test=page, quick_test=page) as made:
+        began_at = time.monotonic()
         crawler = await made.crawl(
             [*pages(6, "slow.test"), *pages(40, "quick.test")], {"slow.test": {"spacing": spacing}}
         )
         at_slow = [made.seen(proxy, "slow.test") for proxy in made.proxies]
         for times in at_slow:
             assert len(times) == 3
-            assert all(later - sooner > spacing - _WAY for sooner, later in pairwise(times))
+            assert too_soon(times, began_at, rate=1 / spacing) == []
         last = {
             host: max(request.time for request in origin.requests)
             for host, origin in made.origins.items()
@@ -174,10 +174,11 @@ async def test_a_session_at_a_target_with_a_spacing_stays_on_its_proxy_and_waits
     spacing = 0.4
     async with world(proxies=3, slow_test=page) as made:
         urls = [Request(url, meta={"session": "s"}) for url in pages(4, "slow.test")]
+        began_at = time.monotonic()
         crawler = await made.crawl(urls, {"slow.test": {"spacing": spacing}})
         used = [times for proxy in made.proxies if (times := made.seen(proxy, "slow.test"))]
     assert [len(times) for times in used] == [4]
-    assert all(later - sooner > spacing - _WAY for sooner, later in pairwise(used[0]))
+    assert too_soon(used[0], began_at, rate=1 / spacing) == []
     assert len(crawler.spider.responses) == 4
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from scrapy_proxybalance.pool import (
     HealthPolicy,
+    HealthState,
     NoProxyAvailableError,
     Outcome,
     Pool,
@@ -16,6 +17,7 @@ from scrapy_proxybalance.pool import (
     Proxy,
     ProxySnapshot,
 )
+from scrapy_proxybalance.pool.outcome import PROXY_AUTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -72,6 +74,16 @@ def carry(
 
 def carry_through(pool: Pool, name: str, now: float, outcome: Outcome, **how: Any) -> Lease:
     return carry(pool, now, outcome, matching={"name": name}, **how)
+
+
+def put_out(pool: Pool, name: str, now: float) -> None:
+    """Have a proxy refuse its credentials for different targets until it is out."""
+    for number in range(3):
+        if shown(pool, name, now).state is not HealthState.OUT:
+            target = f"{name}-{number}.refuses.test"
+            refused = {"failure": PROXY_AUTH, "target": target}
+            carry_through(pool, name, now, Outcome.PROXY_FAULT, **refused)
+    assert shown(pool, name, now).state is HealthState.OUT
 
 
 def refuses(pool: Pool, now: float, **request: Any) -> NoProxyAvailableError:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from scrapy_proxybalance.pool import HealthState, Outcome, Pool
 from scrapy_proxybalance.pool.events import CooldownShortened
+from scrapy_proxybalance.pool.outcome import PROXY_AUTH
 
-from .helpers import carry_through, cooling, make_pool, proxies, proxy
+from .helpers import carry_through, cooling, make_pool, proxies, proxy, shown
 
 
 def shortened(pool: Pool) -> list[str]:
@@ -54,13 +55,15 @@ def test_a_proxy_that_is_leaving_or_out_is_not_brought_forward_and_takes_nobodys
     names = shortened(pool)
     fail(pool, "p0", 0.0)
     under_way = pool.acquire(20.0, matching={"name": "leaving"})
-    refused = pool.acquire(20.0, matching={"name": "out"})
+    refused = [pool.acquire(20.0, matching={"name": "out"}) for _ in range(2)]
     for name in ("leaving", "out"):
         fail(pool, name, 20.0)
     for number in range(1, 4):
         fail(pool, f"p{number}", 60.0)
     pool.remove("leaving", 95.0)
-    pool.release(refused, Outcome.PROXY_FAULT, 95.0, failure="proxy_auth")
+    for lease in refused:
+        pool.release(lease, Outcome.PROXY_FAULT, 75.0, failure=PROXY_AUTH)
+    assert 109.9 < 75.0 + shown(pool, "out", 75.0).cooldown_left < 140.0
 
     carry_through(pool, "p0", 109.9, Outcome.SUCCESS)
 

@@ -9,13 +9,12 @@ import pytest
 from scrapy_proxybalance.pool import (
     ConfigurationError,
     NoProxyMatchesError,
-    Outcome,
     Pool,
     ProxyFilter,
     TargetPolicy,
 )
 
-from .helpers import carry, make_pool, proxy, refuses
+from .helpers import carry, make_pool, proxy, put_out, refuses
 
 BERLIN = proxy("berlin", country="de", city="berlin", tags=["fast", "eu"], tier=1)
 
@@ -115,7 +114,7 @@ def test_a_filter_sees_proxies_that_come_go_and_change() -> None:
 
 def test_a_matching_proxy_that_is_out_is_waited_for_rather_than_denied() -> None:
     pool = make_pool([BERLIN])
-    carry(pool, 0, Outcome.PROXY_FAULT, failure="proxy_auth")
+    put_out(pool, BERLIN.name, 0)
     hold = pool.hold(1, matching={"country": "de"})
     assert hold is not None
 

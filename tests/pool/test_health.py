@@ -27,6 +27,7 @@ from .helpers import (
     make_pool,
     proxies,
     proxy,
+    put_out,
     refuses,
     shown,
 )
@@ -231,10 +232,10 @@ def test_a_probe_that_the_target_refuses_has_shown_that_the_proxy_works() -> Non
 
 def test_the_rate_holds_for_the_probe_too() -> None:
     slow = proxy("p0", rate=Rate(1, 100))
-    pool = make_pool([slow], health=cooling(threshold=1, first=10))
-    carry(pool, 0, FAULT)
-    assert refuses(pool, 50).retry_at == 100
-    assert pool.acquire(100).probe
+    pool = make_pool([slow, proxy("p1")], health=cooling(threshold=1, first=10))
+    carry_through(pool, "p0", 0, FAULT)
+    assert refuses(pool, 50, matching=ONLY).retry_at == 100
+    assert pool.acquire(100, matching=ONLY).probe
 
 
 def test_a_snapshot_taken_after_a_cooldown_shows_that_it_is_over() -> None:
@@ -303,30 +304,152 @@ def user(password: str, name: str = "p0") -> dict[str, str]:
     return {"name": name, "username": "customer", "password": password}
 
 
-def test_refused_credentials_put_a_proxy_out_at_once_and_say_so_once() -> None:
+def test_credentials_that_never_worked_put_a_proxy_out_and_say_so_once() -> None:
     pool, events = pool_of_two()
     leases = [pool.acquire(0, matching=ONLY) for _ in range(3)]
-    for lease in leases:
+    pool.release(leases[0], FAULT, 1, failure=PROXY_AUTH)
+    assert shown(pool, "p0", 1).state is HealthState.HEALTHY
+    for lease in leases[1:]:
         pool.release(lease, FAULT, 1, failure=PROXY_AUTH)
     assert [event.proxy.name for event in events.of(ProxyOut)] == ["p0"]
     assert shown(pool, "p0", 1).state is HealthState.OUT
     assert events.of(CooldownStarted) == []
 
 
-def test_a_proxy_that_is_out_does_not_come_back_by_itself() -> None:
+def test_one_refusal_among_answers_puts_nobody_out_and_costs_less_than_a_fault() -> None:
+    pool, events = pool_of_two()
+    for number in range(600):
+        carry_through(pool, "p0", number, SUCCESS)
+        if number % 20 == 0:
+            carry_through(pool, "p0", number, FAULT, failure=PROXY_AUTH)
+            carry_through(pool, "p1", number, FAULT)
+        carry_through(pool, "p1", number, SUCCESS)
+    assert events.of(ProxyOut) == []
+    assert shown(pool, "p0", 600).success_rate > shown(pool, "p1", 600).success_rate
+
+
+@pytest.mark.parametrize(("targets", "refusals"), [(2, 3), (1, 6)])
+def test_credentials_that_have_worked_are_out_after_several_refusals_in_a_row(
+    targets: int, refusals: int
+) -> None:
+    pool, events = pool_of_two()
+    carry_through(pool, "p0", 0, SUCCESS)
+    for number in range(refusals):
+        assert events.of(ProxyOut) == []
+        carry_through(pool, "p0", 1, FAULT, failure=PROXY_AUTH, target=f"{number % targets}.test")
+    assert [event.proxy.name for event in events.of(ProxyOut)] == ["p0"]
+
+
+def test_one_page_that_a_proxy_refuses_again_and_again_says_nothing_of_its_credentials() -> None:
+    pool, events = pool_of_two()
+    for name in ("p0", "p1"):
+        for _ in range(30):
+            lease = pool.acquire(0, matching={"name": name}, target="shop.test")
+            pool.release(lease, FAULT, 0, failure=PROXY_AUTH, page="http://shop.test/basket")
+    assert events.of(ProxyOut) == []
+    assert events.of(CooldownStarted) == []
+
+
+def test_a_target_that_working_proxies_refuse_one_after_the_other_puts_no_more_of_them_out() -> (
+    None
+):
+    pool = make_pool(proxies(8))
+    events = Events(pool.events)
+    for number in range(8):
+        carry_through(pool, f"p{number}", 0, SUCCESS, target="fine.test")
+    for number in range(80):
+        name = f"p{number % 8}"
+        carry_through(pool, name, 1, FAULT, failure=PROXY_AUTH, target="denied.test")
+        carry_through(pool, name, 1, SUCCESS, target="fine.test")
+    assert events.of(ProxyOut) == []
+    assert pool.in_service == 8
+
+
+def test_credentials_that_have_never_worked_are_tried_by_three_requests_at_once_at_most() -> None:
+    pool = make_pool([proxy(**user("some-secret"), max_in_flight=8)])
+    tried = [pool.acquire(0) for _ in range(3)]
+    assert pool.available(0) == 0
+    refuses(pool, 0)
+    pool.release(tried[0], SUCCESS, 1)
+    assert pool.available(1) == 6
+
+
+def test_a_proxy_without_credentials_is_tried_by_as_many_requests_as_it_may_carry() -> None:
+    assert make_pool([proxy("p0", max_in_flight=8)]).available(0) == 8
+
+
+def test_a_proxy_that_is_out_is_asked_again_by_a_single_probe_after_a_while() -> None:
+    pool, events = pool_of_two(first=30)
+    put_out(pool, "p0", 0)
+    until = refuses(pool, 0, matching=ONLY).retry_at
+    assert until is not None
+    assert 13.5 <= until <= 16.5
+    refuses(pool, until - 0.1, matching=ONLY)
+    probe = pool.acquire(until, matching=ONLY)
+    assert probe.probe
+    refuses(pool, until, matching=ONLY)
+    pool.release(probe, SUCCESS, until + 1)
+    assert [event.proxy.name for event in events.of(ProxyRecovered)] == ["p0"]
+    assert shown(pool, "p0", until + 1).state is HealthState.RECOVERING
+
+
+def test_a_proxy_that_stays_out_is_asked_less_and_less_often() -> None:
+    pool, events = pool_of_two(first=30, longest=600)
+    put_out(pool, "p0", 0)
+    now, waits = 0.0, []
+    for _ in range(8):
+        until = refuses(pool, now, matching=ONLY).retry_at
+        assert until is not None
+        waits.append(until - now)
+        now = until
+        carry_through(pool, "p0", now, FAULT, failure=PROXY_AUTH)
+    expected = [15, 30, 60, 120, 240, 300, 300, 300]
+    assert all(
+        0.9 * length <= wait <= 1.1 * length for wait, length in zip(waits, expected, strict=True)
+    )
+    assert len(events.of(ProxyOut)) == 9
+
+
+def test_credentials_that_are_accepted_again_begin_with_a_short_wait_the_next_time() -> None:
+    pool, _ = pool_of_two(first=30)
+    put_out(pool, "p0", 0)
+    for now in (20, 60):
+        carry_through(pool, "p0", now, FAULT, failure=PROXY_AUTH)
+    carry_through(pool, "p0", 200, SUCCESS)
+    put_out(pool, "p0", 200)
+    until = refuses(pool, 200, matching=ONLY).retry_at
+    assert until is not None
+    assert until - 200 <= 16.5
+
+
+@pytest.mark.parametrize("outcome", [SUCCESS, FAULT])
+def test_an_answer_to_what_was_under_way_does_not_bring_a_proxy_back_that_is_out(
+    outcome: Outcome,
+) -> None:
     pool, _ = pool_of_two()
     late = pool.acquire(0, matching=ONLY)
-    carry_through(pool, "p0", 0, FAULT, failure=PROXY_AUTH)
-    pool.release(late, SUCCESS, 1)
-    for now in (1, 1e4, 1e9):
-        assert refuses(pool, now, matching=ONLY).retry_at is None
-        assert carry(pool, now).proxy.name == "p1"
+    put_out(pool, "p0", 0)
+    pool.release(late, outcome, 1)
+    assert shown(pool, "p0", 1).state is HealthState.OUT
+    assert carry(pool, 1).proxy.name == "p1"
+
+
+def test_a_late_refusal_does_not_stand_in_for_the_probes_answer() -> None:
+    pool, events = pool_of_two()
+    late = pool.acquire(0, matching=ONLY)
+    put_out(pool, "p0", 0)
+    probe = pool.acquire(20, matching=ONLY)
+    pool.release(late, FAULT, 21, failure=PROXY_AUTH)
+    assert len(events.of(ProxyOut)) == 1
+    pool.release(probe, SUCCESS, 22)
+    assert shown(pool, "p0", 22).state is HealthState.RECOVERING
+    carry_through(pool, "p0", 23, SUCCESS)
 
 
 def test_new_credentials_bring_a_proxy_back_at_once_and_unburdened() -> None:
     pool = make_pool([proxy(**user("old-secret")), proxy("unknown")])
     carry_through(pool, "p0", 0, FAULT)
-    carry_through(pool, "p0", 0, FAULT, failure=PROXY_AUTH)
+    put_out(pool, "p0", 0)
     pool.update(proxy(**user("new-secret")), 1)
     seen = shown(pool, "p0", 1)
     assert (seen.state, seen.outcomes) == (HealthState.HEALTHY, 0)
@@ -336,22 +459,26 @@ def test_new_credentials_bring_a_proxy_back_at_once_and_unburdened() -> None:
 
 def test_new_credentials_bring_back_a_proxy_whose_old_ones_had_left_it_cooling() -> None:
     pool = make_pool([proxy(**user("old-secret"))], health=cooling(threshold=1, first=30))
-    late = pool.acquire(0)
+    late = [pool.acquire(0), pool.acquire(0)]
     carry(pool, 0, FAULT)
-    pool.release(late, FAULT, 1, failure=PROXY_AUTH)
+    for lease in late:
+        pool.release(lease, FAULT, 1, failure=PROXY_AUTH)
+    assert shown(pool, "p0", 1).state is HealthState.OUT
     pool.update(proxy(**user("new-secret")), 2)
     assert shown(pool, "p0", 2).state is HealthState.HEALTHY
-    assert pool.available(2) == 4
+    assert pool.available(2) == 3
     assert pool.acquire(2).proxy.password == "new-secret"
 
 
 def test_a_late_refusal_of_the_old_credentials_does_not_put_the_new_ones_out() -> None:
     pool = make_pool([proxy(**user("old-secret"))])
     events = Events(pool.events)
-    late = [pool.acquire(0), pool.acquire(0)]
-    pool.release(late[0], FAULT, 1, failure=PROXY_AUTH)
+    late = [pool.acquire(0) for _ in range(3)]
+    for lease in late[:2]:
+        pool.release(lease, FAULT, 1, failure=PROXY_AUTH)
     pool.update(proxy(**user("new-secret")), 2)
-    pool.release(late[1], FAULT, 3, failure=PROXY_AUTH)
+    pool.release(late[2], FAULT, 3, failure=PROXY_AUTH)
+    carry(pool, 3, FAULT, failure=PROXY_AUTH)
     assert len(events.of(ProxyOut)) == 1
     assert pool.acquire(4).proxy.password == "new-secret"
 
@@ -366,15 +493,15 @@ def test_a_late_refusal_of_the_old_credentials_is_not_charged() -> None:
 
 
 def test_new_credentials_begin_anew_even_if_the_old_ones_were_not_refused() -> None:
-    pool = make_pool([proxy(**user("old-secret"))], health=cooling(threshold=1, first=30))
+    pool = make_pool([proxy(**user("old-secret")), proxy("p1")], health=cooling(threshold=1))
     events = Events(pool.events)
-    late = pool.acquire(0)
-    carry(pool, 0, FAULT)
+    late = pool.acquire(0, matching=ONLY)
+    carry_through(pool, "p0", 0, FAULT)
     pool.update(proxy(**user("new-secret")), 1)
     pool.release(late, FAULT, 2)
     assert len(events.of(CooldownStarted)) == 1
     assert shown(pool, "p0", 2).state is HealthState.HEALTHY
-    assert pool.available(2) == 4
+    assert pool.acquire(2, matching=ONLY).proxy.password == "new-secret"
 
 
 def test_an_update_that_changes_only_limits_keeps_what_was_learned() -> None:
@@ -390,20 +517,21 @@ def test_a_probe_whose_credentials_are_refused_puts_the_proxy_out() -> None:
     until = cool_down(pool, 0)
     carry_through(pool, "p0", until, FAULT, failure=PROXY_AUTH)
     assert len(events.of(ProxyOut)) == 1
-    refuses(pool, until + 1e6, matching=ONLY)
+    refuses(pool, until + 1, matching=ONLY)
 
 
 def test_a_probe_of_the_old_credentials_does_not_stand_in_the_way_of_one_of_the_new() -> None:
-    pool = make_pool([proxy(**user("old-secret"))], health=cooling(threshold=1, first=10))
-    carry(pool, 0, FAULT)
-    old = pool.acquire(20)
+    members = [proxy(**user("old-secret")), proxy("p1")]
+    pool = make_pool(members, health=cooling(threshold=1, first=10))
+    carry_through(pool, "p0", 0, FAULT)
+    old = pool.acquire(20, matching=ONLY)
     assert old.probe
     pool.update(proxy(**user("new-secret")), 20)
-    carry(pool, 20, FAULT)
-    new = pool.acquire(40)
+    carry_through(pool, "p0", 20, FAULT)
+    new = pool.acquire(40, matching=ONLY)
     assert new.probe
     pool.release(old, SUCCESS, 41)
-    refuses(pool, 41)
+    refuses(pool, 41, matching=ONLY)
     pool.release(new, SUCCESS, 42)
     assert shown(pool, "p0", 42).state is HealthState.RECOVERING
 

@@ -24,6 +24,7 @@ from .helpers import (
     make_pool,
     proxies,
     proxy,
+    put_out,
     refuses,
     shown,
 )
@@ -100,8 +101,7 @@ def test_a_proxy_that_is_updated_stays_drained_and_one_that_was_leaving_stays() 
 
 def test_a_proxy_that_is_out_begins_anew_when_it_is_enabled() -> None:
     pool = make_pool(proxies(2))
-    carry_through(pool, "p0", 0, Outcome.PROXY_FAULT, failure=PROXY_AUTH)
-    assert shown(pool, "p0", 0).state is HealthState.OUT
+    put_out(pool, "p0", 0)
     assert pool.enable("p0", 1)
     assert shown(pool, "p0", 1).state is HealthState.HEALTHY
     carry_through(pool, "p0", 1, Outcome.SUCCESS)
@@ -109,14 +109,17 @@ def test_a_proxy_that_is_out_begins_anew_when_it_is_enabled() -> None:
 
 def test_what_was_under_way_or_resting_before_does_not_keep_an_enabled_proxy_out() -> None:
     pool = make_pool(proxies(2), health=cooling(threshold=1, first=30))
-    refused, late, failed = (pool.acquire(0, matching={"name": "p0"}) for _ in range(3))
+    *refused, late, failed = (pool.acquire(0, matching={"name": "p0"}) for _ in range(4))
     pool.release(failed, Outcome.PROXY_FAULT, 0)
-    pool.release(refused, Outcome.PROXY_FAULT, 1, failure=PROXY_AUTH)
+    for lease in refused:
+        pool.release(lease, Outcome.PROXY_FAULT, 1, failure=PROXY_AUTH)
+    assert shown(pool, "p0", 1).state is HealthState.OUT
     assert pool.enable("p0", 2)
-    new = pool.acquire(2, matching={"name": "p0"})
+    new = [pool.acquire(2, matching={"name": "p0"}) for _ in range(2)]
+    pool.release(new[0], Outcome.PROXY_FAULT, 3, failure=PROXY_AUTH)
     pool.release(late, Outcome.PROXY_FAULT, 3, failure=PROXY_AUTH)
     assert shown(pool, "p0", 3).state is HealthState.HEALTHY
-    pool.release(new, Outcome.PROXY_FAULT, 4, failure=PROXY_AUTH)
+    pool.release(new[1], Outcome.PROXY_FAULT, 4, failure=PROXY_AUTH)
     assert shown(pool, "p0", 4).state is HealthState.OUT
 
 

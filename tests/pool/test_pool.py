@@ -14,9 +14,11 @@ from scrapy_proxybalance.pool import (
     ConfigurationError,
     HealthState,
     LocalLedger,
+    NoProxyMatchesError,
     Outcome,
     Pool,
     PoolPolicy,
+    ProxyFilter,
     Rate,
     TargetPolicy,
 )
@@ -32,6 +34,7 @@ from .helpers import (
     make_pool,
     proxies,
     proxy,
+    put_out,
     refuses,
     shown,
 )
@@ -149,10 +152,11 @@ def test_available_counts_what_caps_rates_and_probes_allow() -> None:
         health=cooling(threshold=1, first=10),
     )
     carry_through(pool, "c", 0, FAULT)
-    carry_through(pool, "d", 0, FAULT, failure=PROXY_AUTH)
+    put_out(pool, "d", 0)
     assert pool.available(0) == 5
-    assert pool.available(20) == 6
-    assert _exhaust(pool, 20) == 6
+    assert pool.available(4) == 5
+    assert pool.available(20) == 7  # a probe of each that sat out
+    assert _exhaust(pool, 20) == 7
 
 
 def test_available_never_promises_more_than_a_burst_allows_and_catches_up_with_it() -> None:
@@ -264,11 +268,13 @@ def test_a_proxy_that_left_is_not_what_to_wait_for() -> None:
 
 
 def test_a_rate_that_a_cooldown_outlasts_is_not_what_to_wait_for() -> None:
-    pool = make_pool([proxy("a", rate=Rate(1, 10))], health=cooling(threshold=1, first=30))
-    carry(pool, 0, FAULT)
+    members = [proxy("a", rate=Rate(1, 10)), proxy("b")]
+    pool = make_pool(members, health=cooling(threshold=1, first=30))
+    carry_through(pool, "a", 0, FAULT)
     until = shown(pool, "a", 0).cooldown_left
     assert until > 10
-    assert refuses(pool, 1).retry_at == pool.next_change() == until
+    refused = refuses(pool, 1, matching={"name": "a"})
+    assert refused.retry_at == pool.next_change() == until
 
 
 # Avoiding
@@ -285,6 +291,80 @@ def test_a_proxy_that_is_to_be_avoided_is_used_only_if_there_is_no_other(
     ]
     assert names[:2] == ["p1", "p1"]
     assert set(names[2:]) <= {"p0", "p2"}
+
+
+@pytest.mark.parametrize("strategy", ALL_STRATEGIES)
+@pytest.mark.parametrize("matching", [None, {"country": "de"}])
+def test_a_proxy_that_is_to_be_avoided_strictly_is_not_used_at_all(
+    strategy: str, matching: dict[str, str] | None
+) -> None:
+    pool = make_pool(proxies(3, country="de", max_in_flight=2), strategy=strategy)
+    request = {"matching": matching, "avoid": {"p0", "p2", "gone"}, "strictly": True}
+    assert [pool.acquire(0, **request).proxy.name for _ in range(2)] == ["p1", "p1"]
+    refuses(pool, 0, **request)
+    assert pool.acquire(0, matching=matching).proxy.name in ("p0", "p2")
+
+
+# Preferring
+
+
+@pytest.mark.parametrize("strategy", ALL_STRATEGIES)
+@pytest.mark.parametrize("matching", [None, {"country": "de"}])
+def test_a_proxy_that_is_preferred_is_used_while_it_is_free(
+    strategy: str, matching: dict[str, str] | None
+) -> None:
+    pool = make_pool(proxies(5, country="de", max_in_flight=2), strategy=strategy)
+    names = [pool.acquire(0, matching=matching, prefer="p3").proxy.name for _ in range(3)]
+    assert names[:2] == ["p3", "p3"]
+    assert names[2] != "p3"
+
+
+def test_a_preference_yields_to_all_that_must_be() -> None:
+    rules = {"slow.test": TargetPolicy(spacing=5)}
+    members = [proxy("a", country="de"), proxy("b", country="fr")]
+    pool = make_pool(members, targets_by_name=rules, health=cooling(threshold=1))
+    assert pool.acquire(0, prefer="a", matching={"country": "fr"}).proxy.name == "b"
+    assert pool.acquire(0, prefer="a", avoid=["a"]).proxy.name == "b"
+    assert pool.acquire(0, prefer="gone").proxy.name in ("a", "b")
+    assert pool.acquire(0, prefer="a", target="slow.test").proxy.name == "a"
+    assert pool.acquire(1, prefer="a", target="slow.test").proxy.name == "b"
+    carry_through(pool, "a", 2, FAULT)
+    assert pool.acquire(2, prefer="a").proxy.name == "b"
+
+
+# Whether there is another one
+
+
+def test_another_proxy_is_one_that_is_neither_named_nor_cooling_down_nor_out_nor_drained() -> None:
+    pool = make_pool(proxies(4, max_in_flight=1), health=cooling(threshold=1, first=10))
+    assert pool.has_other(0, {"p0"})
+    carry_through(pool, "p1", 0, FAULT)
+    carry_through(pool, "p2", 0, FAULT, failure=PROXY_AUTH)
+    assert pool.has_other(0, {"p0"})
+    pool.drain("p3", 0)
+    assert not pool.has_other(0, {"p0"})
+    assert pool.has_other(0, ())
+    assert pool.has_other(20, {"p0"})  # p1 may be probed
+
+
+def test_another_proxy_may_be_busy() -> None:
+    pool = make_pool(proxies(2, max_in_flight=1))
+    for _ in range(2):
+        pool.acquire(0)
+    assert pool.has_other(0, {"p0"})
+    assert not pool.has_other(0, {"p0", "p1"})
+
+
+def test_another_proxy_has_to_be_one_that_the_request_and_its_target_accept() -> None:
+    rules = {"de.test": TargetPolicy(matching=ProxyFilter({"country": "de"}))}
+    members = [proxy("a", country="de"), proxy("b", country="fr"), proxy("c", country="fr")]
+    pool = make_pool(members, targets_by_name=rules)
+    assert not pool.has_other(0, {"a"}, target="de.test")
+    assert pool.has_other(0, {"a"}, target="other.test")
+    assert pool.has_other(0, {"b"}, matching={"country": "fr"})
+    assert not pool.has_other(0, {"b", "c"}, matching={"country": "fr"})
+    with pytest.raises(NoProxyMatchesError):
+        pool.has_other(0, (), matching={"country": "it"})
 
 
 # Coming, going, changing
@@ -400,15 +480,37 @@ def test_good_standing_and_hope_follow_the_proxies_states() -> None:
     seen = [(pool.in_service, pool.beyond_hope)]
     carry_through(pool, "p0", 0, FAULT)
     seen.append((pool.in_service, pool.beyond_hope))
-    carry_through(pool, "p1", 0, FAULT, failure=PROXY_AUTH)
+    put_out(pool, "p1", 0)
     seen.append((pool.in_service, pool.beyond_hope))
-    probe = pool.acquire(20)
+    probe = pool.acquire(20, matching={"name": "p0"})
     seen.append((pool.in_service, pool.beyond_hope))
     pool.release(probe, SUCCESS, 20)
     seen.append((pool.in_service, pool.beyond_hope))
-    carry_through(pool, "p0", 20, FAULT, failure=PROXY_AUTH)
+    put_out(pool, "p0", 20)
     seen.append((pool.in_service, pool.beyond_hope))
-    assert seen == [(2, False), (1, False), (0, False), (0, False), (1, False), (0, True)]
+    assert seen == [(2, False), (1, False), (0, False), (0, False), (1, False), (0, False)]
+
+
+def test_a_pool_is_beyond_hope_when_all_refuse_and_refuse_again_when_they_are_asked_again() -> None:
+    pool = make_pool(proxies(2), health=cooling(first=10))
+    seen = []
+    for now in (0, 20):
+        for name in ("p0", "p1"):
+            put_out(pool, name, now)
+            seen.append(pool.beyond_hope)
+    assert seen == [False, False, False, True]
+    carry_through(pool, "p0", 60, SUCCESS)
+    assert not pool.beyond_hope
+
+
+def test_a_pool_of_which_one_has_ever_worked_is_not_beyond_hope_however_often_all_refuse() -> None:
+    pool = make_pool(proxies(2), health=cooling(first=10))
+    carry_through(pool, "p0", 0, SUCCESS)
+    for now in (1, 20, 60, 120):
+        for name in ("p0", "p1"):
+            put_out(pool, name, now)
+    assert pool.in_service == 0
+    assert not pool.beyond_hope
 
 
 def test_a_snapshot_of_some_proxies_shows_them_in_the_order_asked_for() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scrapy_proxybalance.pool import ConfigurationError, Outcome, Proxy, ProxyBalanceError
 from scrapy_proxybalance.pool.events import CooldownStarted, ProbeStarted, ProxyOut, ProxyRemoved
 
-from .helpers import Events, cooling, make_pool, proxy
+from .helpers import Events, cooling, make_pool, proxy, put_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,7 +147,7 @@ def _life_of_a_pool(password: str) -> list[str]:
     end(Outcome.PROXY_FAULT, 1)
     pool.targets.refused("shop.test", sent_at=1, now=2, reason="429")
     end(Outcome.SUCCESS, 50)
-    end(Outcome.PROXY_FAULT, 51, "proxy_auth")
+    put_out(pool, "one", 51)
     shown.extend(map(repr, pool.snapshot(52)))
     pool.remove("three", 53)
     shown.extend(map(repr, events.seen))

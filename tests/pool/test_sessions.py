@@ -13,7 +13,6 @@ from scrapy_proxybalance.pool.events import (
     SessionReassigned,
     SessionStarted,
 )
-from scrapy_proxybalance.pool.outcome import PROXY_AUTH
 from scrapy_proxybalance.pool.sessions import Sessions
 
 from .helpers import (
@@ -25,6 +24,7 @@ from .helpers import (
     make_pool,
     proxies,
     proxy,
+    put_out,
     refuses,
 )
 
@@ -161,7 +161,7 @@ def lose(pool: Pool, name: str, how: str, now: float = 10) -> None:
         for _ in range(3):
             carry_through(pool, name, now, FAULT)
     else:
-        carry_through(pool, name, now, FAULT, failure=PROXY_AUTH)
+        put_out(pool, name, now)
 
 
 every_loss = pytest.mark.parametrize("how", ["removed", "cooling", "out"])
@@ -190,10 +190,11 @@ def test_a_session_does_not_go_back_when_its_first_proxy_recovers() -> None:
 
 
 def test_a_session_that_nobody_could_take_over_in_the_meantime_goes_on_where_it_was() -> None:
-    pool = make_pool(proxies(1))
+    pool = make_pool(proxies(2), health=cooling())
     events = Events(pool.events)
-    carry(pool, 0, session="s")
+    carry(pool, 0, session="s", matching={"name": "p0"})
     lose(pool, "p0", "cooling")
+    pool.drain("p1", 10)
     assert refuses(pool, 11, session="s").retry_at == pool.next_change()
     assert carry(pool, 100, session="s").proxy.name == "p0"
     assert events.of(SessionReassigned) == []

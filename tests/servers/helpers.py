@@ -21,6 +21,8 @@ from scrapy import Request
 
 from scrapy_proxybalance import ProxyBalanceMiddleware
 
+from ..crawl.crawling import crawl
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator
@@ -187,3 +189,28 @@ def dead_port() -> Iterator[int]:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         yield int(sock.getsockname()[1])
+
+
+# Two sites in turns
+
+
+def site(name: str) -> Origin:
+    """Return an origin whose every page names it."""
+    return Origin(lambda request: OriginResponse(body=f"{name}{request.path}".encode()))
+
+
+async def crawl_in_turns(proxy: Server, count: int, **changes: Any) -> tuple[list[str], list[str]]:
+    """Crawl http pages of two sites in turns through a proxy; return what came, and what should have."""
+    async with site("one") as one, site("two") as two:
+        sites = {"one": one.port, "two": two.port}
+        asked = [
+            (f"http://127.0.0.1:{port}/{number}", f"{name}/{number}")
+            for number in range(count // 2)
+            for name, port in sites.items()
+        ]
+        pool = settings({"url": proxy.url(), "name": "proxy"}, **changes)
+        crawler = await crawl([Request(url) for url, _ in asked], pool)
+    right = dict(asked)
+    assert crawler.spider.failures == []
+    pages = crawler.spider.responses
+    return [response.text for response in pages], [right[response.url] for response in pages]

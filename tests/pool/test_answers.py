@@ -1,0 +1,269 @@
+"""Answers compared: an odd one is the proxy's when others get none, and the target's when they do."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scrapy_proxybalance.pool import Outcome
+from scrapy_proxybalance.pool.answers import Answers
+from scrapy_proxybalance.pool.health import MOSTLY
+
+from .helpers import carry, make_pool, proxies, proxy, shown
+
+SITE = "shop.test"
+# How often a proxy is known to fail: one of which little is known, and one that often does.
+LITTLE, OFTEN = 0.2, 0.9
+
+names = st.sampled_from([f"p{number}" for number in range(6)])
+kinds = st.sampled_from(["503", "404", "empty"])
+targets = st.sampled_from(["a.test", "b.test"])
+steps = st.lists(
+    st.tuples(st.sampled_from(["useful", "odd", "confirmed"]), targets, kinds, names), max_size=60
+)
+
+
+def after(*useful: str) -> Answers:
+    """Return what is known when these have had useful answers of the site."""
+    answers = Answers()
+    for who in useful:
+        answers.useful(SITE, who)
+    return answers
+
+
+# Whose it is
+
+
+def test_an_odd_answer_is_the_proxys_when_others_get_pages() -> None:
+    answers = after(*["good"] * 20)
+    assert answers.odd(SITE, "503", "bad", rate=LITTLE).part >= MOSTLY
+
+
+def test_an_odd_answer_that_others_get_as_well_is_the_targets() -> None:
+    answers = after("a", "b")
+    for who in ("a", "b", "c") * 4:
+        suspicion = answers.odd(SITE, "404", who, rate=LITTLE)
+    assert suspicion.compared
+    assert suspicion.part < MOSTLY
+
+
+def test_a_kind_that_others_get_excuses_no_other_kind() -> None:
+    answers = after(*["a"] * 20)
+    for who in ("a", "b") * 10:
+        answers.odd(SITE, "404", who, rate=LITTLE)
+    assert (
+        answers.odd(SITE, "503", "c", rate=LITTLE).part
+        > answers.odd(SITE, "404", "c", rate=LITTLE).part
+    )
+
+
+def test_what_one_target_says_is_no_excuse_at_another() -> None:
+    answers = after(*["a"] * 20)
+    for who in ("a", "b") * 20:
+        answers.odd("other.test", "503", who, rate=LITTLE)
+    assert answers.odd(SITE, "503", "c", rate=LITTLE).part >= MOSTLY
+
+
+def test_a_proxy_does_not_excuse_itself_by_giving_the_same_answer_often() -> None:
+    answers = after(*["good"] * 20)
+    first = answers.odd(SITE, "503", "bad", rate=LITTLE).part
+    for _ in range(100):
+        last = answers.odd(SITE, "503", "bad", rate=LITTLE).part
+    assert last >= 0.9 * first
+
+
+def test_one_voice_counts_no_more_than_a_few_times_however_often_it_speaks() -> None:
+    one, several = after(*["good"] * 40), after(*["good"] * 40)
+    for number in range(30):
+        one.odd(SITE, "503", "first", rate=LITTLE)
+        several.odd(SITE, "503", f"p{number % 10}", rate=LITTLE)
+    assert (
+        one.odd(SITE, "503", "last", rate=LITTLE).part
+        > several.odd(SITE, "503", "last", rate=LITTLE).part
+    )
+
+
+def test_nothing_is_compared_while_nobody_else_has_had_an_answer() -> None:
+    assert not after().odd(SITE, "503", "p0", rate=OFTEN).compared
+    assert not after("p0", "p0").odd(SITE, "503", "p0", rate=OFTEN).compared
+    assert after("p0", "p1").odd(SITE, "503", "p0", rate=OFTEN).compared
+    assert after("p1").odd(SITE, "503", "p0", rate=OFTEN).compared
+
+
+def test_what_is_not_compared_is_not_mostly_the_proxys_unless_it_fails_often() -> None:
+    assert after().odd(SITE, "503", "p0", rate=LITTLE).part < MOSTLY
+    assert after().odd(SITE, "503", "p0", rate=OFTEN).part >= MOSTLY
+
+
+def test_what_two_proxies_got_for_one_page_is_the_targets() -> None:
+    answers, control = after(*["a"] * 20), after(*["a"] * 20)
+    for who in ("b", "c", "d", "e"):
+        answers.confirmed(SITE, "404", who)
+    assert answers.through_others(SITE, "404", "b") == 3
+    assert (
+        answers.odd(SITE, "404", "f", rate=LITTLE).part
+        < control.odd(SITE, "404", "f", rate=LITTLE).part
+    )
+
+
+def test_a_proxy_that_may_refuse_just_this_host_is_blamed_for_less() -> None:
+    parts = [
+        after("a", "b").odd(SITE, "host_refused", "c", rate=LITTLE, pair=pair).part
+        for pair in (0.0, 0.3)
+    ]
+    assert parts[0] > parts[1]
+
+
+@given(steps, st.floats(0, 1), st.floats(0, 1))
+def test_a_part_is_a_part_whatever_has_been_heard(
+    heard: list[tuple[str, str, str, str]], rate: float, pair: float
+) -> None:
+    answers = Answers()
+    for what, target, kind, who in heard:
+        if what == "useful":
+            answers.useful(target, who)
+        elif what == "confirmed":
+            answers.confirmed(target, kind, who)
+        else:
+            assert 0.0 <= answers.odd(target, kind, who, rate=rate, pair=pair).part <= 1.0
+
+
+@given(steps, st.floats(0, 1), st.floats(0, 1))
+def test_whoever_fails_more_often_is_never_suspected_less(
+    heard: list[tuple[str, str, str, str]], one: float, other: float
+) -> None:
+    parts = []
+    for rate in sorted((one, other)):
+        answers = Answers()
+        for what, target, kind, who in heard:
+            if what == "useful":
+                answers.useful(target, who)
+            else:
+                answers.confirmed(target, kind, who)
+        parts.append(answers.odd("a.test", "503", "p0", rate=rate).part)
+    assert parts[0] <= parts[1]
+
+
+@given(st.integers(0, 300), st.integers(0, 30))
+def test_the_more_others_get_useful_answers_the_more_an_odd_one_is_the_proxys(
+    useful: int, more: int
+) -> None:
+    few, many = after(*["a"] * (1 + useful)), after(*["a"] * (1 + useful + more))
+    if useful < 150 < useful + more or useful >= 150:
+        return  # by then what is old counts half
+    assert (
+        few.odd(SITE, "503", "b", rate=LITTLE).part
+        <= many.odd(SITE, "503", "b", rate=LITTLE).part + 1e-9
+    )
+
+
+# The same page for every URL
+
+
+def test_one_page_for_different_urls_that_nobody_else_gets_is_the_proxys_own() -> None:
+    answers = after("good")
+    assert not answers.repeats(SITE, "page", "bad", "http://shop.test/1")
+    assert answers.repeats(SITE, "page", "bad", "http://shop.test/2")
+
+
+def test_one_page_for_one_url_is_not() -> None:
+    answers = after("good")
+    assert not any(answers.repeats(SITE, "page", "p0", "http://shop.test/1") for _ in range(9))
+
+
+def test_one_page_for_different_urls_that_others_get_as_well_is_the_sites() -> None:
+    answers = after("good")
+    assert not answers.repeats(SITE, "shell", "good", "http://shop.test/0")
+    for number in range(9):
+        assert not answers.repeats(SITE, "shell", "p0", f"http://shop.test/{number}")
+
+
+def test_one_page_for_different_urls_says_nothing_while_others_have_had_no_answer() -> None:
+    answers = after("p0")
+    for number in range(9):
+        assert not answers.repeats(SITE, "page", "p0", f"http://shop.test/{number}")
+
+
+def test_pages_that_differ_are_not_the_same() -> None:
+    answers = after("good")
+    for number in range(9):
+        page, url = f"page {number % 2}", f"http://shop.test/{number}"
+        assert not answers.repeats(SITE, page, "p0", url)
+
+
+# Memory
+
+
+def test_what_is_remembered_stops_growing() -> None:
+    answers = Answers()
+    sizes = []
+    for number in range(9000):
+        answers.useful(f"{number:04}.test", "p0")
+        answers.odd(SITE, f"kind {number:04}", f"p{number:04}", rate=LITTLE)
+        answers.odd(f"{number:04}.test", f"{number % 40:02}", f"p{number:04}", rate=LITTLE)
+        answers.confirmed(SITE, "404", f"p{number:04}")
+        answers.repeats(SITE, f"page {number:04}", f"p{number:04}", "http://shop.test/")
+        if number % 3000 == 2999:
+            sizes.append(len(pickle.dumps(answers)))
+    assert sizes[2] <= 1.05 * sizes[1] <= 1.1 * sizes[0]
+    assert answers.through_others(SITE, "404", "p0") <= 16
+    assert answers.through_others(SITE, "kind 0000", "p0") == 0
+
+
+def test_the_targets_that_were_asked_last_are_remembered() -> None:
+    answers = Answers()
+    for number in range(4000):
+        answers.useful(SITE, "p0")
+        answers.useful(f"{number}.test", "p0")
+    assert answers.useful_answers(SITE) == 4000
+    assert answers.useful_answers("0.test") == 0
+    assert answers.useful_answers("3999.test") == 1
+
+
+# In the pool
+
+
+def test_exits_of_one_of_several_gateways_are_compared_as_one() -> None:
+    behind = [proxy(f"g{number}", host="gate.test", username=f"u{number}") for number in range(3)]
+    pool = make_pool([*behind, proxy("alone")])
+    leases = {
+        name: pool.acquire(0, matching={"name": name}, target=SITE)
+        for name in ("g0", "g1", "alone")
+    }
+    assert pool.comparison.who(leases["g0"]) == pool.comparison.who(leases["g1"])
+    assert pool.comparison.who(leases["alone"]) == "alone"
+    pool.comparison.useful(leases["g0"], None, "")
+    assert not pool.comparison.odd(leases["g1"], "503", 0).compared
+    assert pool.comparison.odd(leases["alone"], "503", 0).compared
+
+
+def test_exits_of_the_only_gateway_are_compared_each_for_itself() -> None:
+    pool = make_pool(
+        [proxy(f"g{number}", host="gate.test", username=f"u{number}") for number in range(3)]
+    )
+    lease = pool.acquire(0, target=SITE)
+    assert pool.comparison.who(lease) == lease.proxy.name
+
+
+@pytest.mark.parametrize("part", [0.2, 0.8])
+def test_an_answer_that_was_of_no_use_earns_nothing(part: float) -> None:
+    pool = make_pool(proxies(2))
+    carry(pool, 0, matching={"name": "p1"})
+    before = shown(pool, "p0", 0).success_rate
+    lease = pool.acquire(0, matching={"name": "p0"}, target=SITE)
+    pool.release(lease, Outcome.SUCCESS, 0, part=part)
+    assert pool.answers == 1
+    assert shown(pool, "p0", 0).success_rate < before
+
+
+def test_a_proxy_that_is_acquitted_is_charged_with_nothing() -> None:
+    pool, control = make_pool(proxies(2)), make_pool(proxies(2))
+    for one in (pool, control):
+        lease = one.acquire(0, matching={"name": "p0"}, target=SITE)
+        one.release(lease, Outcome.PROXY_FAULT, 0, part=0.8, failure="404")
+    pool.comparison.acquit("p0", 0.8)
+    pool.comparison.acquit("gone", 0.8)
+    assert shown(pool, "p0", 0).success_rate > shown(control, "p0", 0).success_rate

@@ -1,0 +1,91 @@
+"""Refused credentials: how many refusals, of what, say that they are wrong."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scrapy_proxybalance.pool.credentials import Refusals, RefusedTargets
+
+pages = st.sampled_from([None, "/1", "/2", "/3", "/4", "/5", "/6", "/7"])
+refused = st.lists(st.tuples(pages, st.sampled_from(["a.test", "b.test"])), max_size=30)
+
+
+def needed(*, worked: bool, targets: int, page: str | None = None) -> int:
+    """Return how many refusals it takes until the credentials are taken for wrong; 0 for never."""
+    refusals = Refusals()
+    for count in range(1, 30):
+        if refusals.add(page, f"{count % targets}.test", worked=worked):
+            return count
+    return 0
+
+
+def test_credentials_that_never_worked_are_wrong_after_two_pages() -> None:
+    assert needed(worked=False, targets=1) == 2
+    assert needed(worked=False, targets=2) == 2
+
+
+def test_credentials_that_have_worked_take_three_at_several_targets_and_six_at_one() -> None:
+    assert needed(worked=True, targets=2) == 3
+    assert needed(worked=True, targets=3) == 3
+    assert needed(worked=True, targets=1) == 6
+
+
+def test_one_page_says_nothing_however_often_it_is_refused() -> None:
+    assert needed(worked=False, targets=1, page="/1") == 0
+    assert needed(worked=True, targets=1, page="/1") == 0
+
+
+def test_an_answer_in_between_begins_the_count_at_one() -> None:
+    refusals = Refusals()
+    for number in range(20):
+        assert not refusals.add(f"/{number}", "a.test", worked=False)
+        refusals.clear()
+
+
+@given(refused)
+def test_it_takes_no_less_where_they_have_worked(heard: list[tuple[str | None, str]]) -> None:
+    worked, never = Refusals(), Refusals()
+    for page, target in heard:
+        wrong = worked.add(page, target, worked=True)
+        assert never.add(page, target, worked=False) or not wrong
+
+
+@given(refused, st.booleans())
+def test_more_refusals_never_make_them_right(
+    heard: list[tuple[str | None, str]], worked: bool
+) -> None:
+    refusals = Refusals()
+    wrong = [refusals.add(page, target, worked=worked) for page, target in heard]
+    assert wrong == sorted(wrong)
+
+
+# Targets that are refused
+
+
+def test_three_proxies_that_work_elsewhere_speak_against_the_target() -> None:
+    targets = RefusedTargets()
+    assert not targets.refused("a.test", "p0")
+    assert not targets.refused("a.test", "p0")
+    assert not targets.refused("a.test", "p1")
+    assert targets.refused("a.test", "p2")
+    assert targets.refused("a.test", "p0")
+    assert not targets.refused("b.test", "p0")
+
+
+def test_a_target_that_is_reached_is_no_longer_spoken_against() -> None:
+    targets = RefusedTargets()
+    for name in ("p0", "p1", "p2"):
+        targets.refused("a.test", name)
+    targets.answered("a.test")
+    targets.answered("unknown.test")
+    assert not targets.refused("a.test", "p3")
+
+
+def test_of_many_refused_targets_the_oldest_are_forgotten() -> None:
+    targets = RefusedTargets()
+    for name in ("p0", "p1", "p2"):
+        targets.refused("old.test", name)
+    for number in range(1000):
+        targets.refused(f"{number}.test", "p0")
+    assert not targets.refused("old.test", "p3")
