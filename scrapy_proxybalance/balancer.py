@@ -240,6 +240,10 @@ class Balancer:
         """Stop the requests to a target that wait in a download slot, past every middleware."""
         self._recall(lambda request: self.target_of(request) == target)
 
+    def recall_all(self) -> None:
+        """Stop every request that waits in a download slot, past every middleware."""
+        self._recall(lambda _: True)
+
     def _recall(self, is_meant: Callable[[Request], bool]) -> None:
         downloader = self._downloader
         for slot_key in list(downloader.slots):

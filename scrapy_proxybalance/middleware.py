@@ -15,10 +15,11 @@ import attrs
 from scrapy.exceptions import IgnoreRequest, NotConfigured
 from scrapy.utils.httpobj import urlparse_cached
 
-from . import request_meta, startup
+from . import proxy_checks, request_meta, startup
 from .adaptive_timeout import AdaptiveTimeout
 from .balancer import REASON_FORBIDDEN, REASON_RATE_LIMITED, Balancer, StoppedError
 from .cache import JudgedCache
+from .certificates import Certificates
 from .closing import Closing, GivenUpError
 from .download_time import DownloadTime
 from .idle import IdleWatch
@@ -26,9 +27,14 @@ from .job_memory import JobMemory
 from .judging import FORBIDDEN, IGNORED, Verdict, classify
 from .pool import NoProxyAvailableError, Outcome, TargetState
 from .pool.outcome import PROXY_AUTH, TIMEOUT
+from .proxy_watch import ProxyWatch, UnprovenError
+from .redaction import redact_exception
 from .reporting import install
+from .scrapy_internals import reached_downloader
 from .second_opinion import FAILED, SecondOpinion
 from .settings import Settings, read_one
+from .unknown_failures import UnknownFailures
+from .users_proxy import UsersProxy
 
 if TYPE_CHECKING:
     from scrapy import Request
@@ -49,6 +55,8 @@ ORDER = 740
 # answered meanwhile, and if there were no others.
 _REFUSED_BY, _REFUSED_BY_ALL = 3, 6
 
+# How often, in seconds, a request asks whether another one has come back, unless it is told.
+_TURN = 1.0
 # In seconds; what is due already may still depend on something else that is not.
 _SHORTEST_WAIT = 0.01
 
@@ -80,9 +88,13 @@ class ProxyBalanceMiddleware:
         if not read_one(crawler.settings, "ENABLED"):
             raise NotConfigured
         self.settings = Settings.read(crawler.settings)
-        startup.refuse_unworkable(crawler.settings, self.settings)
+        proxy_checks.refuse_unworkable(crawler.settings, self.settings)
         self._retries_403 = "403" in map(str, crawler.settings.getlist("RETRY_HTTP_CODES"))
         self.balancer = Balancer(crawler, self.settings)
+        self._watch = ProxyWatch(self.balancer, crawler.settings, self.settings.proxies)
+        self._users_proxy = UsersProxy(self.settings.proxies)
+        self._certificates = Certificates()
+        self._unknown = UnknownFailures(crawler)
         # Scrapy's signals hold their receivers weakly.
         self._download_time = DownloadTime(self.balancer)
         self._adaptive_timeout = AdaptiveTimeout(self.balancer)
@@ -117,7 +129,7 @@ class ProxyBalanceMiddleware:
         target = balancer.target_of(request)
         if target in balancer.dropped_targets:
             raise dropped(target)
-        users_own = request_meta.proxy_is_users(request)
+        users_own = self._users_proxy.is_chosen(request)
         if users_own:
             request.meta.pop(request_meta.PROXY_NAME, None)
         if request.url.startswith("ftp:") and not request_meta.is_direct(request):
@@ -142,7 +154,10 @@ class ProxyBalanceMiddleware:
                     # It bypasses the scheduler: it waits for a while, and goes anyhow.
                     balancer.retries.check_room(now)
                 lease = None
-                if not users_own:
+                if users_own:
+                    self._watch.departs_with_users(request)
+                else:
+                    self._watch.check(request)
                     lease = balancer.pool.acquire(
                         now,
                         target=target,
@@ -160,8 +175,12 @@ class ProxyBalanceMiddleware:
                 request_meta.forget_latency(request)
                 if lease is not None:
                     request_meta.assign(request, lease.proxy)
+                    self._watch.departs(request)
                     self._adaptive_timeout.limit(request)
                 return None
+            except UnprovenError:
+                await balancer.wait_for_change(_TURN)
+                sent_back = None
             except NoProxyAvailableError as error:
                 if balancer.has_swallowed and balancer.sweep():
                     continue
@@ -223,7 +242,11 @@ class ProxyBalanceMiddleware:
             return response
         if flight.lease is not None:
             request_meta.forget_credentials(request)
-        verdict = self._compared(request, flight, response)
+        verdict = None
+        if flight.lease is not None:
+            verdict = self._watch.verdict(request, response, flight.lease)
+            self._certificates.answered(request, flight.target)
+        verdict = verdict or self._compared(request, flight, response)
         if verdict.outcome not in FAILED and response.status < 500:
             self.balancer.retries.answered(request, self.balancer.clock())
         if ROBOTS in request.meta and flight.target_probe:
@@ -286,7 +309,11 @@ class ProxyBalanceMiddleware:
             return request_meta.resend(request)
         if isinstance(exception, GivenUpError):
             return self._given_up(request, flight, admitted=admitted)
+        redact_exception(exception, flight.lease.proxy if flight.lease is not None else None)
         verdict = self.judge(request, exception)
+        if flight.lease is not None:
+            verdict = self._certificates.judge(request, verdict, flight.lease)
+            self._watch.failed(request, exception, verdict, flight.lease)
         duration = self._download_time.of(request, flight, timed_out=verdict.failure == TIMEOUT)
         cut_off = self._adaptive_timeout.cut_off(request, exception)
         self.balancer.end(
@@ -298,7 +325,9 @@ class ProxyBalanceMiddleware:
             page=request.url,
         )
         try:
-            return self._after_failure(request, flight, verdict, cut_off=cut_off)
+            return self._after_failure(
+                request, flight, verdict, cut_off=cut_off
+            ) or self._unknown.retry(request, flight, verdict, exception)
         finally:
             if isinstance(exception, IgnoreRequest):  # of a middleware nearer to the downloader
                 self.balancer.attempts.not_sent(request)
@@ -332,9 +361,12 @@ class ProxyBalanceMiddleware:
 
     def judge(self, request: Request, result: Response | Exception) -> Verdict:
         """Return whose fault the end of an attempt was; the user's classifier is asked first."""
-        verdict = self._users_verdict(request, result) or classify(
-            request, result, self.settings.proxy_marks
-        )
+        verdict = self._users_verdict(request, result)
+        if verdict is None and isinstance(result, Exception) and not reached_downloader(result):
+            # Of another middleware, on the way out: nothing was sent.
+            failure = None if isinstance(result, IgnoreRequest) else type(result).__name__
+            return Verdict(outcome=Outcome.IGNORED, failure=failure)
+        verdict = verdict or classify(request, result, self.settings.proxy_marks)
         return self._for_robots(request, result, verdict)
 
     def _compared(self, request: Request, flight: Flight, response: Response) -> Verdict:

@@ -58,6 +58,7 @@ _LATENCY = "download_latency"
 _AUTH_PROXY = "_auth_proxy"
 
 _AUTHORIZATION = b"Proxy-Authorization"
+_BASIC = b"basic "
 _LOCAL_SCHEMES = ("data:", "file:")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -239,11 +240,11 @@ def mark_retried(request: Request) -> None:
 def assign(request: Request, proxy: Proxy) -> None:
     """Send a request through a proxy: HttpProxyMiddleware turns the credentials into a header.
 
-    Whatever credentials the request has brought along were for another proxy.
+    Whatever credentials the request has brought along were for another proxy. Only what no URL can hold,
+    such as a Bearer token, is the user's own doing and stays.
     """
     forget_credentials(request)
-    if _AUTHORIZATION in request.headers:
-        del request.headers[_AUTHORIZATION]
+    _remove_basic(request)
     request.meta[PROXY] = proxy.url
     request.meta[_CHOSEN] = proxy.endpoint
     request.meta[PROXY_NAME] = proxy.name
@@ -320,7 +321,12 @@ def forget_credentials(request: Request) -> None:
     """Take a proxy's credentials off a request, before it is copied, kept, or written to disk."""
     if _AUTH_PROXY in request.meta:
         del request.meta[_AUTH_PROXY]
-        request.headers.pop(_AUTHORIZATION, None)
+        _remove_basic(request)
+
+
+def _remove_basic(request: Request) -> None:
+    if (request.headers.get(_AUTHORIZATION) or b"").lower().startswith(_BASIC):
+        del request.headers[_AUTHORIZATION]
 
 
 def forget_choice(request: Request) -> None:

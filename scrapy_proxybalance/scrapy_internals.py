@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     Download: TypeAlias = Callable[[Request], Coroutine[Any, Any, Response]]
 
+_DOWNLOADER = "scrapy.core.downloader"
+
 
 def wake(engine: ExecutionEngine) -> None:
     """Make the engine ask its scheduler now.
@@ -63,6 +65,22 @@ def watch_downloads(
     """
     handlers = downloader.handlers
     handlers.download_request_async = partial(watch, handlers.download_request_async)  # type: ignore[method-assign]
+
+
+def reached_downloader(exception: BaseException) -> bool:
+    """Return whether a request was on its way to a download handler when this was raised.
+
+    Else a middleware on the way there has raised it, and nothing was sent. ``process_exception`` is not
+    told which it was; the traceback is. Without one, the request is taken to have been on its way.
+    """
+    traceback = exception.__traceback__
+    if traceback is None:
+        return True
+    while traceback is not None:
+        if traceback.tb_frame.f_globals.get("__name__") == _DOWNLOADER:
+            return True
+        traceback = traceback.tb_next
+    return False
 
 
 def start_is_over(engine: ExecutionEngine) -> bool:

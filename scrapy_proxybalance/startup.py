@@ -1,4 +1,4 @@
-"""What is said and refused when a crawl starts: what would not work, and what the real limit is."""
+"""What is said when a crawl starts: what would not work well, and what the real limit is."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import logging
 from typing import TYPE_CHECKING
 
 from scrapy import signals
-from scrapy.core.downloader.handlers.http11 import HTTP11DownloadHandler
 from scrapy.downloadermiddlewares import robotstxt
 from scrapy.utils.misc import load_object
+from scrapy.utils.python import global_object_name
 
-from .pool import ConfigurationError
 from .wording import counted
 
 if TYPE_CHECKING:
@@ -18,52 +17,11 @@ if TYPE_CHECKING:
     from scrapy.settings import BaseSettings
 
     from .balancer import Balancer
-    from .settings import Settings
 
 logger = logging.getLogger(__name__)
 
-
-def refuse_unworkable(scrapy_settings: BaseSettings, settings: Settings) -> None:
-    """Refuse what this crawl's download handler cannot do.
-
-    :raises ConfigurationError: for the first proxy of which that is so.
-    """
-    if not scrapy_settings.getbool("HTTPPROXY_ENABLED"):
-        with_credentials = [proxy for proxy in settings.proxies if proxy.username is not None]
-        if with_credentials:
-            raise ConfigurationError(
-                f"HTTPPROXY_ENABLED = False: proxy {with_credentials[0].name} has credentials, and "
-                "HttpProxyMiddleware is what sends them; enable it"
-            )
-    handlers = scrapy_settings.getwithbase("DOWNLOAD_HANDLERS")
-    for scheme in ("http", "https"):
-        path = handlers.get(scheme)
-        if path is None or not _is_default_handler(path):
-            continue
-        for proxy in settings.proxies:
-            if proxy.scheme.startswith("socks"):
-                raise ConfigurationError(
-                    f"proxy {proxy.name} speaks {proxy.scheme}, which Scrapy's default download "
-                    f"handler does not; set DOWNLOAD_HANDLERS[{scheme!r}] to a handler that does, "
-                    "such as the HttpxDownloadHandler of newer Scrapy versions"
-                )
-    https = handlers.get("https")
-    if https is not None and _is_default_handler(https):
-        for proxy in settings.proxies:
-            if proxy.scheme == "https":
-                logger.warning(
-                    "Proxy %s is reached over https: Scrapy's default download handler can use it "
-                    "for http:// pages and fails for https:// ones.",
-                    proxy.name,
-                )
-
-
-def _is_default_handler(path: object) -> bool:
-    try:
-        handler = load_object(path)  # type: ignore[arg-type]
-    except (ImportError, NameError, TypeError, ValueError):
-        return False  # Scrapy says so itself, and better
-    return isinstance(handler, type) and issubclass(handler, HTTP11DownloadHandler)
+# It builds on the middleware, which imports this module.
+_QUEUE = "scrapy_proxybalance.admission.ProxyBalanceQueue"
 
 
 class Announcement:
@@ -87,10 +45,9 @@ class Announcement:
         )
         if not balancer.book.in_use:
             logger.warning(
-                "Requests that cannot be sent at once wait in the middleware, where each takes up "
-                "one of CONCURRENT_REQUESTS: ProxyBalanceQueue is not the scheduler's priority "
-                'queue. ADDONS = {"scrapy_proxybalance.Addon": 500} holds them in the scheduler '
-                "instead, so that a paused target slows nobody else down.",
+                "Requests that cannot be sent at once wait in the middleware, where each takes up one "
+                "of CONCURRENT_REQUESTS: %s, so that a paused target slows nobody else down.",
+                _who_could_hold(settings),
                 extra={"spider": spider},
             )
         robots = balancer.crawler.get_downloader_middleware(robotstxt.RobotsTxtMiddleware)
@@ -107,6 +64,21 @@ class Announcement:
                 f"{kind.__module__}.{kind.__qualname__}",
                 extra={"spider": spider},
             )
+
+
+def _who_could_hold(settings: BaseSettings) -> str:
+    """Say why no queue of ours holds requests, and what would."""
+    queue = load_object(settings["SCHEDULER_PRIORITY_QUEUE"])
+    if isinstance(queue, type) and issubclass(queue, load_object(_QUEUE)):
+        scheduler = global_object_name(load_object(settings["SCHEDULER"]))
+        return (
+            f"SCHEDULER = {scheduler!r} makes no use of ProxyBalanceQueue. Scrapy's own scheduler "
+            "holds them instead"
+        )
+    return (
+        "ProxyBalanceQueue is not the scheduler's priority queue. "
+        'ADDONS = {"scrapy_proxybalance.Addon": 500} holds them in the scheduler instead'
+    )
 
 
 def _holds(robots: robotstxt.RobotsTxtMiddleware) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
+from scrapy.core.scheduler import Scheduler
 from scrapy.downloadermiddlewares import robotstxt
+from scrapy.pqueues import ScrapyPriorityQueue
 from scrapy.settings import Settings
 from scrapy.utils.misc import load_object
 
@@ -16,6 +19,8 @@ from scrapy_proxybalance import (
     RobotsTxtMiddleware,
 )
 from scrapy_proxybalance.download_handler import DownloadHandler
+
+from .crawl.crawling import crawl, crawl_test
 
 SCRAPYS = "scrapy.downloadermiddlewares.robotstxt.RobotsTxtMiddleware"
 
@@ -141,3 +146,25 @@ def test_it_does_nothing_where_the_plugin_is_disabled() -> None:
     before = settings.copy_to_dict()
     Addon().update_settings(settings)
     assert settings.copy_to_dict() == before
+
+
+class OwnScheduler(Scheduler):
+    """Somebody else's: it keeps its requests where it likes."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "pqclass": ScrapyPriorityQueue})
+
+
+@crawl_test
+async def test_a_scheduler_that_makes_no_use_of_the_queue_is_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.WARNING, "scrapy_proxybalance.startup"):
+        await crawl([], {"PROXYBALANCE_PROXIES": ["http://127.0.0.1:9"], "SCHEDULER": OwnScheduler})
+    [text] = [
+        record.getMessage()
+        for record in caplog.records
+        if "wait in the middleware" in record.getMessage()
+    ]
+    assert f"SCHEDULER = '{__name__}.OwnScheduler' makes no use of ProxyBalanceQueue" in text
+    assert "ADDONS" not in text

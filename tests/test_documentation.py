@@ -30,12 +30,13 @@ from scrapy_proxybalance import (
     Verdict,
     balancer,
     idle,
+    proxy_watch,
     request_meta,
     signals,
 )
 from scrapy_proxybalance.feed_setting import FEED_KEYS
 from scrapy_proxybalance.gateway_settings import GATEWAY_KEYS
-from scrapy_proxybalance.judging import exceptions
+from scrapy_proxybalance.judging import CERTIFICATE, UNSUPPORTED, exceptions, handler_errors
 from scrapy_proxybalance.pool import (
     STRATEGIES,
     Pick,
@@ -252,8 +253,14 @@ def test_the_stats_keys_are_set_on_events_that_exist() -> None:
 
 def test_every_class_of_failure_of_an_exception_is_documented() -> None:
     documented = set(first_codes(REFERENCE / "stats.md", "Class"))
-    rows = exceptions._EXCEPTIONS
-    assert {failure for _, _, failure in rows if failure} <= documented
+    rows = {failure for _, _, failure in exceptions._CERTAIN + exceptions._BROAD}
+    of_libraries = {
+        value.failure
+        for value in (*vars(handler_errors).values(), *handler_errors._CURL.values())
+        if isinstance(value, Verdict)
+    }
+    others = {CERTIFICATE, UNSUPPORTED, proxy_watch.BYPASSED, proxy_watch.OVERWRITTEN}
+    assert rows | of_libraries | others <= documented
 
 
 def test_the_states_of_a_proxy_are_those_that_are_shown() -> None:
@@ -335,7 +342,7 @@ def test_the_fields_of_a_target_are_those_of_the_stats_file() -> None:
 def test_the_finish_reasons_are_those_of_the_code() -> None:
     actual = {
         value
-        for module in (balancer, idle)
+        for module in (balancer, idle, proxy_watch)
         for name, value in vars(module).items()
         if name.startswith("REASON_")
     }

@@ -112,7 +112,7 @@ TWISTED_EXCEPTIONS = [
     ),
     (TunnelError("... [b'SSH-2.0-OpenSSH']"), Outcome.PROXY_FAULT, "connect_garbage"),
     (IgnoreRequest(), Outcome.IGNORED, None),
-    (KeyError("a bug in somebody's middleware"), Outcome.IGNORED, "KeyError"),
+    (KeyError("nobody knows whose"), Outcome.AMBIGUOUS, "KeyError"),
 ]
 
 
@@ -129,7 +129,7 @@ SCRAPY_EXCEPTIONS = [
     ("ResponseDataLossError", Outcome.AMBIGUOUS, "truncated"),
     ("DownloadFailedError", Outcome.AMBIGUOUS, "connection_lost"),
     ("DownloadCancelledError", Outcome.IGNORED, None),
-    ("UnsupportedURLSchemeError", Outcome.IGNORED, None),
+    ("UnsupportedURLSchemeError", Outcome.IGNORED, "unsupported"),
 ]
 
 

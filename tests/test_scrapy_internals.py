@@ -10,7 +10,7 @@ import asyncio
 import base64
 import time
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from bookshop.servers.forward_proxy import ForwardProxy
@@ -39,6 +39,7 @@ from scrapy_proxybalance.download_handler import DownloadHandler
 from scrapy_proxybalance.pool import Proxy
 from scrapy_proxybalance.scrapy_internals import (
     is_closing,
+    reached_downloader,
     scheduled,
     start_is_over,
     take_unsent,
@@ -323,6 +324,56 @@ async def test_active_holds_a_request_for_exactly_as_long_as_it_is_under_way(
             if (where, path) != ("callback", "swallowed")
         }
         assert set(seen) == expected, message
+
+
+class Keep:
+    """Asks where exceptions came from, in the place of the plugin's middleware."""
+
+    seen: ClassVar[list[bool]] = []
+
+    def process_exception(self, request: Request, exception: Exception) -> None:  # noqa: ARG002
+        self.seen.append(reached_downloader(exception))
+
+
+class RaisesOnTheWay:
+    """Fails before anything is sent."""
+
+    async def process_request(self, request: Request) -> None:
+        raise RuntimeError(f"a bug in the way of {request}")
+
+
+class RaisesAsHandler(HTTP11DownloadHandler):
+    """Fails as a download handler does."""
+
+    async def download_request(self, request: Request) -> Response:
+        raise RuntimeError(f"no way to {request}")
+
+
+@pytest.mark.parametrize(
+    ("settings", "reached"),
+    [
+        ({"DOWNLOADER_MIDDLEWARES": {Keep: 740, RaisesOnTheWay: 800}}, False),
+        (
+            {
+                "DOWNLOADER_MIDDLEWARES": {Keep: 740},
+                "DOWNLOAD_HANDLERS": {"http": RaisesAsHandler},
+            },
+            True,
+        ),
+        ({"DOWNLOADER_MIDDLEWARES": {Keep: 740}}, True),  # the connection is refused
+    ],
+    ids=["middleware", "handler", "default"],
+)
+@crawl_test
+async def test_the_traceback_tells_whether_a_request_was_on_its_way_to_its_handler(
+    settings: dict[str, Any], reached: bool
+) -> None:
+    Keep.seen = []
+    await crawl(["http://127.0.0.1:1/"], {**PLAIN, **settings})
+    assert Keep.seen == [reached], (
+        "scrapy.core.downloader is not where requests go to their handlers any more: what is raised on "
+        "the way there cannot be told from a failed download (scrapy_internals.reached_downloader)"
+    )
 
 
 @crawl_test

@@ -2,7 +2,7 @@
 
 The user's own classifier (``PROXYBALANCE_CLASSIFIER``) is asked first; where it returns ``None``,
 :func:`classify` decides. ``responses.py`` and ``exceptions.py`` have the two halves, ``marks.py`` what
-proxies sign their own pages with.
+proxies sign their own pages with, ``handler_errors.py`` what the exceptions of other libraries say.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from .exceptions import of_exception
 from .marks import BUILT_IN
 from .responses import of_response
-from .verdict import FORBIDDEN, IGNORED, Verdict
+from .verdict import CERTIFICATE, FORBIDDEN, IGNORED, UNSUPPORTED, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .marks import Mark
 
-__all__ = ["FORBIDDEN", "IGNORED", "Verdict", "classify"]
+__all__ = ["CERTIFICATE", "FORBIDDEN", "IGNORED", "UNSUPPORTED", "Verdict", "classify"]
 
 
 def classify(
@@ -35,5 +35,5 @@ def classify(
     :param marks: what proxies sign their own pages with, see ``PROXYBALANCE_PROXY_MARKS``.
     """
     if isinstance(result, Exception):
-        return of_exception(result)
+        return of_exception(request, result)
     return of_response(request, result, marks)

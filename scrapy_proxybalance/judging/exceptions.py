@@ -1,4 +1,8 @@
-"""From an exception of a download handler's to whose fault it was. No state."""
+"""From an exception of a download handler's to whose fault it was. No state.
+
+Scrapy's and Twisted's own exceptions are here; what those of other libraries say, ``handler_errors.py``
+knows. What nobody knows is evidence all the same: something has failed, be it the proxy or the target.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +15,20 @@ from scrapy.exceptions import IgnoreRequest, NotSupported, StopDownload
 from twisted.internet import error as twisted_error
 from twisted.internet.defer import CancelledError
 from twisted.web.client import ResponseFailed, ResponseNeverReceived
+from twisted.web.error import SchemeNotSupported
 
 from ..pool import Outcome
-from ..pool.outcome import NO_RESPONSE, TIMEOUT
+from ..pool.outcome import CLOSED_AFTER_CONNECT, CONNECT_CLOSED, NO_RESPONSE, TIMEOUT
 from ..tunnel_errors import ClosedAfterConnectError, ConnectClosedError, ConnectFailedError
 from .connect import of_connect
-from .verdict import Verdict
+from .handler_errors import chain, connect_answer, is_bad_certificate, of_library
+from .verdict import CERTIFICATE, UNSUPPORTED, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from scrapy import Request
 
 _TUNNEL_STATUS = re.compile(r"'status': (\d{3})")
+_LONGEST_FAILURE = 40
 
 
 def _named(*names: str) -> tuple[type[Exception], ...]:
@@ -29,66 +36,97 @@ def _named(*names: str) -> tuple[type[Exception], ...]:
     return tuple(getattr(exceptions, name) for name in names if hasattr(exceptions, name))
 
 
-# The first row that fits decides; a subclass stands before its base.
-_EXCEPTIONS: tuple[tuple[tuple[type[Exception], ...], Outcome, str], ...] = (
-    ((ConnectClosedError,), Outcome.AMBIGUOUS, "connect_closed"),
-    ((ClosedAfterConnectError,), Outcome.AMBIGUOUS, "closed_after_connect"),
-    (
-        (
-            IgnoreRequest,
-            NotSupported,
-            StopDownload,
-            CancelledError,
-            *_named("DownloadCancelledError", "UnsupportedURLSchemeError"),
-        ),
-        Outcome.IGNORED,
-        "",
-    ),
+#: Nothing was sent, or it was us who stopped it: nobody's fault.
+_LOCAL: tuple[type[Exception], ...] = (
+    IgnoreRequest,
+    NotSupported,
+    StopDownload,
+    CancelledError,
+    *_named("DownloadCancelledError"),
+)
+#: A handler says that it cannot use such a proxy, or any.
+_CANNOT: tuple[type[Exception], ...] = (
+    NotImplementedError,
+    SchemeNotSupported,
+    *_named("UnsupportedURLSchemeError"),
+)
+
+_Row = tuple[tuple[type[Exception], ...], Outcome, str]
+# The first row that fits decides; a subclass stands before its base. These say enough by themselves.
+_CERTAIN: tuple[_Row, ...] = (
+    ((ConnectClosedError,), Outcome.AMBIGUOUS, CONNECT_CLOSED),
+    ((ClosedAfterConnectError,), Outcome.AMBIGUOUS, CLOSED_AFTER_CONNECT),
     (
         (twisted_error.DNSLookupError, *_named("CannotResolveHostError")),
         Outcome.PROXY_FAULT,
         "dns",
     ),
     (
-        (twisted_error.ConnectionRefusedError, *_named("DownloadConnectionRefusedError")),
-        Outcome.PROXY_FAULT,
-        "connection_refused",
-    ),
-    (
         (twisted_error.TimeoutError, TimeoutError, *_named("DownloadTimeoutError")),
         Outcome.AMBIGUOUS,
         TIMEOUT,
     ),
+    (_named("ResponseDataLossError"), Outcome.AMBIGUOUS, "truncated"),
+)
+# These hold where what is inside of them says nothing more.
+_BROAD: tuple[_Row, ...] = (
+    (
+        (twisted_error.ConnectionRefusedError, *_named("DownloadConnectionRefusedError")),
+        Outcome.PROXY_FAULT,
+        "connection_refused",
+    ),
     # What is left of ConnectError came up while connecting, and we connect to the proxy.
     ((twisted_error.ConnectError,), Outcome.PROXY_FAULT, "connect_error"),
-    (_named("ResponseDataLossError"), Outcome.AMBIGUOUS, "truncated"),
     (
         (twisted_error.ConnectionLost, twisted_error.ConnectionDone, ConnectionError),
         Outcome.AMBIGUOUS,
         "connection_lost",
     ),
+    (_named("DownloadFailedError"), Outcome.AMBIGUOUS, "connection_lost"),
 )
 
 
-def of_exception(exception: Exception) -> Verdict:
-    """Return whose fault an exception was."""
-    for types, outcome, failure in _EXCEPTIONS:
-        if isinstance(exception, types):
-            return Verdict(outcome=outcome, failure=failure or None)
+def of_exception(request: Request, exception: Exception) -> Verdict:
+    """Return whose fault an exception was.
+
+    :param request: as it was sent.
+    :param exception: as the download handler, or a middleware on the way, has raised it.
+    """
     if isinstance(exception, ConnectFailedError):
         return of_connect(exception.status, exception.headers)
     if isinstance(exception, TunnelError):  # of Scrapy's own handler
         match = _TUNNEL_STATUS.search(str(exception))
         return of_connect(int(match[1]) if match else None)
-    for cause in _causes(exception):
-        status = getattr(cause, "status", None)
-        if isinstance(status, int):  # aiohttp: CONNECT was answered with an error
-            return of_connect(status, getattr(cause, "headers", None))
-        if isinstance(cause, ResponseFailed):
-            return _of_failed_response(cause)
-    if isinstance(exception, _named("DownloadFailedError")):
-        return Verdict(outcome=Outcome.AMBIGUOUS, failure="connection_lost")
-    return Verdict(outcome=Outcome.IGNORED, failure=type(exception).__name__)
+    if isinstance(exception, _LOCAL):
+        return Verdict(outcome=Outcome.IGNORED)
+    if isinstance(exception, _CANNOT):
+        return Verdict(outcome=Outcome.IGNORED, failure=UNSUPPORTED)
+    verdict = _of_row(_CERTAIN, exception)
+    if verdict is not None:
+        return verdict
+    inside = chain(exception)
+    if is_bad_certificate(inside):
+        if str(request.meta.get("proxy") or "").startswith("https:"):
+            return Verdict(outcome=Outcome.AMBIGUOUS, failure="tls")  # it may be the proxy's own
+        return Verdict(outcome=Outcome.IGNORED, failure=CERTIFICATE)
+    answer = connect_answer(inside)
+    if answer is not None:
+        return of_connect(*answer)
+    failed = next((one for one in inside if isinstance(one, ResponseFailed)), None)
+    if failed is not None:
+        return _of_failed_response(failed)
+    return (
+        of_library(inside)
+        or _of_row(_BROAD, exception)
+        or Verdict(outcome=Outcome.AMBIGUOUS, failure=type(exception).__name__[:_LONGEST_FAILURE])
+    )
+
+
+def _of_row(rows: tuple[_Row, ...], exception: Exception) -> Verdict | None:
+    for types, outcome, failure in rows:
+        if isinstance(exception, types):
+            return Verdict(outcome=outcome, failure=failure)
+    return None
 
 
 def _of_failed_response(failed: ResponseFailed) -> Verdict:
@@ -98,9 +136,3 @@ def _of_failed_response(failed: ResponseFailed) -> Verdict:
     if isinstance(failed, ResponseNeverReceived):
         return Verdict(outcome=Outcome.AMBIGUOUS, failure=NO_RESPONSE)
     return Verdict(outcome=Outcome.AMBIGUOUS, failure="truncated")
-
-
-def _causes(exception: BaseException | None) -> Iterator[BaseException]:
-    while exception is not None:
-        yield exception
-        exception = exception.__cause__

@@ -32,6 +32,10 @@ class Verdict:
 
 #: The failure of a response 403: a refusal only after several in a row.
 FORBIDDEN = "403"
+#: The failure of a certificate that did not verify: the target's, until others get a good one.
+CERTIFICATE = "certificate"
+#: The failure of a download handler that says it cannot use such a proxy.
+UNSUPPORTED = "unsupported"
 
 SUCCESS = Verdict(outcome=Outcome.SUCCESS)
 IGNORED = Verdict(outcome=Outcome.IGNORED)

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 from ..pool import ConfigurationError, Proxy, Rate
 from .mistakes import what_is_wrong
 
+_BYTE_ORDER_MARK = "\ufeff"
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _BEHIND_ADDRESS = re.compile(r"[/?#]")
 # What can only be a host: a word alone may be a password.
@@ -72,7 +73,7 @@ def parse_url(url: str, where: str) -> dict[str, Any]:
 
     :raises ConfigurationError: for a URL that cannot work.
     """
-    url = url.strip()
+    url = url.lstrip(_BYTE_ORDER_MARK).strip()
     shown = redact(url)
     wrong = what_is_wrong(url)
     if wrong is not None:
@@ -100,6 +101,11 @@ def parse_url(url: str, where: str) -> dict[str, Any]:
         ) from None
     if not host:
         raise ConfigurationError(f"{where}: {shown!r} names no host; write 'http://host:port'")
+    if not host.isascii():
+        raise ConfigurationError(
+            f"{where}: {shown!r}: the host name is not ASCII, which no download handler looks up; write "
+            f"it as {_in_ascii(host)}"
+        )
     if port is None:
         raise ConfigurationError(
             f"{where}: {shown!r} names no port, and there is no usual one for proxies; write "
@@ -117,6 +123,13 @@ def parse_url(url: str, where: str) -> dict[str, Any]:
         "username": unquote(parts.username) if parts.username is not None else None,
         "password": unquote(parts.password) if parts.password is not None else None,
     }
+
+
+def _in_ascii(host: str) -> str:
+    try:
+        return repr(host.encode("idna").decode())
+    except UnicodeError:
+        return "DNS has it (xn--...)"
 
 
 def _proxy(fields: dict[str, Any], where: str) -> Proxy:

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 def read_file(path: str | Path, where: str) -> list[Proxy]:
     """Return the proxies of a file, in its order.
 
-    :param path: the file, in UTF-8.
+    :param path: the file, in UTF-8, with or without a byte order mark.
     :param where: the setting to name in errors.
     :raises ConfigurationError: if it cannot be read, or for a line that cannot work.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise ConfigurationError(
             f"{where}: the file {str(path)!r} cannot be read ({error.strerror}); "

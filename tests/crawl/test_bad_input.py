@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bookshop.servers.forward_proxy import ForwardProxy
 from bookshop.servers.origin import Origin, OriginResponse
+from scrapy.core.downloader.handlers.http11 import HTTP11DownloadHandler
 from scrapy.settings import Settings as ScrapySettings
 
 from scrapy_proxybalance.pool import ConfigurationError
@@ -511,3 +512,57 @@ async def test_a_crawl_with_an_unknown_setting_fails_before_its_first_request() 
 @crawl_test
 async def test_a_crawl_without_a_proxy_fails_before_its_first_request() -> None:
     assert "PROXYBALANCE_PROXIES" in await error_of_crawl({})
+
+
+# What the download handler, or the encoding, cannot do
+
+H2 = "scrapy.core.downloader.handlers.http2.H2DownloadHandler"
+
+
+class NoProxies(HTTP11DownloadHandler):
+    """Says so, as Scrapy's own do."""
+
+    supports_proxies = False
+
+
+@pytest.mark.parametrize(
+    ("entry", "settings", "wrong", "mend"),
+    [
+        (f"https://alice:{PASSWORD}@127.0.0.1:1", {}, "speaks https", "for https pages"),
+        (GOOD, {"DOWNLOAD_HANDLERS": {"https": H2}}, "H2DownloadHandler", "knows no proxies"),
+        (GOOD, {"DOWNLOAD_HANDLERS": {"http": NoProxies}}, "NoProxies", "knows no proxies"),
+        (f"http://\u4f60:{PASSWORD}@127.0.0.1:1", {}, "HTTPPROXY_AUTH_ENCODING", "utf-8"),
+        (f"http://alice:{PASSWORD}@\u4f60.example:1", {}, "not ASCII", "xn--6qq.example"),
+    ],
+    ids=["https", "http2", "supports_proxies", "encoding", "host"],
+)
+@crawl_test
+async def test_what_cannot_be_used_is_refused_before_the_first_request_and_named(
+    entry: str, settings: dict[str, Any], wrong: str, mend: str
+) -> None:
+    message = await error_of_crawl(
+        {"PROXYBALANCE_PROXIES": [GOOD, {"url": entry, "name": "odd"}], **settings}
+    )
+    assert wrong in message
+    assert mend in message
+    if entry != GOOD:
+        assert "odd" in message or "PROXYBALANCE_PROXIES[1]" in message
+
+
+@crawl_test
+async def test_an_https_proxy_is_no_error_where_there_are_no_https_pages() -> None:
+    crawler = await crawl(
+        [],
+        {
+            "PROXYBALANCE_PROXIES": ["https://127.0.0.1:1"],
+            "DOWNLOAD_HANDLERS": {"https": None},
+        },
+    )
+    assert crawler.stats.get_value("finish_reason") == "finished"
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "proxies.txt"
+    path.write_text("\ufeffhttp://127.0.0.1:1 name=one\n", encoding="utf-8")
+    proxies = read(PROXIES=["\ufeff127.0.0.1:2"], PROXIES_FILE=str(path)).proxies
+    assert [proxy.gateway for proxy in proxies] == ["127.0.0.1:2", "127.0.0.1:1"]

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from bookshop.servers.forward_proxy import Behaviour, ForwardProxy
 from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
 from scrapy import Request, signals
@@ -19,7 +20,8 @@ from .crawling import UrlsSpider, crawl, crawl_test, proxybalance_stats
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import pytest
+    from bookshop.servers import http1
+    from bookshop.servers.listener import Connection
     from scrapy.crawler import Crawler
     from scrapy.http import Response
 
@@ -405,3 +407,124 @@ async def test_when_no_proxy_can_be_had_the_one_of_the_environment_gets_nothing_
         assert environment.requests == []
         assert origin.requests == []
     assert crawler.stats.get_value("finish_reason") == "proxybalance_pool_exhausted"
+
+
+# A proxy that the user names, and that is the pool's
+
+
+@pytest.mark.parametrize("value", ["", b"", False, 0])
+@crawl_test
+async def test_an_empty_proxy_is_an_error_and_nothing_is_sent_directly(value: Any) -> None:
+    async with Origin(echo) as origin, ForwardProxy("ours") as ours:
+        crawler = await crawl(requests_for(origin, proxy=value), pool_of(ours))
+        assert origin.requests == []
+    assert [failure.type for failure in crawler.spider.failures] == [IgnoreRequest] * PAGES
+    assert "names no proxy" in crawler.spider.failures[0].getErrorMessage()
+
+
+class SendsToTheSame(UrlsSpider):
+    """Fetches a second page through whom the first one came."""
+
+    async def keep(self, response: Response) -> Any:
+        self.responses.append(response)
+        yield Request(
+            f"{response.url}-again",
+            meta={"proxy": response.meta["proxy"]},
+            callback=self.responses.append,
+        )
+
+
+@crawl_test
+async def test_the_proxy_of_a_response_is_a_member_with_its_credentials_and_a_lease() -> None:
+    async with (
+        Origin(echo) as origin,
+        ForwardProxy("one", credentials={"alice": "a"}) as one,
+        ForwardProxy("two", credentials={"bob": "b"}) as two,
+    ):
+        crawler = await crawl(
+            requests_for(origin),
+            {
+                "PROXYBALANCE_PROXIES": [
+                    {"url": one.url("alice"), "name": "one"},
+                    {"url": two.url("bob"), "name": "two"},
+                ],
+            },
+            spider=SendsToTheSame,
+        )
+        assert all(request.authorized for request in (*one.requests, *two.requests))
+        through = {
+            request.url.rpartition("/")[2]: proxy.name
+            for proxy in (one, two)
+            for request in proxy.requests
+        }
+    assert len(crawler.spider.responses) == 2 * PAGES
+    assert all(through[f"{page}-again"] == through[str(page)] for page in range(PAGES))
+    assert proxybalance_stats(crawler)["leases"] == 2 * PAGES
+
+
+@crawl_test
+async def test_the_url_of_a_member_with_its_credentials_is_that_username() -> None:
+    async with (
+        Origin(echo) as origin,
+        ForwardProxy("gateway", credentials={"alice": "a", "bob": "b"}) as gateway,
+    ):
+        crawler = await crawl(
+            requests_for(origin, proxy=gateway.url("bob")),
+            {
+                "PROXYBALANCE_PROXIES": [
+                    {"url": gateway.url("alice"), "name": "alice"},
+                    {"url": gateway.url("bob"), "name": "bob"},
+                ],
+            },
+        )
+        assert {request.username for request in gateway.requests} == {"bob"}
+    assert {response.meta["proxy_name"] for response in crawler.spider.responses} == {"bob"}
+    assert proxybalance_stats(crawler)["proxy/bob/leases"] == PAGES
+
+
+# A Proxy-Authorization of the user's own
+
+
+class Bearer(ForwardProxy):
+    """Wants a token, which no URL can hold."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.seen: list[str | None] = []
+
+    async def _answer(
+        self, client: Connection, head: http1.Head, body: bytes, authorized: bool
+    ) -> bool:
+        self.seen.append(head.values.get("proxy-authorization"))
+        return await super()._answer(client, head, body, authorized)
+
+
+@pytest.mark.parametrize("where", ["everywhere", "on the request"])
+@crawl_test
+async def test_a_bearer_token_reaches_a_proxy_without_credentials_and_survives_a_retry(
+    where: str,
+) -> None:
+    headers = {"Proxy-Authorization": "Bearer t0ken"}
+    async with (
+        Origin(FailsOnce()) as origin,
+        Bearer("open") as unlocked,
+        Bearer("locked") as locked,
+    ):
+        locked.credentials = {"alice": "a"}
+        on_requests = headers if where == "on the request" else {}
+        crawler = await crawl(
+            [request.replace(headers=on_requests) for request in requests_for(origin)],
+            {
+                "PROXYBALANCE_PROXIES": [
+                    unlocked.url(),
+                    # Scrapy writes these credentials over what a request has brought along.
+                    *([locked.url("alice")] if where == "everywhere" else []),
+                ],
+                "DEFAULT_REQUEST_HEADERS": headers if where == "everywhere" else {},
+            },
+        )
+        assert set(unlocked.seen) == {"Bearer t0ken"}
+        assert all(request.authorized for request in locked.requests)
+        assert len(unlocked.seen) + len(locked.seen) == 2 * PAGES
+        assert not any("proxy-authorization" in request.headers for request in origin.requests)
+    assert len(crawler.spider.responses) == PAGES

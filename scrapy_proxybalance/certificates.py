@@ -1,0 +1,66 @@
+"""Whose a certificate is that does not verify: the target's, unless others get a good one.
+
+A target with a bad certificate costs no proxy anything, and its pages are not tried through proxy after
+proxy. A proxy that puts a certificate of its own in the way fails where others do not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from . import request_meta
+from .judging import CERTIFICATE, Verdict
+from .pool import Outcome
+
+if TYPE_CHECKING:
+    from scrapy import Request
+
+    from .pool import Lease
+
+# The certificate of a target is bad when so many proxies, or so many attempts, say so.
+_PROXIES = 2
+_ATTEMPTS = 3
+# The most targets that are remembered.
+_TARGETS = 10_000
+
+
+class Certificates:
+    """Remembers which targets have shown a good certificate, and through whom they have not."""
+
+    def __init__(self) -> None:
+        self._good: dict[str, None] = {}
+        self._bad: dict[str, list[str]] = {}
+
+    def answered(self, request: Request, target: str) -> None:
+        """Take note that a target has answered a request."""
+        if target not in self._good and request.url.startswith("https:"):
+            _make_room(self._good)
+            self._good[target] = None
+            self._bad.pop(target, None)
+
+    def judge(self, request: Request, verdict: Verdict, lease: Lease) -> Verdict:
+        """Return the verdict on a failed attempt, with what is known of its target's certificate.
+
+        A request whose target is to blame is not tried again.
+        """
+        if verdict.failure != CERTIFICATE:
+            return verdict
+        request_meta.mark_tried(request, lease.proxy)
+        target = lease.target
+        if target in self._good:
+            return attrs.evolve(verdict, outcome=Outcome.AMBIGUOUS)
+        if target not in self._bad:
+            _make_room(self._bad)
+        through = self._bad.setdefault(target, [])
+        if len(through) < _ATTEMPTS:
+            through.append(lease.proxy.name)
+        if len(set(through)) >= _PROXIES or len(through) >= _ATTEMPTS:
+            request.meta["dont_retry"] = True
+        return verdict
+
+
+def _make_room(known: dict[str, Any]) -> None:
+    if len(known) >= _TARGETS:
+        del known[next(iter(known))]

@@ -1,0 +1,1 @@
+"""Crawls with the download handlers that there are, and with some that nobody should have."""
