@@ -14,7 +14,6 @@ from .download_handler import DownloadHandler
 from .middleware import ORDER, ProxyBalanceMiddleware
 from .robots import RobotsTxtMiddleware
 from .settings import read_one
-from .startup import NOT_TO_BE_CACHED
 
 if TYPE_CHECKING:
     from scrapy.settings import BaseSettings
@@ -29,7 +28,7 @@ class Addon:
     """
 
     def update_settings(self, settings: BaseSettings) -> None:
-        """Fill in the settings that name these, and ``HTTPCACHE_IGNORE_HTTP_CODES``."""
+        """Fill in the settings that name these."""
         if not read_one(settings, "ENABLED"):
             return
         settings.setdefault_in_component_priority_dict(
@@ -38,7 +37,6 @@ class Addon:
         _replace_robots(settings)
         _replace_handlers(settings)
         settings.set("SCHEDULER_PRIORITY_QUEUE", ProxyBalanceQueue, priority="addon")
-        settings.set("HTTPCACHE_IGNORE_HTTP_CODES", list(NOT_TO_BE_CACHED), priority="addon")
 
 
 def _replace_robots(settings: BaseSettings) -> None:

@@ -17,7 +17,7 @@ from .setting_values import refuse_unknown_key
 FEED_KEYS = ("uri", "format", "overwrite")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 _CREDENTIALS = re.compile(r"(?<=://).*@", re.DOTALL)
-_MEND = "write a path, or a dict like {'uri': 's3://bucket/requests.csv', 'format': 'csv'}"
+_ADVICE = "write a path, or a dict like {'uri': 's3://bucket/requests.csv', 'format': 'csv'}"
 
 
 @attrs.frozen(kw_only=True)
@@ -64,7 +64,7 @@ def read_feed(name: str, value: Any) -> Feed | None:
     if isinstance(uri, os.PathLike):
         uri = os.fspath(uri)
     if not isinstance(uri, str) or not uri:
-        raise ConfigurationError(f"{name}: 'uri' is a {type(uri).__name__}; {_MEND}")
+        raise ConfigurationError(f"{name}: 'uri' is a {type(uri).__name__}; {_ADVICE}")
     form = entry.get("format")
     if form is None:
         form = PurePosixPath(uri).suffix.removeprefix(".").lower()

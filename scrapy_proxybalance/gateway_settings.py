@@ -69,7 +69,7 @@ def _gateway_name(name: str, written: Any) -> str:
         # It may be a URL, with a password in it.
         shown = redact(written) if isinstance(written, str) else written
         raise ConfigurationError(
-            f"{name}: {shown!r} is no gateway; write its host and port alone, like "
+            f"{name}: {shown!r} is not a gateway; write its host and port alone, like "
             f"'gate.example:8080', or {EVERY_GATEWAY!r}"
         )
     return written.lower()

@@ -15,6 +15,7 @@ from .pool import TargetState
 from .pool.events import TargetRamping
 from .scrapy_internals import scheduled, start_is_over
 from .wall_clock import local_time
+from .wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -107,10 +108,10 @@ class IdleWatch:
                 f"{self._balancer.settings.idle_timeout:g} s (PROXYBALANCE_IDLE_TIMEOUT)"
             )
         logger.info(
-            "Only paused targets are left: %s, with %d requests held; the first one is due at %s "
+            "Only paused targets are left: %s, with %s held; the first one is due at %s "
             "(in %.0f s). %s.",
             _some(waiting),
-            sum(waiting.values()),
+            counted(sum(waiting.values()), "request"),
             local_time(seconds),
             seconds,
             then,

@@ -18,6 +18,7 @@ from scrapy.utils.httpobj import urlparse_cached
 from . import proxy_checks, request_meta, startup
 from .adaptive_timeout import AdaptiveTimeout
 from .balancer import REASON_FORBIDDEN, REASON_RATE_LIMITED, Balancer, StoppedError
+from .cache import JudgedCache
 from .certificates import Certificates
 from .closing import Closing, GivenUpError
 from .download_time import DownloadTime
@@ -97,6 +98,7 @@ class ProxyBalanceMiddleware:
         # Scrapy's signals hold their receivers weakly.
         self._download_time = DownloadTime(self.balancer)
         self._adaptive_timeout = AdaptiveTimeout(self.balancer)
+        self._cache = JudgedCache(self.balancer, self.judge)
         self._second_opinion = SecondOpinion(self.balancer)
         #: What the telnet console calls ``pool``, for consoles that take no variables from others.
         self.console, reporters = install(self.balancer)
@@ -275,6 +277,7 @@ class ProxyBalanceMiddleware:
                     request, flight, verdict, duration=duration, response=response
                 )
         if resend is None:
+            self._cache.delivered(request, verdict)
             self._end_session(request)
         return resend or response
 

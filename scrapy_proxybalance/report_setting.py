@@ -11,7 +11,7 @@ from .setting_values import fail
 
 #: The forms of a report.
 REPORT_ENDINGS = (".html", ".csv")
-_MEND = "write a path that ends in .html or .csv, or a list of such paths"
+_ADVICE = "write a path that ends in .html or .csv, or a list of such paths"
 
 
 def read_report(name: str, value: Any) -> tuple[str, ...]:
@@ -26,16 +26,16 @@ def read_report(name: str, value: Any) -> tuple[str, ...]:
     elif isinstance(value, os.PathLike):
         value = [value]
     if not isinstance(value, list | tuple):
-        raise fail(name, value, _MEND)
+        raise fail(name, value, _ADVICE)
     return tuple(_path(name, entry) for entry in value)
 
 
 def _path(name: str, entry: Any) -> str:
     path = os.fspath(entry) if isinstance(entry, os.PathLike) else entry
     if not isinstance(path, str):
-        raise fail(name, entry, _MEND)
+        raise fail(name, entry, _ADVICE)
     if "://" in path:
-        raise ConfigurationError(f"{name}: a report cannot be written to a URI; {_MEND}")
+        raise ConfigurationError(f"{name}: a report cannot be written to a URI; {_ADVICE}")
     if PurePath(path).suffix.lower() not in REPORT_ENDINGS:
-        raise fail(name, path, f"no report ends like that; {_MEND}")
+        raise fail(name, path, f"no report ends like that; {_ADVICE}")
     return path

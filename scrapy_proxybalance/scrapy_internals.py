@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sized
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from scrapy.downloadermiddlewares.httpcache import HttpCacheMiddleware
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
-    from typing import Any, TypeAlias
+    from typing import TypeAlias
 
     from scrapy import Request
     from scrapy.core.downloader import Downloader
     from scrapy.core.engine import ExecutionEngine
+    from scrapy.crawler import Crawler
     from scrapy.http import Response
     from twisted.internet.defer import Deferred
 
@@ -92,3 +95,13 @@ def scheduled(engine: ExecutionEngine) -> int:
     """
     slot = engine._slot  # noqa: SLF001
     return len(slot.scheduler) if slot is not None and isinstance(slot.scheduler, Sized) else 0
+
+
+def wrap_cache_storage(crawler: Crawler, wrap: Callable[[Any], Any]) -> None:
+    """Put another storage in the place of that of Scrapy's HTTP cache, if the crawl has one.
+
+    The storage's class is a setting, but it is built from settings only, and knows no crawler.
+    """
+    cache = crawler.get_downloader_middleware(HttpCacheMiddleware)
+    if cache is not None:
+        cache.storage = wrap(cache.storage)

@@ -1,4 +1,4 @@
-"""What the readers of settings share: numbers, dicts, and how an error names the value and the mend.
+"""What the readers of settings share: numbers, dicts, and how an error names the value and gives advice.
 
 Knows no setting by name.
 """
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-def fail(name: str, value: object, mend: str) -> ConfigurationError:
+def fail(name: str, value: object, advice: str) -> ConfigurationError:
     """Return the error of a value that cannot work."""
-    return ConfigurationError(f"{name} = {value!r}: {mend}")
+    return ConfigurationError(f"{name} = {value!r}: {advice}")
 
 
 def integer(name: str, value: Any) -> int:
@@ -32,19 +32,19 @@ def integer(name: str, value: Any) -> int:
     return number
 
 
-def mapping(name: str, value: Any, mend: str) -> Mapping[Any, Any]:
+def mapping(name: str, value: Any, advice: str) -> Mapping[Any, Any]:
     """Read a mapping, or the same as a JSON text.
 
-    :param mend: what to write instead of anything else.
+    :param advice: what to write instead of anything else.
     """
     if isinstance(value, str):
         try:
             value = json.loads(value or "{}")
         except ValueError as error:
             # The text is not shown: there may be a password in it.
-            raise ConfigurationError(f"{name}: the text is no JSON ({error}); {mend}") from None
+            raise ConfigurationError(f"{name}: the text is not JSON ({error}); {advice}") from None
     if not isinstance(value, Mapping):
-        raise ConfigurationError(f"{name}: that is a {type(value).__name__}; {mend}")
+        raise ConfigurationError(f"{name}: that is a {type(value).__name__}; {advice}")
     return value
 
 

@@ -1,10 +1,12 @@
-"""Every ``PROXYBALANCE_*`` setting: read once, validated, typed. Errors name the setting and the mend.
+"""Every ``PROXYBALANCE_*`` setting: read once, validated, typed. Errors name the setting and advise.
 
 A new setting is one line in :data:`SETTINGS` and one row in ``docs/reference/settings.md``.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import partial
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
 PREFIX = "PROXYBALANCE_"
 REFUSAL_POLICIES = ("pause", "close_spider", "drop")
 IDLE_POLICIES = ("wait", "close")
+
+_IPV6_FIRST = re.compile(r"\s*\[[0-9a-fA-F:.]+\]:\d")
 
 # A token that can be guessed is none.
 _SHORTEST_TOKEN = 16
@@ -167,12 +171,27 @@ def _strategy(name: str, value: Any) -> Any:
 
 def _proxies(name: str, value: Any) -> list[Proxy]:
     if isinstance(value, str):
-        value = [entry for entry in (part.strip() for part in value.split(",")) if entry]
+        value = _listed(name, value)
     if not isinstance(value, list | tuple):
         raise ConfigurationError(
             f"{name} is of type {type(value).__name__}: write a list of URLs or dicts"
         )
     return [parse_entry(entry, f"{name}[{index}]") for index, entry in enumerate(value)]
+
+
+def _listed(name: str, text: str) -> Any:
+    """Return what a text lists: as JSON, or as URLs separated by commas."""
+    if not text.lstrip().startswith(("[", "{")) or _IPV6_FIRST.match(text):
+        return [entry for entry in (part.strip() for part in text.split(",")) if entry]
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        # The text is not shown: there are passwords in it.
+        raise ConfigurationError(
+            f"{name}: the text begins like JSON but is not JSON ({error}); write "
+            '["http://host:port", ...], or URLs separated by commas. In a shell, put single quotes '
+            "around the whole of it"
+        ) from None
 
 
 def _filter(name: str, value: Any) -> ProxyFilter:

@@ -10,6 +10,8 @@ from scrapy.downloadermiddlewares import robotstxt
 from scrapy.utils.misc import load_object
 from scrapy.utils.python import global_object_name
 
+from .wording import counted
+
 if TYPE_CHECKING:
     from scrapy import Spider
     from scrapy.settings import BaseSettings
@@ -20,8 +22,6 @@ logger = logging.getLogger(__name__)
 
 # It builds on the middleware, which imports this module.
 _QUEUE = "scrapy_proxybalance.admission.ProxyBalanceQueue"
-#: Statuses after which a request is sent again: Scrapy's cache would answer it with the refusal.
-NOT_TO_BE_CACHED = (407, 429, 503)
 
 
 class Announcement:
@@ -37,9 +37,9 @@ class Announcement:
         settings = balancer.crawler.settings
         capacity = balancer.pool.capacity
         logger.info(
-            "%d proxies can carry %d requests at once; %s",
-            len(balancer.pool),
-            capacity,
+            "%s can carry %s at once; %s",
+            counted(len(balancer.pool), "proxy", "proxies"),
+            counted(capacity, "request"),
             _real_limit(settings, capacity),
             extra={"spider": spider},
         )
@@ -50,21 +50,12 @@ class Announcement:
                 _who_could_hold(settings),
                 extra={"spider": spider},
             )
-        ignored = set(map(str, settings.getlist("HTTPCACHE_IGNORE_HTTP_CODES")))
-        missing = [status for status in NOT_TO_BE_CACHED if str(status) not in ignored]
-        if settings.getbool("HTTPCACHE_ENABLED") and missing:
-            logger.warning(
-                "HTTPCACHE_IGNORE_HTTP_CODES lacks %s: Scrapy's cache keeps refusals, and answers with "
-                "them when their requests are sent again. Add them.",
-                ", ".join(map(str, missing)),
-                extra={"spider": spider},
-            )
         robots = balancer.crawler.get_downloader_middleware(robotstxt.RobotsTxtMiddleware)
         if robots is not None and not _holds(robots):
             kind = type(robots)
             logger.warning(
                 "A host whose robots.txt could not be fetched, for whatever reason, is crawled as if "
-                "it allowed everything: %s.%s sees to robots.txt, not RobotsTxtMiddleware of "
+                "it allowed everything: %s.%s deals with robots.txt, not RobotsTxtMiddleware of "
                 "scrapy_proxybalance. Set DOWNLOADER_MIDDLEWARES[%r] = None and "
                 'DOWNLOADER_MIDDLEWARES["scrapy_proxybalance.RobotsTxtMiddleware"] = 100, or derive '
                 "your class from that one.",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from scrapy.core.scheduler import Scheduler
 from scrapy.downloadermiddlewares import robotstxt
 from scrapy.pqueues import ScrapyPriorityQueue
-from scrapy.settings import SETTINGS_PRIORITIES, Settings
+from scrapy.settings import Settings
 from scrapy.utils.misc import load_object
 
 from scrapy_proxybalance import (
@@ -21,9 +21,6 @@ from scrapy_proxybalance import (
 from scrapy_proxybalance.download_handler import DownloadHandler
 
 from .crawl.crawling import crawl, crawl_test
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SCRAPYS = "scrapy.downloadermiddlewares.robotstxt.RobotsTxtMiddleware"
 
@@ -57,54 +54,6 @@ def test_it_leaves_the_users_queue_and_order_alone() -> None:
     assert settings["SCHEDULER_PRIORITY_QUEUE"] == "scrapy.pqueues.ScrapyPriorityQueue"
     assert settings["DOWNLOADER_MIDDLEWARES"][path] == 731
     assert ProxyBalanceMiddleware not in settings["DOWNLOADER_MIDDLEWARES"]
-
-
-def test_it_keeps_refusals_out_of_scrapys_cache() -> None:
-    settings = Settings()
-    Addon().update_settings(settings)
-    assert settings.getlist("HTTPCACHE_IGNORE_HTTP_CODES") == [407, 429, 503]
-    assert settings.getpriority("HTTPCACHE_IGNORE_HTTP_CODES") == SETTINGS_PRIORITIES["addon"]
-
-
-def test_what_the_user_keeps_out_of_the_cache_stays() -> None:
-    settings = Settings()
-    settings.set("HTTPCACHE_IGNORE_HTTP_CODES", [500], priority="project")
-    Addon().update_settings(settings)
-    assert settings.getlist("HTTPCACHE_IGNORE_HTTP_CODES") == [500]
-
-
-@crawl_test
-@pytest.mark.parametrize(
-    ("settings", "missing"),
-    [
-        ({}, None),
-        ({"HTTPCACHE_ENABLED": True}, None),
-        ({"HTTPCACHE_IGNORE_HTTP_CODES": [404]}, None),
-        ({"HTTPCACHE_ENABLED": True, "HTTPCACHE_IGNORE_HTTP_CODES": [404]}, "407, 429, 503"),
-        ({"HTTPCACHE_ENABLED": True, "HTTPCACHE_IGNORE_HTTP_CODES": "429,503"}, "407"),
-        ({"HTTPCACHE_ENABLED": True, "HTTPCACHE_IGNORE_HTTP_CODES": [503, 429, 407, 1]}, None),
-    ],
-    ids=str,
-)
-async def test_a_cache_that_keeps_refusals_is_warned_of(
-    settings: dict[str, Any],
-    missing: str | None,
-    caplog: pytest.LogCaptureFixture,
-    tmp_path: Path,
-) -> None:
-    with caplog.at_level(logging.WARNING, "scrapy_proxybalance.startup"):
-        proxies = {"PROXYBALANCE_PROXIES": ["http://127.0.0.1:9"], "HTTPCACHE_DIR": str(tmp_path)}
-        await crawl([], {**proxies, **settings})
-    said = [
-        record.getMessage()
-        for record in caplog.records
-        if "HTTPCACHE_IGNORE_HTTP_CODES lacks" in record.getMessage()
-    ]
-    if missing is None:
-        assert said == []
-    else:
-        [text] = said
-        assert text.startswith(f"HTTPCACHE_IGNORE_HTTP_CODES lacks {missing}: ")
 
 
 @pytest.mark.parametrize(

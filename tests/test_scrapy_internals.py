@@ -45,6 +45,7 @@ from scrapy_proxybalance.scrapy_internals import (
     take_unsent,
     wake,
     watch_downloads,
+    wrap_cache_storage,
 )
 from scrapy_proxybalance.warm_connections import warm_policy
 
@@ -53,6 +54,7 @@ from .crawl.test_download_handler import OddProxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
+    from pathlib import Path
 
     from scrapy.crawler import Crawler
     from scrapy.http import Response
@@ -606,6 +608,34 @@ def test_the_default_handler_keeps_as_many_connections_and_for_as_long_as_is_bel
     assert kept.persistent
     assert kept.maxPersistentPerHost == believed.most_idle == 5
     assert kept.cachedConnectionTimeout >= believed.idle_seconds
+
+
+@crawl_test
+async def test_the_caches_storage_can_be_wrapped_when_the_spider_is_open(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    class Wrapped:
+        def __init__(self, storage: Any) -> None:
+            self._storage = storage
+
+        def __getattr__(self, name: str) -> Any:
+            calls.append(name)
+            return getattr(self._storage, name)
+
+    def prepare(crawler: Crawler) -> None:
+        def opened() -> None:
+            wrap_cache_storage(crawler, Wrapped)
+
+        crawler.signals.connect(opened, signal=signals.spider_opened, weak=False)
+
+    async with Origin(lambda _: OriginResponse()) as origin:
+        settings = {**PLAIN, "HTTPCACHE_ENABLED": True, "HTTPCACHE_DIR": str(tmp_path)}
+        await crawl([f"http://127.0.0.1:{origin.port}/"], settings, prepare=prepare)
+    assert [one for one in calls if one != "open_spider"] == [
+        "retrieve_response",
+        "store_response",
+        "close_spider",
+    ], "HttpCacheMiddleware no longer asks its attribute 'storage': see wrap_cache_storage()"
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])

@@ -73,7 +73,7 @@ def test_no_error_shows_a_password(given: object) -> None:
     ("given", "said"),
     [
         ([GATE], ("PROXYBALANCE_GATEWAYS", "write a dict")),
-        ("{", ("PROXYBALANCE_GATEWAYS", "no JSON")),
+        ("{", ("PROXYBALANCE_GATEWAYS", "not JSON")),
         ({"gate.example": {}}, ("'gate.example'", "host and port")),
         ({8080: {}}, ("8080", "host and port")),
         ({"gate.example:80800": {}}, ("'gate.example:80800'", "no proxy has that host and port")),

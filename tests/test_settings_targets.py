@@ -162,7 +162,7 @@ def test_the_pool_holds_to_what_was_set() -> None:
             {"a.example": {"pause_max": 20}},
             ["PROXYBALANCE_TARGETS['a.example']", "60", "PROXYBALANCE_PAUSE", "write both"],
         ),
-        ("{'a.example': {}}", ["PROXYBALANCE_TARGETS", "no JSON"]),
+        ("{'a.example': {}}", ["PROXYBALANCE_TARGETS", "not JSON"]),
         ("[1]", ["PROXYBALANCE_TARGETS: that is a list", "write a dict"]),
         (["a.example"], ["PROXYBALANCE_TARGETS: that is a list", "write a dict"]),
     ],

@@ -23,7 +23,7 @@ from .policy import PoolPolicy
 from .pool import Pool
 from .proxy import Proxy
 from .score import Score
-from .snapshot import ProxySnapshot
+from .snapshot import ProxyOverview, ProxySnapshot
 from .strategies import STRATEGIES, Pick, Strategy, StrategyChoice, View
 from .target_policy import TargetPolicy, TargetRules
 from .target_record import TargetMemory, TargetState
@@ -51,6 +51,7 @@ __all__ = [
     "Proxy",
     "ProxyBalanceError",
     "ProxyFilter",
+    "ProxyOverview",
     "ProxySnapshot",
     "Rate",
     "Score",

@@ -1,4 +1,4 @@
-"""What the core raises. Every message names the thing, its value and the mend; none holds a password."""
+"""What the core raises. Messages name the thing, its value and the correction; none holds a password."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ class ProxyBalanceError(Exception):
 
 
 class ConfigurationError(ProxyBalanceError, ValueError):
-    """An argument or a setting that cannot work; the message says which, its value and the mend."""
+    """An argument or a setting that cannot work; the message says which, and how to correct it."""
 
 
 class NoProxyAvailableError(ProxyBalanceError):

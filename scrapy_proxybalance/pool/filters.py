@@ -21,8 +21,8 @@ class ProxyFilter:
     """Accepts the proxies that a request may use.
 
     :param spec: a predicate on a :class:`Proxy`; or a mapping from attributes to a value, or to a
-        collection of which one has to fit. Every attribute has to fit; of ``tags`` a proxy needs at
-        least one that was asked for.
+        collection of which one has to fit, in upper or lower case. Every attribute has to fit; of
+        ``tags`` a proxy needs at least one that was asked for.
     :raises ConfigurationError: for an attribute that proxies do not have.
     """
 
@@ -46,9 +46,9 @@ class ProxyFilter:
                 )
             try:
                 if isinstance(value, Collection) and not isinstance(value, str):
-                    wanted[attribute] = frozenset(value)
+                    wanted[attribute] = frozenset(map(folded, value))
                 else:
-                    wanted[attribute] = frozenset((value,))
+                    wanted[attribute] = frozenset((folded(value),))
             except TypeError:
                 raise ConfigurationError(
                     f"proxy filter: {attribute} = {value!r} cannot be compared with a proxy's; "
@@ -59,7 +59,9 @@ class ProxyFilter:
 
         def accepts(proxy: Proxy) -> bool:
             return all(
-                proxy.tags & values if name == "tags" else getattr(proxy, name) in values
+                not values.isdisjoint(map(folded, proxy.tags))
+                if name == "tags"
+                else folded(getattr(proxy, name)) in values
                 for name, values in wanted.items()
             )
 
@@ -77,3 +79,8 @@ class ProxyFilter:
     def __call__(self, proxy: Proxy) -> bool:
         """Return whether a request may use ``proxy``."""
         return self._accepts(proxy)
+
+
+def folded(value: object) -> object:
+    """Return what an attribute's value is compared by: upper and lower case are the same."""
+    return value.casefold() if isinstance(value, str) else value

@@ -276,6 +276,11 @@ class Gates:
             return 0
         return serving - sum(gate.serving for gate in self.tripped.values())
 
+    def reachable(self, member: Member) -> bool:
+        """Return whether no outage cuts a member off: of its gateway, or of the whole pool."""
+        gate = member.gate
+        return not (self.whole.tripped or (gate is not None and gate.tripped))
+
     # What can be seen
 
     def limits(self) -> tuple[Limit, ...]:

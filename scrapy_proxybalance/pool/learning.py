@@ -1,6 +1,7 @@
 """What an outcome teaches: who pays for it, the proxy, the gateway, the target or nobody, and how much.
 
-Changes healths and groups, and tells the target gate; chooses nothing and counts no leases.
+Changes healths and groups, and tells the target gate; chooses nothing and counts no leases. Whoever
+is told of a change finds the pool as it is since then.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from .events import EventBus
+    from .availability import Availability
+    from .events import Event, EventBus
     from .health import HealthPolicy
     from .lease import Lease
+    from .members import Member
     from .targets import TargetGate
 
 # A single answer counts as no faster and no slower than this many times the usual.
@@ -49,6 +52,7 @@ class Teacher:
     :param targets: is told which targets answer.
     :param rng: jitters the cooldowns.
     :param events: is told of cooldowns and recoveries.
+    :param availability: counts who is in service.
     :param varied: whether a lease's proxy has another exit at each attempt, or is the pool's only one.
     """
 
@@ -58,12 +62,14 @@ class Teacher:
         targets: TargetGate,
         rng: Random,
         events: EventBus,
+        availability: Availability,
         varied: Callable[[Lease], bool],
     ) -> None:
         self._policy = policy
         self._targets = targets
         self._rng = rng
         self._events = events
+        self._availability = availability
         self._blame = Blame()
         self._varied = varied
         self.usual = UsualTimes()
@@ -139,7 +145,7 @@ class Teacher:
             usual.add(timed_as, duration, own / group.top.expectation.slowness)
         group.succeeded(slowness, health.record, now)
         if health.succeeded(slowness, lease.generation, now, self._policy):
-            self._events.emit(ProxyRecovered(now=now, proxy=member.proxy))
+            self._tell(ProxyRecovered(now=now, proxy=member.proxy), member)
 
     def _share(
         self, lease: Lease, outcome: Outcome, rate: float, now: float, *, gateway_shared: bool
@@ -163,13 +169,14 @@ class Teacher:
         if health.failed(
             share, lost, lease.generation, now, self._policy, self._rng, varied=self._varied(lease)
         ):
-            self._events.emit(
+            self._tell(
                 CooldownStarted(
                     now=now,
                     proxy=lease.member.proxy,
                     until=health.cooldown_until,
                     step=health.cooldowns,
-                )
+                ),
+                lease.member,
             )
         return share
 
@@ -188,12 +195,18 @@ class Teacher:
             # Also what had been sent before the probe: whether they work by now is for that to say.
             return self._pays(lease, _ONE_REFUSAL, None, now)
         health.put_out(now, self._policy, self._rng)
-        self._events.emit(
+        self._tell(
             ProxyOut(
                 now=now,
                 proxy=member.proxy,
                 reason="its credentials were refused",
                 until=health.cooldown_until,
-            )
+            ),
+            member,
         )
         return 1.0
+
+    def _tell(self, event: Event, member: Member) -> None:
+        """Emit an event once its member is counted as what it has become."""
+        self._availability.refresh(member, event.now)
+        self._events.emit(event)

@@ -50,7 +50,7 @@ from .pairs import CONNECT, Pairs
 from .score import usual_slowness
 from .scoring_view import ScoringView
 from .sessions import Sessions
-from .snapshot import explain, snapshot
+from .snapshot import ProxyOverview, explain, snapshot
 from .spacing import Spacing
 from .strategies.active import Strategies
 from .target_policy import TargetRules
@@ -63,7 +63,6 @@ if TYPE_CHECKING:
     from random import Random
 
     from .filters import FilterSpec
-    from .health import HealthState
     from .ledger import Ledger
     from .policy import PoolPolicy
     from .proxy import Proxy
@@ -102,9 +101,6 @@ class Pool:
         self.rules = TargetRules(policy.targets, policy.targets_by_name)
         self.targets = TargetGate(self.rules, rng, self.events)
         self.sessions = Sessions(policy.session_ttl, policy.session_limit, self.events)
-        self._teacher = Teacher(
-            policy.health, self.targets, rng, self.events, varied=self._is_varied
-        )
         #: What proxies refuse credentials for that work elsewhere.
         self.refused_pages = RefusedPages()
         #: How many useful answers there have been.
@@ -118,6 +114,14 @@ class Pool:
         self._gates = Gates(policy.gateways, policy.gateways_by_name)
         self._availability = Availability(
             self._members, self._ledger, self._strategies, self._gates
+        )
+        self._teacher = Teacher(
+            policy.health,
+            self.targets,
+            rng,
+            self.events,
+            self._availability,
+            varied=self._is_varied,
         )
         self._outages = Outages(self._gates, self._availability, self._ledger, self.events)
         self._spacing = Spacing()
@@ -616,10 +620,21 @@ class Pool:
         """Return the limit of every gateway that has one."""
         return self._gates.limits()
 
-    def overview(self, now: float) -> list[tuple[Proxy, HealthState, int]]:
-        """Return every proxy with its state and its requests in flight: costs less than a snapshot."""
+    def overview(self, now: float) -> list[ProxyOverview]:
+        """Return what costs little to know of every proxy: less than a snapshot."""
         self._availability.advance(now)
-        return [(one.proxy, one.health.state, one.in_flight) for one in self._members]
+        reachable = self._gates.reachable
+        return [
+            ProxyOverview(
+                one.proxy,
+                one.health.state,
+                one.draining,
+                one.answered,
+                reachable(one),
+                one.in_flight,
+            )
+            for one in self._members
+        ]
 
     def snapshot(self, now: float, names: Iterable[str] | None = None) -> list[ProxySnapshot]:
         """Return proxies as they are at this moment.
@@ -631,7 +646,13 @@ class Pool:
         usual, sessions = self._teacher.usual.of_all, self.sessions
         members = self._members if names is None else map(self._members.__getitem__, names)
         return [
-            snapshot(member, now, usual=usual, sessions=sessions.on_proxy(member.proxy.name))
+            snapshot(
+                member,
+                now,
+                usual=usual,
+                sessions=sessions.on_proxy(member.proxy.name),
+                reachable=self._gates.reachable(member),
+            )
             for member in members
         ]
 

@@ -5,7 +5,7 @@ Reads what others keep; changes nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
 
@@ -18,9 +18,26 @@ if TYPE_CHECKING:
     from .score import Score
 
 
+class ProxyOverview(NamedTuple):
+    """What costs little to know of one proxy at one moment.
+
+    ``answered``: whether anything has ever come back through it; ``reachable``: whether no outage
+    cuts it off, of its gateway or of the whole pool.
+    """
+
+    proxy: Proxy
+    state: HealthState
+    draining: bool
+    answered: bool
+    reachable: bool
+    in_flight: int
+
+
 @attrs.frozen(kw_only=True)
 class ProxySnapshot:
     """One proxy at one moment.
+
+    ``answered`` and ``reachable`` as in a :class:`ProxyOverview`.
 
     ``success_rate``: expected of the next attempt, 0 to 1; ``outcomes``: that this rests on, those of
     long ago counting less; ``duration``: expected of the next success, in seconds, ``None`` if no
@@ -30,6 +47,8 @@ class ProxySnapshot:
     proxy: Proxy
     state: HealthState
     draining: bool
+    answered: bool
+    reachable: bool
     in_flight: int
     max_in_flight: int
     score: float
@@ -53,11 +72,14 @@ def explain(member: Member, now: float) -> Score:
     )
 
 
-def snapshot(member: Member, now: float, *, usual: float | None, sessions: int) -> ProxySnapshot:
+def snapshot(
+    member: Member, now: float, *, usual: float | None, sessions: int, reachable: bool
+) -> ProxySnapshot:
     """Return a member as it is at this moment.
 
     :param usual: the usual seconds per answer, whatever the target; ``None`` while not known.
     :param sessions: how many are on it.
+    :param reachable: whether no outage cuts it off.
     """
     health, score = member.health, explain(member, now)
     record, worth = health.record, health.record.worth(now)
@@ -66,6 +88,8 @@ def snapshot(member: Member, now: float, *, usual: float | None, sessions: int) 
         proxy=member.proxy,
         state=health.state,
         draining=member.draining,
+        answered=member.answered,
+        reachable=reachable,
         in_flight=member.in_flight,
         max_in_flight=member.cap,
         score=score.value,

@@ -97,7 +97,7 @@ class TargetRules:
     ) -> None:
         self.default = default
         self._exact: dict[str, TargetPolicy] = {}
-        self._patterns: list[tuple[re.Pattern[str], TargetPolicy]] = []
+        self._patterns: list[tuple[re.Pattern[str], str, TargetPolicy]] = []
         self._found: dict[str, tuple[str, TargetPolicy]] = {}
         seen: dict[str, str] = {}
         for written, policy in (by_name or {}).items():
@@ -108,13 +108,19 @@ class TargetRules:
                 )
             seen[name] = written
             if _is_pattern(name):
-                self._patterns.append((_compile(name), policy))
+                self._patterns.append((_compile(name), name, policy))
             else:
                 self._exact[name] = policy
+        self._unmatched = seen
         #: Whether any of the rules says that not every free proxy may be used.
         self.narrow_proxies = any(
             policy.narrows_proxies for policy in (default, *(by_name or {}).values())
         )
+
+    @property
+    def unmatched(self) -> list[str]:
+        """The names, as they were written, that no host that was asked for belongs to so far."""
+        return list(self._unmatched.values())
 
     def find(self, host: str) -> tuple[str, TargetPolicy]:
         """Return :meth:`target_of` and :meth:`policy_of` a host."""
@@ -140,16 +146,19 @@ class TargetRules:
 
     def _search(self, host: str) -> tuple[str, TargetPolicy]:
         if host in self._exact:
+            self._unmatched.pop(host, None)
             return host, self._exact[host]
         alone = _without_port(host)
         domain = f".{alone}"
         while domain:
             if domain in self._exact:
+                self._unmatched.pop(domain, None)
                 return domain, self._exact[domain]
             dot = domain.find(".", 1)
             domain = domain[dot:] if dot > 0 else ""
-        for pattern, policy in self._patterns:
+        for pattern, name, policy in self._patterns:
             if pattern.fullmatch(alone):
+                self._unmatched.pop(name, None)
                 return host, policy
         return host, self.default
 
@@ -168,7 +177,7 @@ def read_target_name(name: object) -> str:
     parts = _HOST_AND_PORT.fullmatch(normal)
     if parts is None or not _NAME.fullmatch(parts[1]):
         raise ConfigurationError(
-            f"target name {name!r} is no host; write the host alone: 'example.com', "
+            f"target name {name!r} is not a host; write the host alone: 'example.com', "
             "'.example.com' with its subdomains, or a pattern like 'shop-*.example.com'"
         )
     if parts[2] is None:

@@ -12,12 +12,14 @@ from .console import PoolConsole
 from .crawl_report import CrawlReport
 from .figures import Figures
 from .log import EventLog
+from .no_answer import NoAnswerWarning
 from .pool_log import PoolLog
 from .request_log import RequestLog
 from .signal_sender import SignalSender
 from .stats import StatsWriter
 from .stats_file import StatsFile
 from .summary import SummaryLog
+from .unmatched import UnmatchedTargets
 
 if TYPE_CHECKING:
     from ..balancer import Balancer
@@ -33,9 +35,11 @@ def install(balancer: Balancer) -> tuple[PoolConsole, list[object]]:
     kept: list[object] = [
         EventLog(balancer, figures),
         PoolLog(balancer, figures),
+        NoAnswerWarning(balancer, figures),
         SignalSender(balancer, figures),
         StatsWriter(balancer, figures),
         SummaryLog(balancer, figures),
+        UnmatchedTargets(balancer, figures),
     ]
     if balancer.settings.stats_file is not None:
         kept.append(StatsFile(balancer, figures, balancer.settings.stats_file))

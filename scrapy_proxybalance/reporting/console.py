@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrapy.extensions.telnet import update_telnet_vars
 
+from ..wording import counted
 from .pool_view import HEADINGS, PoolView, printable
 
 if TYPE_CHECKING:
@@ -73,17 +74,18 @@ class PoolConsole:
             yield "  ".join(f"{text:<{width}}" for text, width in cells).rstrip()
         if len(view) > _ROWS:
             yield f"... and {len(view) - _ROWS} more"
-        yield from _bounded([str(target) for target in view.targets()], "targets")
+        yield from _bounded([str(target) for target in view.targets()], "target")
         yield from _bounded(
             [
                 f"gateway {printable(limit.name)}: in flight {limit.in_flight} of {limit.limit:g}"
                 for limit in self.core.gateway_limits()
             ],
-            "gateways",
+            "gateway",
         )
 
 
 def _bounded(lines: list[str], what: str) -> Iterator[str]:
     yield from islice(lines, _ROWS)
     if len(lines) > _ROWS:
-        yield f"... and {len(lines) - _ROWS} more {what}"
+        more = counted(len(lines) - _ROWS, f"more {what}")
+        yield f"... and {more}"

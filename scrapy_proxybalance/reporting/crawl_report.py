@@ -19,6 +19,7 @@ from ..pool import ConfigurationError
 from ..pool.events import (
     CooldownStarted,
     CooldownTakenBack,
+    PoolTripped,
     ProxyDrained,
     ProxyEnabled,
     ProxyOut,
@@ -119,9 +120,15 @@ class CrawlReport:
             ended=present,
             capacities={one.proxy.name: one.max_in_flight / total for one in members},
             cooldowns={name: one.cooldowns for name, one in self._figures.proxies.items()},
+            outages=self._outages(),
             out=self._out.until(now, since_epoch=present - now),
             paused=self._paused.until(now, since_epoch=present - now),
         )
+
+    def _outages(self) -> dict[str, int]:
+        trips = {name: gateway.trips for name, gateway in self._figures.gateways.items()}
+        trips[""] = self._figures.events[PoolTripped]
+        return {name: count for name, count in trips.items() if count}
 
     def _write_all(self) -> None:
         for path, write in self._paths:

@@ -14,6 +14,7 @@ from scrapy.utils.defer import ensure_awaitable
 from scrapy.utils.misc import build_from_crawler, load_object
 
 from ..pool import ConfigurationError
+from ..wording import counted
 from .placeholders import fill_in
 
 if TYPE_CHECKING:
@@ -143,7 +144,9 @@ class FeedWriter:
         except Exception as error:  # a storage may raise anything, and the crawl is over
             self._give_up("stored", error)
         else:
-            logger.info("%s: wrote %d rows to %s", self._setting, self._count, self._where)
+            logger.info(
+                "%s: wrote %s to %s", self._setting, counted(self._count, "row"), self._where
+            )
 
     def _give_up(self, what: str, error: Exception) -> None:
         if isinstance(error, OSError) and error.strerror:
@@ -153,12 +156,12 @@ class FeedWriter:
         else:
             reason = f"{type(error).__name__}: {error}"
         logger.error(
-            "%s: %s cannot be %s (%s); after %d rows nothing more is written there. The crawl goes on.",
+            "%s: %s cannot be %s (%s); after %s nothing more is written there. The crawl goes on.",
             self._setting,
             self._where,
             what,
             reason,
-            self._count,
+            counted(self._count, "row"),
         )
         exporter, file = self._exporter, self._file
         self._exporter = self._file = None

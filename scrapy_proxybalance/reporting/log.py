@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from scrapy import signals
+
 from ..balancer import ROBOTS_NOT_FETCHED
 from ..pool.events import (
     CooldownStarted,
@@ -22,13 +24,19 @@ from ..pool.events import (
     TargetSuspended,
 )
 from ..wall_clock import local_time
+from ..wording import counted
 
 if TYPE_CHECKING:
+    from scrapy import Spider
+
     from ..balancer import Balancer
     from ..pool.events import Event
     from .figures import Figures
 
 logger = logging.getLogger(__name__)
+
+# So many proxies that are out have a line each.
+_OUT_LINES = 5
 
 
 class EventLog:
@@ -41,6 +49,8 @@ class EventLog:
     def __init__(self, balancer: Balancer, figures: Figures) -> None:
         self._balancer = balancer
         self._figures = figures
+        self._refused: set[str] = set()
+        balancer.crawler.signals.connect(self._log_refused, signal=signals.spider_closed)
         events = balancer.pool.events
         events.subscribe(self._log, *(CooldownStarted, ProxyRecovered, ProxyOut, SessionReassigned))
         events.subscribe(
@@ -62,14 +72,10 @@ class EventLog:
                 len(self._balancer.pool),
             )
         elif isinstance(event, ProxyRecovered):
+            self._refused.discard(event.proxy.name)
             logger.info("Proxy %s answered its probe and comes back gradually", event.proxy.name)
         elif isinstance(event, ProxyOut):
-            logger.error(
-                "Proxy %s is out of the pool: %s. Correct its credentials; it is not tried again "
-                "until they change.",
-                event.proxy.name,
-                event.reason,
-            )
+            self._log_out(event)
         elif isinstance(event, SessionReassigned):
             logger.info(
                 "Session %s lost its proxy %s and goes on through %s",
@@ -78,16 +84,43 @@ class EventLog:
                 event.proxy.name,
             )
 
+    def _log_out(self, event: ProxyOut) -> None:
+        """Log it for the first few proxies, once each: a list that is all wrong is one line more."""
+        name, refused = event.proxy.name, self._refused
+        if name in refused:
+            return  # it was asked again after a while
+        refused.add(name)
+        if len(refused) <= _OUT_LINES:
+            logger.error(
+                "Proxy %s is out of the pool: %s. Correct its credentials; it is asked again after a "
+                "while.",
+                name,
+                event.reason,
+            )
+        elif len(refused) == _OUT_LINES + 1:
+            logger.error(
+                "More proxies are out of the pool for the same reason; the log says at the end how many."
+            )
+
+    def _log_refused(self, spider: Spider) -> None:
+        if len(self._refused) > _OUT_LINES:
+            logger.error(
+                "The credentials of %s were refused and have not worked since: %s, ...",
+                counted(len(self._refused), "proxy", "proxies"),
+                ", ".join(sorted(self._refused)[:_OUT_LINES]),
+                extra={"spider": spider},
+            )
+
     def _log_outage(self, event: Event) -> None:
         if isinstance(event, GatewayTripped):
             logger.warning(
                 "Nothing gets through gateway %s any more (%s); requests are held, and only probes go "
-                "through its %d proxies. If that lasts, check the gateway's address and syntax, the "
+                "through its %s. If that lasts, check the gateway's address and syntax, the "
                 "credentials, the region and session parameters, and the provider's limits and "
                 "your balance there.",
                 event.gateway,
                 event.failure,
-                event.proxies,
+                counted(event.proxies, "proxy", "proxies"),
             )
         elif isinstance(event, PoolTripped):
             logger.warning(
@@ -111,13 +144,13 @@ class EventLog:
         if isinstance(event, TargetPaused):
             seconds = event.until - event.now
             logger.warning(
-                "Target %s paused until %s (%.0f s%s): %s; %d requests held",
+                "Target %s paused until %s (%.0f s%s): %s; %s held",
                 event.target,
                 local_time(seconds),
                 seconds,
                 f", no. {event.step} in a row" if event.step else "",
                 event.reason,
-                self._figures.targets[event.target].held,
+                self._held(event.target),
             )
         elif isinstance(event, TargetPauseExtended):
             seconds = event.until - event.now
@@ -131,11 +164,10 @@ class EventLog:
         elif isinstance(event, TargetRamping):
             target = self._figures.targets[event.target]
             logger.info(
-                "Target %s answers again%s; %d requests held; it ramps up over %.0f s "
-                "from %.3g requests/s",
+                "Target %s answers again%s; %s held; it ramps up over %.0f s from %.3g requests/s",
                 event.target,
                 f" after {target.last_pause:.0f} s" if target.last_pause else "",
-                target.held,
+                self._held(event.target),
                 event.until - event.now,
                 event.rate,
             )
@@ -145,13 +177,16 @@ class EventLog:
             dropped = event.target in self._balancer.dropped_targets
             refused = not event.reason.startswith(ROBOTS_NOT_FETCHED)
             logger.error(
-                "Target %s gets no more requests in this crawl: %s; %d requests %s. %s before you "
+                "Target %s gets no more requests in this crawl: %s; %s %s. %s before you "
                 "crawl it again.",
                 event.target,
                 event.reason,
-                self._figures.targets[event.target].held,
-                "are dropped" if dropped else "held",
+                self._held(event.target),
+                "dropped" if dropped else "held",
                 "Review your permission and your rate"
                 if refused
                 else "See whether the site, and the proxies, answer",
             )
+
+    def _held(self, target: str) -> str:
+        return counted(self._figures.targets[target].held, "request")

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ..pool import HealthState, TargetState
+from ..pool import TargetState
 from .figures import ProxyFigures
+from .standing import Standing, standing
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -23,20 +24,19 @@ if TYPE_CHECKING:
 
 # So many targets are named in a line.
 _NAMED = 3
-# The worst first. Who sits out, or is on trial, comes before who is in service.
+# The worst first. Who sits out, or is on trial, comes before who is in service; of whom nothing is known
+# yet is no worse than who is well.
 _RANKS = {
-    state: rank
-    for rank, state in enumerate(
-        (
-            HealthState.OUT,
-            HealthState.COOLING,
-            HealthState.PROBING,
-            HealthState.RECOVERING,
-            HealthState.HEALTHY,
-        )
-    )
+    Standing.OUT: 0,
+    Standing.UNREACHABLE: 1,
+    Standing.COOLING: 2,
+    Standing.DRAINED: 3,
+    Standing.PROBING: 4,
+    Standing.RECOVERING: 5,
+    Standing.UNPROVEN: 6,
+    Standing.HEALTHY: 6,
 }
-_IN_SERVICE = (HealthState.RECOVERING, HealthState.HEALTHY)
+_IN_SERVICE = (Standing.RECOVERING, Standing.UNPROVEN, Standing.HEALTHY)
 _NOTHING_YET = ProxyFigures()
 
 #: What the cells of a :class:`ProxyRow` are.
@@ -47,7 +47,7 @@ HEADINGS = ("proxy", "state", "in flight", "requests", "success", "p95", "cooldo
 class ProxyRow:
     """One proxy: ``state`` for itself, and all ``cells`` as texts, by :data:`HEADINGS`."""
 
-    state: HealthState
+    state: Standing
     cells: tuple[str, ...]
 
 
@@ -80,19 +80,19 @@ class PoolView:
         self._pool, self._figures = balancer.pool, figures
         self._now = balancer.clock()
         figures.sample(self._now)
-        self._overview = self._pool.overview(self._now)
+        self._states = [(one.proxy.name, standing(one)) for one in self._pool.overview(self._now)]
 
     def __len__(self) -> int:
         """Return how many proxies there are."""
-        return len(self._overview)
+        return len(self._states)
 
     def line(self, *, targets: bool = True) -> str:
         """Return how it is doing in one line.
 
         :param targets: whether to name those that are paused.
         """
-        states = Counter(state for _, state, _ in self._overview)
-        shown = [f"{states[state]} {state.value}" for state in HealthState if states[state]]
+        states = Counter(state for _, state in self._states)
+        shown = [f"{states[state]} {state.value}" for state in Standing if states[state]]
         parts = [
             f"Proxies: {', '.join(shown) or 'none'}",
             f"in flight {self._pool.in_flight} of {self._pool.capacity}",
@@ -131,13 +131,12 @@ class PoolView:
     def worst(self, count: int) -> list[ProxyRow]:
         """Return so many proxies at most: by state, then those that succeed the least."""
 
-        def badness(one: tuple[str, HealthState]) -> tuple[int, float, int]:
+        def badness(one: tuple[str, Standing]) -> tuple[int, float, int]:
             figures = self._figures_of(one[0])
             rate = figures.success_rate
             return _RANKS[one[1]], 1.0 if rate is None else rate, -figures.requests
 
-        every = [(proxy.name, state) for proxy, state, _ in self._overview]
-        return self._rows([name for name, _ in nsmallest(count, every, badness)])
+        return self._rows([name for name, _ in nsmallest(count, self._states, badness)])
 
     def busiest(self, count: int) -> list[ProxyRow]:
         """Return so many proxies at most: those that have carried the most.
@@ -150,8 +149,8 @@ class PoolView:
 
         working: list[str] = []
         troubled: list[str] = []
-        for proxy, state, _ in self._overview:
-            (working if state in _IN_SERVICE else troubled).append(proxy.name)
+        for name, state in self._states:
+            (working if state in _IN_SERVICE else troubled).append(name)
         for_troubled = min(len(troubled), max(count // 2, count - len(working)))
         return self._rows(
             nlargest(count - for_troubled, working, requests)
@@ -163,7 +162,7 @@ class PoolView:
 
     def _rows(self, names: Collection[str]) -> list[ProxyRow]:
         return [
-            ProxyRow(one.state, _cells(one, self._figures_of(one.proxy.name)))
+            ProxyRow(standing(one), _cells(one, self._figures_of(one.proxy.name)))
             for one in self._pool.snapshot(self._now, names)
         ]
 
@@ -171,7 +170,7 @@ class PoolView:
 def _cells(one: ProxySnapshot, figures: ProxyFigures) -> tuple[str, ...]:
     return (
         printable(one.proxy.name),
-        "drained" if one.draining else one.state.value,
+        standing(one).value,
         f"{one.in_flight}/{one.max_in_flight}",
         str(figures.requests),
         share(figures.success_rate),

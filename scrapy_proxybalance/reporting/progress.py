@@ -12,8 +12,9 @@ from rich.text import Text
 from scrapy import signals
 from scrapy.utils.asyncio import create_looping_call
 
-from ..pool import HealthState
+from ..wording import counted
 from .pool_view import HEADINGS, PoolView
+from .standing import Standing
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -31,10 +32,12 @@ _SECONDS = 1.0
 _PROXIES = 20
 _TARGETS = 5
 _STYLES = {
-    HealthState.COOLING: "yellow",
-    HealthState.PROBING: "cyan",
-    HealthState.RECOVERING: "cyan",
-    HealthState.OUT: "red",
+    Standing.COOLING: "yellow",
+    Standing.DRAINED: "yellow",
+    Standing.PROBING: "cyan",
+    Standing.RECOVERING: "cyan",
+    Standing.UNREACHABLE: "red",
+    Standing.OUT: "red",
 }
 
 
@@ -73,7 +76,7 @@ class Progress:
         except Exception:  # such as a terminal that is gone
             with contextlib.suppress(OSError):
                 self.stop()
-            logger.exception("There is no live view any more; the crawl goes on")
+            logger.exception("The live view has ended; the crawl goes on")
 
     def stop(self) -> None:
         """Take it away, for good."""
@@ -90,7 +93,8 @@ def _drawn(view: PoolView, height: int) -> Group:
     lines = [view.line(targets=False), view.requests_line()]
     targets = [str(target) for target in view.targets()]
     if len(targets) > _TARGETS:
-        targets[_TARGETS:] = [f"and {len(targets) - _TARGETS} more targets"]
+        more = counted(len(targets) - _TARGETS, "more target")
+        targets[_TARGETS:] = [f"and {more}"]
     room = height * 2 // 3 - len(lines) - len(targets) - 2  # the headings; how many more there are
     proxies: list[Table | Text] = []
     if room > 0:

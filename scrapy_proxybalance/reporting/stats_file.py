@@ -11,6 +11,7 @@ from scrapy import signals
 
 from ..whole_file import write_whole
 from .placeholders import fill_in
+from .standing import standing
 
 if TYPE_CHECKING:
     from scrapy import Spider
@@ -70,7 +71,7 @@ def stats_document(balancer: Balancer, figures: Figures, reason: str) -> dict[st
             {
                 "name": one.proxy.name,
                 "endpoint": one.proxy.endpoint,
-                "state": one.state.value,
+                "state": standing(one).value,
                 "requests": counted.requests,
                 "share": counted.requests / total if total else 0.0,
                 "success_rate": counted.success_rate,

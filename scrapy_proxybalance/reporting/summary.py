@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from scrapy import signals
 
-from ..pool import HealthState
+from ..wording import counted
 from .pool_view import milliseconds, printable, share
+from .standing import Standing, standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +62,7 @@ def summary_lines(pool: Pool, figures: Figures, now: float) -> Iterator[str]:
     if rest:
         carried = sum(figures.proxies[one.proxy.name].requests for one in rest)
         part = carried / total if total else 0.0
-        yield f"and {len(rest)} more, with {carried} requests together ({share(part)})"
+        yield f"and {len(rest)} more, with {counted(carried, 'request')} together ({share(part)})"
     figures.sample(now)
     for name, target in sorted(figures.refusing()):
         suspended = ", suspended" if target.suspended else ""
@@ -82,8 +83,7 @@ def _row(figures: ProxyFigures, total: int) -> str:
 
 
 def _state(one: ProxySnapshot) -> str:
-    if one.draining:
-        return "drained"
-    if one.state is HealthState.COOLING:
+    state = standing(one)
+    if state is Standing.COOLING:
         return f"cooling, {one.cooldown_left:.0f} s left"
-    return str(one.state.value)
+    return str(state.value)

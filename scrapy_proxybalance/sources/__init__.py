@@ -1,7 +1,7 @@
 """Where proxies come from: what users write, turned into :class:`~scrapy_proxybalance.pool.Proxy`.
 
 Every error says where the entry stands (the setting with its index, or the file with its line), shows
-it without its credentials, and says how to mend it.
+it without its credentials, and says how to correct it.
 """
 
 from .entries import parse_entry, parse_url, redact

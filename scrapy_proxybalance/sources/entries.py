@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ..pool import ConfigurationError, Proxy, Rate
+from .mistakes import what_is_wrong
 
 _BYTE_ORDER_MARK = "\ufeff"
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _BEHIND_ADDRESS = re.compile(r"[/?#]")
+# What can only be a host: a word alone may be a password.
+_HOST = re.compile(r"\w[\w-]*(\.[\w-]+)+\.?|localhost")
+_HOST_WITH_PORT = re.compile(r"[\w.-]*:\d*")
 _IPV6 = re.compile(r"\[[0-9a-fA-F:.]*\]?(:\d*)?")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}|<[^<>]*>|\$\w+|%\(\w+\)s|%s")
 
@@ -27,12 +32,10 @@ def redact(text: str) -> str:
     behind = _BEHIND_ADDRESS.search(address)
     further = f"{behind[0]}***" if behind is not None else ""
     address = address[: behind.start()] if behind is not None else address
-    if not _IPV6.fullmatch(address):
-        host, colon, port = address.partition(":")
-        if ":" in port:
-            address = f"{host}:***" if at else "***"
-        elif colon and not port.isdigit():
-            address = f"{host}:***"
+    if not any(form.fullmatch(address) for form in (_IPV6, _HOST, _HOST_WITH_PORT)):
+        host, colon, _ = address.partition(":")
+        known = colon and (at or address.count(":") == 1) and re.fullmatch(r"[\w.-]+", host)
+        address = f"{host}:***" if known else "***"
     return f"{scheme}{'***@' if at else ''}{address}{further}"
 
 
@@ -53,9 +56,9 @@ def parse_entry(entry: object, where: str) -> Proxy:
         )
     unknown = [key for key in entry if key not in _READERS and key != "url"]
     if unknown:
-        raise ConfigurationError(
-            f"{where}: unknown key {unknown[0]!r}; use {', '.join(['url', *_READERS])}"
-        )
+        close = get_close_matches(str(unknown[0]), _READERS, n=1)
+        meant = f"did you mean {close[0]!r}?" if close else f"use {', '.join(['url', *_READERS])}"
+        raise ConfigurationError(f"{where}: unknown key {unknown[0]!r}; {meant}")
     if not isinstance(entry.get("url"), str):
         raise ConfigurationError(f"{where}: the key 'url' is missing; write 'http://host:port'")
     fields = parse_url(entry["url"], where)
@@ -72,6 +75,9 @@ def parse_url(url: str, where: str) -> dict[str, Any]:
     """
     url = url.lstrip(_BYTE_ORDER_MARK).strip()
     shown = redact(url)
+    wrong = what_is_wrong(url)
+    if wrong is not None:
+        raise ConfigurationError(f"{where}: that is not the URL of a proxy: {wrong}")
     if _PLACEHOLDER.search(url):
         raise ConfigurationError(
             f"{where}: {shown!r} has a placeholder that was never filled in; put your provider's "
@@ -79,23 +85,19 @@ def parse_url(url: str, where: str) -> dict[str, Any]:
         )
     if re.search(r"\s", url):
         raise ConfigurationError(
-            f"{where}: {shown!r} is not a URL; write 'http://user:password@host:port' with "
-            "special characters percent-encoded"
+            f"{where}: that is not the URL of a proxy: there is a blank in it; write "
+            "'http://user:password@host:port' with special characters percent-encoded"
         )
     if "://" not in url:
-        if "@" not in url and url.count(":") > 1 and not url.startswith("["):
-            raise ConfigurationError(
-                f"{where}: {shown!r} may be host:port:user:password or the other way round; "
-                "write 'http://user:password@host:port'"
-            )
         url = f"http://{url}"
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
         raise ConfigurationError(
-            f"{where}: {shown!r}: the port is missing or is not a number in 1..65535; "
-            "write 'http://host:port', with special characters of the password percent-encoded"
+            f"{where}: {shown!r}: what stands behind the host is not a port in 1..65535; "
+            "write 'http://host:port', or 'http://user:password@host:port' with special characters "
+            "percent-encoded"
         ) from None
     if not host:
         raise ConfigurationError(f"{where}: {shown!r} names no host; write 'http://host:port'")
@@ -106,12 +108,13 @@ def parse_url(url: str, where: str) -> dict[str, Any]:
         )
     if port is None:
         raise ConfigurationError(
-            f"{where}: {shown!r} names no port; there is no usual one for proxies, so write "
-            f"'{parts.scheme}://{host}:PORT'"
+            f"{where}: {shown!r} names no port, and there is no usual one for proxies; write "
+            f"'{parts.scheme}://{host if _HOST.fullmatch(host) else 'host'}:PORT'"
         )
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise ConfigurationError(
             f"{where}: {shown!r} has something behind the port; write 'http://host:port'"
+            + (", and a blank before the '#' of a comment" if parts.fragment else "")
         )
     return {
         "scheme": parts.scheme.lower(),
@@ -169,7 +172,7 @@ def _rate(value: object, where: str) -> Rate:
 
 
 def _tags(value: Any, where: str) -> frozenset[str]:
-    tags = value.split(",") if isinstance(value, str) else value
+    tags = [tag.strip() for tag in value.split(",")] if isinstance(value, str) else value
     if not isinstance(tags, list | tuple | set | frozenset) or not all(
         isinstance(tag, str) and tag for tag in tags
     ):

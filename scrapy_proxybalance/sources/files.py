@@ -1,7 +1,8 @@
-"""A file with one proxy per line: a URL, then ``key=value`` pairs; ``#`` begins a comment line."""
+"""A file with one proxy per line: a URL, then ``key=value`` pairs; ``#`` begins a comment."""
 
 from __future__ import annotations
 
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,17 +31,24 @@ def read_file(path: str | Path, where: str) -> list[Proxy]:
         raise ConfigurationError(f"{where}: the file {str(path)!r} is not UTF-8 text") from None
     proxies = []
     for number, line in enumerate(lines, start=1):
-        words = line.split()
-        if not words or words[0].startswith("#"):
-            continue
-        place = f"{where}: {path}, line {number}"
-        entry = {"url": words[0]}
-        for word in words[1:]:
-            key, separator, value = word.partition("=")
-            if not separator:
-                raise ConfigurationError(
-                    f"{place}: one of the words behind the URL is not of the form key=value"
-                )
-            entry[key] = value
-        proxies.append(parse_entry(entry, place))
+        words = list(takewhile(lambda word: not word.startswith("#"), line.split()))
+        if words:
+            proxies.append(_proxy(words, f"{where}: {path}, line {number}"))
     return proxies
+
+
+def _proxy(words: list[str], place: str) -> Proxy:
+    url, *attributes = words
+    if any("://" in word for word in attributes):
+        raise ConfigurationError(f"{place}: the URL has to come first, and one alone in a line")
+    entry = {"url": url}
+    for count, word in enumerate(attributes, start=2):
+        key, separator, value = word.partition("=")
+        if not (key and separator):
+            raise ConfigurationError(
+                f"{place}: a line is a URL like 'http://user:password@host:port', then key=value pairs "
+                "without blanks around '=', then, if you like, a comment that begins with '#'; word "
+                f"{count} is neither"
+            )
+        entry[key] = value
+    return parse_entry(entry, place)

@@ -120,6 +120,7 @@ def from_crawl(log: Path, directory: Path, proxies: int) -> tuple[float, float]:
             began=_BEGAN,
             ended=_BEGAN + 3600 * _HOURS,
             capacities=dict.fromkeys(report.proxies, 1.0 / proxies),
+            outages={},
             cooldowns={name: len(spans) for name, spans in out.items()},
             out=out,
             paused={"www.shop-1.example": [(_BEGAN + 1800 * _HOURS, _BEGAN + 1980 * _HOURS)]},

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PASSWORD = "s3cr3t"
 GOOD = "http://127.0.0.1:8080"
+WRITE = "write 'http://user:password@host:port'"
 
 
 def read(**settings: Any) -> Settings:
@@ -48,7 +49,7 @@ def error_of(**settings: Any) -> str:
         ("http://[::1:8080", "'http://[::1:8080'", "http://host:port"),
         ("http://", "names no host", "http://host:port"),
         ("http://:8080", "names no host", "http://host:port"),
-        ("what is this", "'what is this' is not a URL", "http://user:password@host:port"),
+        ("what is this", "there is a blank in it", "http://user:password@host:port"),
         ("ftp://proxy.example:2121", "unknown scheme 'ftp'", "http, https, socks4, socks5"),
         ("http://proxy.example", "names no port", "http://proxy.example:PORT"),
         ("proxy.example", "names no port", "http://proxy.example:PORT"),
@@ -65,12 +66,34 @@ def error_of(**settings: Any) -> str:
         ("http://alice:s3cr3t@proxy.example:web", "'http://***@proxy", "http://host:port"),
         ("gopher://alice:s3cr3t@proxy.example:70", "unknown scheme", "http, https"),
         ("http://alice:s3cr3t@{host}:80", "placeholder", "your provider's value"),
-        ("http://alice:my s3cr3t@proxy.example:80", "not a URL", "percent-encoded"),
-        ("http://alice:s3cr3t/x@proxy.example:80", "port", "percent-encoded"),
-        ("http://alice:s3cr3t#x@proxy.example:80", "port", "percent-encoded"),
+        ("http://alice:my s3cr3t@proxy.example:80", "a blank in it", "percent-encoded"),
+        ("http://alice:s3cr3t/x@proxy.example:80", "a '/' in the username", "percent-encode"),
+        ("http://alice:s3cr3t#x@proxy.example:80", "a '#' in the username", "write '%23'"),
+        ("http://us#s3cr3t:x@proxy.example:80", "a '#' in the username", "write '%23'"),
+        # Forms of providers' lists.
+        ("alice:s3cr3t:proxy.example:80", "looks like user:password:host:port", WRITE),
+        ("http://1.2.3.4:80:alice:s3cr3t", "looks like host:port:user:password", WRITE),
+        ("1.2.3.4:80:1234:5678", "looks like host:port:user:password", WRITE),
+        ("1.2.3.4:80@alice:s3cr3t", "looks like host:port@user:password", WRITE),
+        ("1.2.3.4:80:s3cr3t", "something behind the port", WRITE),
+        ("1.2.3.4:80:alice:s3:cr:s3cr3t", "host:port:user:password or the other way", WRITE),
+        ("proxy.example,80,alice,s3cr3t", "fields separated by ','", WRITE),
+        ("proxy.example;80;alice;s3cr3t", "fields separated by ';'", WRITE),
+        ("1.2.3.4:80|alice|s3cr3t", "fields separated by '|'", WRITE),
+        ("us:s3cr3t", "'us:***': what stands behind the host is not a port", WRITE[6:]),
+        ("2001:db8::1:8080", "in brackets", "http://[address]:port"),
+        # Slips.
+        ("'http://alice:s3cr3t@1.2.3.4:80',", "a quote, a bracket, a comma", "the URL alone"),
+        ("<http://1.2.3.4:80>", "a quote, a bracket, a comma", "the URL alone"),
+        ("http_proxy=http://1.2.3.4:80", "before the scheme", "the URL alone"),
+        ("http://http://1.2.3.4:80", "two schemes", "http://host:port"),
+        ("socks5:1.2.3.4:80", "the scheme is not written right", "socks5://host:port"),
+        ("http//1.2.3.4:80", "the scheme is not written right", "http://host:port"),
+        ("s3cr3t", "'***' names no port", "http://host:PORT"),
+        ({"url": GOOD, "contry": "de"}, "unknown key 'contry'", "did you mean 'country'?"),
     ],
 )
-def test_an_entry_that_is_no_proxys_url_is_refused(entry: str, wrong: str, mend: str) -> None:
+def test_an_entry_that_is_no_proxys_url_is_refused(entry: Any, wrong: str, mend: str) -> None:
     message = error_of(PROXIES=[GOOD, "http://127.0.0.1:8081", entry])
     assert "PROXYBALANCE_PROXIES[2]" in message
     assert wrong in message
@@ -274,6 +297,81 @@ def test_a_bad_line_of_a_file_is_refused_with_its_number(
     message = error_of(PROXIES=[], PROXIES_FILE=str(path))
     assert f"{path}, line 4" in message
     assert wrong in message
+
+
+@pytest.mark.parametrize(
+    ("entry", "url"),
+    [
+        ("proxy.example:80", "http://proxy.example:80"),
+        ("alice:pw@proxy.example:80", "http://alice:pw@proxy.example:80"),
+        ("HTTP://1.2.3.4:80/", "http://1.2.3.4:80"),
+        ("[2001:db8::1]:80", "http://[2001:db8::1]:80"),
+        ("http:p.w:x@1.2.3.4:80", "http://http:p.w%3Ax@1.2.3.4:80"),
+        ("http:8080", "http://http:8080"),
+        ("alice:a,b;c|d@1.2.3.4:80", "http://alice:a%2Cb%3Bc%7Cd@1.2.3.4:80"),
+    ],
+)
+def test_what_looks_odd_and_is_a_proxys_url_is_read(entry: str, url: str) -> None:
+    assert [proxy.url for proxy in read(PROXIES=[entry]).proxies] == [url]
+
+
+def test_a_file_may_have_comments_behind_entries_and_line_ends_of_windows(tmp_path: Path) -> None:
+    path = tmp_path / "proxies.txt"
+    path.write_bytes(
+        b"# ours\r\n"
+        b"proxy-1.example:80 # in Berlin = near\r\n"
+        b"\r\n"
+        b"  http://proxy-2.example:80\tcountry=de\t#fast name=wrong\r\n"
+        b"alice:a#b@proxy-3.example:80 #\r\n".replace(b"a#b", b"a%23b")
+    )
+    proxies = read(PROXIES=[], PROXIES_FILE=str(path)).proxies
+    assert [(one.host, one.country, one.password) for one in proxies] == [
+        ("proxy-1.example", None, None),
+        ("proxy-2.example", "de", None),
+        ("proxy-3.example", None, "a#b"),
+    ]
+    assert proxies[1].name == "proxy-2.example:80"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '["http://alice:s3cr3t@127.0.0.1:8081", {"url": "http://127.0.0.1:8082", "country": "de"}]',
+        ' [\n"http://alice:s3cr3t@127.0.0.1:8081",\n{"url": "127.0.0.1:8082", "country": "de"}\n]\n',
+    ],
+)
+def test_a_list_of_proxies_on_the_command_line_may_be_json(text: str) -> None:
+    one, two = read(PROXIES=text).proxies
+    assert (one.port, one.password) == (8081, PASSWORD)
+    assert (two.port, two.country) == (8082, "de")
+
+
+def test_a_text_that_begins_with_an_ipv6_address_is_no_json() -> None:
+    assert [one.host for one in read(PROXIES="[::1]:80,[::2]:80").proxies] == ["::1", "::2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("['http://alice:s3cr3t@127.0.0.1:8081']", "begins like JSON but is not JSON"),
+        ("[http://alice:s3cr3t@127.0.0.1:8081]", "begins like JSON but is not JSON"),
+        ('["http://alice:s3cr3t@127.0.0.1:8081"', "begins like JSON but is not JSON"),
+        ('{"url": "http://alice:s3cr3t@127.0.0.1:8081"}', "is of type dict: write a list"),
+        ('["http://alice:s3cr3t@127.0.0.1"]', "PROXYBALANCE_PROXIES[0]: 'http://***@127.0.0.1'"),
+        ("[7]", "PROXYBALANCE_PROXIES[0]: an entry of type int"),
+    ],
+)
+def test_a_list_on_the_command_line_that_is_no_json_is_refused(text: str, wrong: str) -> None:
+    assert wrong in error_of(PROXIES=text)
+
+
+def test_targets_and_gateways_on_the_command_line_are_json() -> None:
+    policy = read(
+        TARGETS='{"shop.example": {"rate": "2/s", "filter": {"country": ["de"]}}}',
+        GATEWAYS='{"*": {"in_flight": 7}}',
+    ).policy
+    assert policy.targets_by_name["shop.example"].rate.requests == 2
+    assert policy.gateways.fixed == 7
 
 
 def test_what_the_command_line_gives_as_texts_is_understood() -> None:

@@ -284,7 +284,7 @@ async def test_nobody_acts_without_the_token(caplog: pytest.LogCaptureFixture) -
         for token in (None, "", TOKEN[:-1], TOKEN + "x", "é"[0].encode().decode("latin-1")):
             assert port.post(path, token=token)[0] == 401
         assert port.post(path, token=None, Authorization=f"Basic {TOKEN}")[0] == 401
-        return port.get("/api/crawls/urls")[1]["summary"]["drained"]
+        return port.get("/api/crawls/urls")[1]["summary"]["states"]["drained"]
 
     drained, _, _ = await at_the_end_of(caplog, look, PROXYBALANCE_CONTROL_TOKEN=TOKEN)
     assert drained == 0

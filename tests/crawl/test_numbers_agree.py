@@ -10,7 +10,9 @@ from urllib.parse import urlsplit
 
 from bookshop.servers.forward_proxy import Behaviour, ForwardProxy
 from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
-from scrapy import Request
+from scrapy import Request, signals
+
+from scrapy_proxybalance import ProxyBalanceMiddleware
 
 from .crawling import crawl, crawl_test, proxybalance_stats
 from .metrics_probe import Look, fetch, metrics_url, of, samples
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
+    from scrapy.crawler import Crawler
+
+    from scrapy_proxybalance.reporting.console import PoolConsole
 
     from .metrics_probe import Samples
 
@@ -129,3 +134,83 @@ async def test_all_who_tell_of_a_crawl_tell_the_same(
     [target] = shown["targets"]
     refused = sum(row["outcome"] == "target_signal" for row in rows)
     assert target["refusals"] == stats[f"target/127.0.0.1:{origin.port}/signals"] == refused >= 1
+
+
+@crawl_test
+async def test_all_who_tell_of_a_proxy_use_the_same_word_and_only_one_that_answered_is_healthy(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    consoles: list[PoolConsole] = []
+
+    def see() -> tuple[Samples, Any]:
+        url = metrics_url(caplog)
+        shown = json.loads(fetch(url.replace("/metrics", "/api/crawls/urls")))
+        return samples(fetch(url)), shown
+
+    look = Look(see)
+
+    def prepare(crawler: Crawler) -> None:
+        def drain() -> None:
+            console = crawler.get_downloader_middleware(ProxyBalanceMiddleware).console
+            console.core.drain("spare", console.clock())
+            consoles.append(console)
+
+        crawler.signals.connect(drain, signal=signals.spider_opened, weak=False)
+        look.prepare(crawler)
+
+    async with (
+        Origin(lambda request: OriginResponse(body=request.path.encode())) as origin,
+        ForwardProxy("good") as good,
+        ForwardProxy("dead") as dead,
+        ForwardProxy("cools") as cools,
+    ):
+        await dead.close()
+        await cools.close()
+        requests = [
+            Request(f"http://127.0.0.1:{origin.port}/{name}", meta={"proxy_filter": {"name": name}})
+            for name in ("good", "dead", "cools")
+        ]
+        requests += [requests[2].replace(url=f"{requests[2].url}/{n}") for n in range(2)]
+        await crawl(
+            requests,
+            {
+                "PROXYBALANCE_PROXIES": [
+                    {"url": good.url(), "name": "good"},
+                    {"url": dead.url(), "name": "dead"},
+                    {"url": cools.url(), "name": "cools"},
+                    {"url": "http://127.0.0.1:9", "name": "spare"},
+                    {"url": "http://127.0.0.1:8", "name": "unused"},
+                ],
+                "RETRY_ENABLED": False,
+                "PROXYBALANCE_METRICS_PORT": 0,
+                "PROXYBALANCE_STATS_FILE": str(tmp_path / "stats.json"),
+            },
+            prepare=prepare,
+        )
+    found, shown = look.result()  # type: ignore[misc]
+    words = {
+        "good": "healthy",
+        "dead": "unproven",
+        "cools": "cooling",
+        "spare": "drained",
+        "unused": "unproven",
+    }
+    line = "Proxies: 1 healthy, 2 unproven, 1 cooling, 1 drained; in flight 0 of 20"
+    assert {row["name"]: row["state"] for row in shown["proxies"]} == words
+    assert +Counter(shown["summary"]["states"]) == Counter(words.values())
+    scraped = of(found, "proxybalance_proxies", spider="urls")
+    assert {state: count for (state,), count in scraped.items() if count} == dict(
+        Counter(words.values())
+    )
+    first, _, _, *rows = repr(consoles[0]).splitlines()
+    assert first == line
+    assert {row.split()[0]: row.split()[1] for row in rows[:5]} == words
+    written = json.loads((tmp_path / "stats.json").read_text())["proxies"]
+    assert {one["name"]: one["state"] for one in written} == words
+    [summary] = [one for one in caplog.messages if one.startswith("Proxy summary:")]
+    listed = {row.split()[0]: row.partition("-  ")[2] or row for row in summary.splitlines()[2:]}
+    for name, word in words.items():
+        assert word in listed[name].replace(name, "", 1)
+    cooled = [one for one in caplog.messages if "cools down" in one]
+    assert [one.partition("; ")[2] for one in cooled] == ["3 of 5 in service"]

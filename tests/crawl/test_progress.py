@@ -239,7 +239,7 @@ async def test_a_view_that_fails_is_one_error_and_the_crawl_goes_on(
         )
     assert len(crawler.spider.responses) == 1
     [error] = [record for record in caplog.records if record.levelname == "ERROR"]
-    assert error.getMessage() == "There is no live view any more; the crawl goes on"
+    assert error.getMessage() == "The live view has ended; the crawl goes on"
     assert [getattr(handler, "stream", None) for handler in logging.root.handlers] == streams
 
 

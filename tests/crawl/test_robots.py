@@ -826,7 +826,7 @@ async def test_the_users_own_middleware_stays_and_a_warning_says_what_that_means
                 await until(lambda: pauses(run) or run.engine.spider is None)
     assert type(robots) is own
     assert site.pages == (sorted(ALLOWED + FORBIDDEN) if warned else [])
-    assert ("OwnRobots sees to robots.txt" in caplog.text) is warned
+    assert ("OwnRobots deals with robots.txt" in caplog.text) is warned
 
 
 @crawl_test

@@ -108,7 +108,7 @@ async def test_entering_and_leaving_a_pause_is_one_line_each(
 
 
 @pytest.mark.parametrize(
-    ("policy", "fate"), [("pause", "5 requests held"), ("drop", "4 requests are dropped")]
+    ("policy", "fate"), [("pause", "5 requests held"), ("drop", "4 requests dropped")]
 )
 @crawl_test
 async def test_a_suspension_is_one_error_with_what_becomes_of_the_requests(

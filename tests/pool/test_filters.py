@@ -24,6 +24,9 @@ BERLIN = proxy("berlin", country="de", city="berlin", tags=["fast", "eu"], tier=
     [
         ({}, True),
         ({"country": "de"}, True),
+        ({"country": "DE"}, True),
+        ({"country": ["FR", "De"], "tags": ["EU"], "name": "Berlin"}, True),
+        ({"tags": "SLOW"}, False),
         ({"country": "fr"}, False),
         ({"country": ["fr", "de"]}, True),
         ({"country": []}, False),
@@ -52,6 +55,12 @@ def test_an_unknown_attribute_is_an_error_that_lists_the_known_ones() -> None:
 def test_a_password_is_nothing_to_filter_on() -> None:
     with pytest.raises(ConfigurationError):
         ProxyFilter({"password": "x"})
+
+
+def test_how_the_list_writes_an_attribute_does_not_matter_either() -> None:
+    written = proxy("one", country="DE", tags=["Fast"])
+    assert ProxyFilter({"country": "de", "tags": "fast"})(written)
+    assert ProxyFilter({"country": "de"}).key == ProxyFilter({"country": "DE"}).key
 
 
 @pytest.mark.parametrize("spec", ["de", 7, ["country", "de"]])

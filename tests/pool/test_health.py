@@ -55,6 +55,20 @@ def cool_down(pool: Pool, now: float, faults: int = 3) -> float:
 # When a cooldown starts
 
 
+def test_who_is_told_of_a_change_finds_it_counted() -> None:
+    pool = make_pool(proxies(3), health=cooling(1, 30, 600))
+    in_service: list[tuple[str, int]] = []
+    pool.events.subscribe(
+        lambda event: in_service.append((type(event).__name__, pool.in_service)),
+        *(CooldownStarted, ProxyRecovered, ProxyOut),
+    )
+    over = cool_down(pool, 0, faults=1)
+    carry_through(pool, "p0", over, SUCCESS)
+    while len(in_service) < 3:
+        carry_through(pool, "p1", over, FAULT, failure=PROXY_AUTH)
+    assert in_service == [("CooldownStarted", 2), ("ProxyRecovered", 3), ("ProxyOut", 2)]
+
+
 def test_so_many_faults_in_a_row_start_a_cooldown() -> None:
     pool, events = pool_of_two()
     carry_through(pool, "p0", 0, FAULT)

@@ -52,7 +52,7 @@ def test_the_worst_are_those_that_are_out_then_those_that_cool_then_by_their_suc
     watched.ended("c", FAULT, SUCCESS)
     watched.ended("d", SUCCESS, SUCCESS, FAULT, FAULT)
     watched.ended("e", *[SUCCESS] * 9)
-    watched.ended("e", FAULT, failure="proxy_auth")
+    watched.ended("e", *[FAULT] * 6, failure="proxy_auth")
     watched.ended("f", FAULT, SUCCESS, SUCCESS)
     view = watched.view()
     # Nothing is known of a: that is no worse than to have succeeded, and less to be seen.
@@ -102,7 +102,7 @@ def test_a_proxy_that_takes_no_more_requests_is_drained() -> None:
 
 def test_the_lines_say_what_the_pool_has_carried_and_who_is_paused() -> None:
     watched = Watched("ab")
-    assert watched.view().line() == "Proxies: 2 healthy; in flight 0 of 8"
+    assert watched.view().line() == "Proxies: 2 unproven; in flight 0 of 8"
     assert watched.view().requests_line() == "Requests: 0, success -"
     watched.ended("a", SUCCESS, FAULT, Outcome.IGNORED, Outcome.TARGET_SIGNAL, FAULT)
     gate, now = watched.pool.targets, watched.now
@@ -119,7 +119,7 @@ def test_the_lines_say_what_the_pool_has_carried_and_who_is_paused() -> None:
     assert probing == "target c.example: probing, held 0"
     assert last.startswith("target d.example: paused, ")
     assert view.requests_line() == "Requests: 5, success 50.0%"
-    states = "Proxies: 2 healthy; in flight 0 of 8"
+    states = "Proxies: 1 healthy, 1 unproven; in flight 0 of 8"
     assert view.line(targets=False) == states
     line = view.line()
     assert line.startswith(

@@ -15,6 +15,7 @@ import pytest
 
 from scrapy_proxybalance.reporting.report import (
     CSV_COLUMNS,
+    CrawlPart,
     Report,
     ReportError,
     Row,
@@ -132,10 +133,56 @@ def even(count: int, proxies: int = 5, **values: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([failed(n, proxy=f"p{n % 4}") for n in range(40)], "check the gateway's address"),
+        (
+            [failed(n, proxy=f"p{n % 4}") for n in range(8)],
+            "Nothing has come back through any proxy (timeout 8). The likeliest causes: a firewall",
+        ),
+        (
+            [
+                *even(4, proxies=4),
+                *(failed(n, proxy=f"p{n % 4}", failure="no_response") for n in range(12)),
+            ],
+            "check the gateway's address",
+        ),
+        (
+            [*even(40), failed(1, proxy="locked", failure="proxy_auth")],
+            "The credentials of 1 proxy were refused (locked). Correct the username",
+        ),
+        (
+            [
+                *even(40),
+                *(failed(n, proxy="dead", failure="connection_refused") for n in range(3)),
+                failed(1, proxy="hanging"),
+            ],
+            "2 of 7 proxies never answered (dead: connection_refused 3, hanging: timeout 1). Check",
+        ),
+        (
+            [*even(150), *(failed(n, proxy=f"p{n % 5}") for n in range(50))],
+            "25% of the attempts took too long. The proxies or the sites are slower",
+        ),
+        (
+            [
+                *even(100),
+                *(
+                    failed(n, proxy=f"p{n % 5}", outcome="ambiguous", failure="502")
+                    for n in range(30)
+                ),
+            ],
+            "Of 23% of the attempts nobody can say whether the proxy or the site failed (502 30)",
+        ),
+        (
+            [
+                *even(100),
+                *(
+                    failed(n, proxy=f"p{n % 5}", outcome="gateway_fault", failure="connect_503")
+                    for n in range(30)
+                ),
+            ],
+            "23% of the attempts were rejected by a gateway (connect_503 30)",
+        ),
         (
             [*even(400), *(failed(n, proxy="p1") for n in range(40))],
-            "1 of 5 proxies have 100% of the failures (p1)",
+            "1 of 5 proxies has 100% of the failures (p1)",
         ),
         (
             [*even(100), *(attempt(n, proxy="p3") for n in range(2000))],
@@ -166,6 +213,35 @@ def test_it_suggests_what_the_rules_of_thumb_say(
     assert said in text
 
 
+def test_it_names_the_proxies_that_mostly_take_too_long(tmp_path: Path) -> None:
+    rows = [*even(150), *(failed(n, proxy="p0") for n in range(40))]
+    _, text = suggestions(report_of(tmp_path, rows))
+    assert text.startswith("21% of the attempts took too long, and most of those through p0. The")
+
+
+def test_it_names_the_gateway_that_nothing_got_through() -> None:
+    report = Report()
+    report.add(attempt_row(timestamp=1.0))
+    report.complete(
+        CrawlPart(
+            began=0.0,
+            ended=9.0,
+            capacities={"p0": 1.0},
+            cooldowns={},
+            outages={"gate.example:8080": 2, "": 1},
+            out={},
+            paused={},
+        )
+    )
+    pool, gateway = suggestions(report)
+    assert pool.startswith(
+        "Nothing got through any gateway for a while, 1 time. Check this machine's"
+    )
+    assert gateway.startswith(
+        "Nothing got through gateway gate.example:8080 for a while, 2 times. "
+    )
+
+
 def test_of_an_even_crawl_with_a_few_failures_everywhere_it_suggests_nothing(
     tmp_path: Path,
 ) -> None:
@@ -177,12 +253,12 @@ def test_of_an_even_crawl_with_a_few_failures_everywhere_it_suggests_nothing(
     ("name", "content", "said"),
     [
         ("requests.log", b"", "a request log ends in .csv, .jsonl, .jl, .parquet"),
-        ("requests.jsonl", b'{"timestamp": "2026', "row 1: that is no row of a request log"),
+        ("requests.jsonl", b'{"timestamp": "2026', "row 1: that is not a row of a request log"),
         ("requests.jsonl", b'{"name": "a book"}\n', "it has no 'timestamp'"),
         ("requests.jsonl", b"[1, 2]\n", "row 1"),
         ("requests.jsonl", b"\xff\xfe\x00", "row 1"),
         ("requests.csv", b"title,price\nx,1\n", "it has no 'timestamp'"),
-        ("requests.parquet", b"PAR1 cut off", "no row of a request log"),
+        ("requests.parquet", b"PAR1 cut off", "not a row of a request log"),
     ],
 )
 def test_what_is_no_request_log_is_one_error(
@@ -225,7 +301,7 @@ def test_the_command_prints_the_report_and_writes_the_csv(tmp_path: Path) -> Non
     done = scrapy("report", log, "--csv", tmp_path / "report.csv")
     assert done.returncode == 0, done.stderr
     assert "440 attempts through 5 proxies, 0 past the pool" in done.stdout
-    assert "What this suggests:\n- 1 of 5 proxies have 100% of the failures (p1)" in done.stdout
+    assert "What this suggests:\n- 1 of 5 proxies has 100% of the failures (p1)" in done.stdout
     assert (tmp_path / "report.csv").read_text().startswith("proxy,requests,share")
 
 

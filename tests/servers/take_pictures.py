@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "docs" / "pictures"
 
 # Requests after which the crawl has something to show, and is not over.
-_INTO_THE_CRAWL = 600
+_INTO_THE_CRAWL = 1500
 
 
 def _listens(port: int) -> bool:
@@ -47,7 +47,7 @@ def take() -> None:
         crawl = subprocess.Popen(
             [
                 *(sys.executable, "-m", "scrapy", "crawl", "books"),
-                *("-s", "CONCURRENT_REQUESTS=6"),  # or it is over before there is much to see
+                *("-a", "rounds=3"),  # or it is over before there is much to see
                 *("-s", f"PROXYBALANCE_METRICS_PORT={port}"),
                 *("-s", f"PROXYBALANCE_REPORT={report}"),
                 *("-s", f"PROXYBALANCE_STATS_FILE={directory}/stats.json"),

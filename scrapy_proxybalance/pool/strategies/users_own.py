@@ -72,7 +72,7 @@ class UsersOwn(Strategy):
         """
         if self._failed is not None:
             raise ConfigurationError(
-                f"strategy {self._name} has failed with {self._failed!r}; mend its set, forget or ended"
+                f"strategy {self._name} has failed with {self._failed!r}; see its set, forget or ended"
             ) from self._failed
         index, among = self._strategy.pick(pick), pick.among
         if index is None:

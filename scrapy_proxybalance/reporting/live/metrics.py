@@ -18,8 +18,9 @@ from prometheus_client.core import (
     Metric,
 )
 
-from ...pool import HealthState, Outcome
+from ...pool import Outcome
 from ...pool.events import LeaseEnded
+from ..standing import Standing, standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -117,14 +118,14 @@ class Metrics:
         pool = self._balancer.pool
         overview = pool.overview(now)
         names = self._shown
-        for proxy, _, _ in overview:
-            if proxy.name not in names:
-                names[proxy.name] = proxy.name if self._each else _group(proxy)
-        states = dict.fromkeys(((state.value,) for state in HealthState), 0.0)
+        for one in overview:
+            if one.proxy.name not in names:
+                names[one.proxy.name] = one.proxy.name if self._each else _group(one.proxy)
+        states = dict.fromkeys(((state.value,) for state in Standing), 0.0)
         in_flight: defaultdict[tuple[str, ...], float] = defaultdict(float)
-        for proxy, state, under_way in overview:
-            states[(state.value,)] += 1
-            in_flight[(names[proxy.name],)] += under_way
+        for one in overview:
+            states[(standing(one).value,)] += 1
+            in_flight[(names[one.proxy.name],)] += one.in_flight
         requests: defaultdict[tuple[str, ...], float] = defaultdict(float)
         cooldowns: defaultdict[tuple[str, ...], float] = defaultdict(float)
         for name, counted in self._figures.proxies.items():
@@ -135,7 +136,7 @@ class Metrics:
         scores = {}
         if self._each:
             scores = {
-                (proxy.name,): pool.explain(proxy.name, now).value for proxy, _, _ in overview
+                (one.proxy.name,): pool.explain(one.proxy.name, now).value for one in overview
             }
         yield _Told(
             CounterMetricFamily,

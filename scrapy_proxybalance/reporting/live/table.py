@@ -88,8 +88,6 @@ def picked(shown: Mapping[str, Any], query: Query) -> dict[str, Any]:
 
 def _matches(row: Mapping[str, Any], text: str) -> bool:
     found = [str(row[column]) for column in _SEARCHED if row[column] is not None]
-    if row["drained"]:
-        found.append("drained")
     return text in " ".join(found).casefold()
 
 

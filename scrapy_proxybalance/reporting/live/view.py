@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ...pool import HealthState
+from ..standing import Standing, standing
 
 if TYPE_CHECKING:
     from ...balancer import Balancer
@@ -75,15 +75,14 @@ class LiveView:
         pool = balancer.pool
         figures.sample(now)
         snapshots = pool.snapshot(now)
-        states = dict.fromkeys((state.value for state in HealthState), 0)
+        states = dict.fromkeys((state.value for state in Standing), 0)
         for seen in snapshots:
-            states[seen.state.value] += 1
+            states[standing(seen).value] += 1
         return {
             "seconds": round(now - self._began, 1),
             "summary": {
                 "proxies": len(snapshots),
                 "states": states,
-                "drained": sum(seen.draining for seen in snapshots),
                 "in_flight": pool.in_flight,
                 "capacity": pool.capacity,
                 "requests": figures.requests,
@@ -117,8 +116,7 @@ class LiveView:
             "pool": proxy.pool,
             "country": proxy.country,
             "provider": proxy.provider,
-            "state": seen.state.value,
-            "drained": seen.draining,
+            "state": standing(seen).value,
             "in_flight": seen.in_flight,
             "max_in_flight": seen.max_in_flight,
             "requests": requests,

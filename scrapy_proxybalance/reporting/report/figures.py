@@ -95,7 +95,8 @@ class CrawlPart:
     """What a crawl knows and its request log does not. Times in seconds since the epoch.
 
     ``began``, ``ended``: the crawl. ``capacities``: for every proxy of the pool, its part of the
-    requests that the pool carries at once, 0 to 1. ``cooldowns``: how many each had. ``out``: when
+    requests that the pool carries at once, 0 to 1. ``cooldowns``: how many each had. ``outages``: how
+    often nothing got through a gateway, by its name, or through any, by the empty text. ``out``: when
     proxies cooled down, were probed, drained or out. ``paused``: when targets were paused or suspended.
     """
 
@@ -103,6 +104,7 @@ class CrawlPart:
     ended: float
     capacities: Mapping[str, float]
     cooldowns: Mapping[str, int]
+    outages: Mapping[str, int]
     out: Mapping[str, Sequence[Span]]
     paused: Mapping[str, Sequence[Span]]
 
@@ -112,14 +114,16 @@ class Report:
     """A crawl's attempts, counted. Those that did not go through the pool count only for ``others``.
 
     It grows by about 8 bytes with a success, 100 bytes with a session, and 2 KB with a proxy.
-    ``first`` and ``last`` are when attempts were sent, in seconds since the epoch. ``crawl`` is there
-    only if the crawl itself has made the report; then all proxies of its pool are counted.
+    ``reasons`` counts failures by outcome and class. ``first`` and ``last`` are when attempts were sent,
+    in seconds since the epoch. ``crawl`` is there only if the crawl itself has made the report; then all
+    proxies of its pool are counted.
     """
 
     proxies: defaultdict[str, ProxyRow] = attrs.field(factory=lambda: defaultdict(ProxyRow))
     targets: defaultdict[str, TargetRow] = attrs.field(factory=lambda: defaultdict(TargetRow))
     requests: int = 0
     others: int = 0
+    reasons: Counter[tuple[str, str]] = attrs.field(factory=Counter)
     timeline: Timeline = attrs.field(factory=Timeline)
     first: float = inf
     last: float = 0.0
@@ -142,6 +146,7 @@ class Report:
         proxy.outcomes[row.outcome] += 1
         if row.failure is not None:
             proxy.failures[row.failure] += 1
+            self.reasons[row.outcome, row.failure] += 1
         if row.session is not None:
             proxy.sessions.add(row.session)
             proxy.with_session += 1

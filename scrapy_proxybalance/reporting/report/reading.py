@@ -62,7 +62,7 @@ def read_rows(path: Path) -> Iterator[Row]:
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise ReportError(
-            f"{path}, row {number}: that is no row of a request log ({what}); if the crawl was "
+            f"{path}, row {number}: that is not a row of a request log ({what}); if the crawl was "
             "killed while it wrote the last one, take that one out"
         ) from None
 

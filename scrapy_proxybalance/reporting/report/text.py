@@ -6,6 +6,8 @@ from datetime import datetime, timezone
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
+from ...wording import counted
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -23,8 +25,9 @@ def report_lines(report: Report, suggested: Sequence[str]) -> Iterator[str]:
         return
     yield f"From {moment(report.first)} to {moment(report.last)}"
     yield (
-        f"{report.requests} attempts through {len(report.proxies)} proxies, {report.others} past the "
-        f"pool; the busiest has {report.top_share or 0.0:.1%}, Jain's index is {report.jain or 0.0:.2f}"
+        f"{counted(report.requests, 'attempt')} through "
+        f"{counted(len(report.proxies), 'proxy', 'proxies')}, {report.others} past the pool; the "
+        f"busiest has {report.top_share or 0.0:.1%}, Jain's index is {report.jain or 0.0:.2f}"
     )
     yield ""
     listed = report.busiest_first()
@@ -38,7 +41,8 @@ def report_lines(report: Report, suggested: Sequence[str]) -> Iterator[str]:
     rest = listed[_ROWS:]
     if rest:
         carried = sum(proxy.requests for _, proxy in rest)
-        yield f"and {len(rest)} more, with {carried} attempts together ({carried / report.requests:.1%})"
+        attempts = counted(carried, "attempt")
+        yield f"and {len(rest)} more, with {attempts} together ({carried / report.requests:.1%})"
     yield ""
     if not suggested:
         yield "Nothing to suggest."

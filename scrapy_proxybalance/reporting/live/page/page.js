@@ -38,7 +38,7 @@ function setText(node, text) {
 }
 
 const STATES = { healthy: "good", open: "good", recovering: "warn", ramping: "warn", probing: "warn",
-  cooling: "warn", paused: "warn", drained: "warn", out: "bad", suspended: "bad" };
+  cooling: "warn", paused: "warn", drained: "warn", unreachable: "bad", out: "bad", suspended: "bad" };
 
 function showState(cell, text) {
   setText(cell, text);
@@ -57,7 +57,7 @@ function showUse(cell, row) {
 
 const PROXY_COLUMNS = [
   { key: "name", title: "Proxy", text: true, show: showName },
-  { key: "state", title: "State", text: true, show: (cell, row) => showState(cell, row.drained ? "drained" : row.state) },
+  { key: "state", title: "State", text: true, show: (cell, row) => showState(cell, row.state) },
   { key: "in_flight", title: "In flight", show: showUse },
   { key: "requests", title: "Requests", show: (cell, row) => setText(cell, number(row.requests)) },
   { key: "share", title: "Share", show: (cell, row) => setText(cell, percent(row.share)) },
@@ -198,10 +198,10 @@ class Table {
 }
 
 const proxies = new Table("proxies", PROXY_COLUMNS, (row) => [
-  row.drained || row.state === "out"
+  ["drained", "out"].includes(row.state)
     ? { kind: "proxies", act: "enable", title: "Enable" }
     : { kind: "proxies", act: "drain", title: "Drain" },
-  ...(row.state === "cooling" && !row.drained ? [{ kind: "proxies", act: "end-cooldown", title: "End cooldown" }] : []),
+  ...(row.state === "cooling" ? [{ kind: "proxies", act: "end-cooldown", title: "End cooldown" }] : []),
 ]);
 const targets = new Table("targets", TARGET_COLUMNS, (row) => [
   ["open", "ramping"].includes(row.state)
@@ -247,7 +247,6 @@ function showSummary(shown) {
   const summary = shown.summary;
   const tiles = [
     ...Object.entries(summary.states).filter(([name, count]) => count || name === "healthy"),
-    ["drained", summary.drained || null],
     ["in flight", number(summary.in_flight) + " / " + number(summary.capacity)],
     ["requests", number(summary.requests)],
     ["success", percent(summary.success_rate)],
@@ -256,7 +255,7 @@ function showSummary(shown) {
     ["paused targets", number(summary.paused_targets)],
     ["sessions", number(summary.sessions)],
     ["running for", seconds(shown.seconds)],
-  ].filter(([, value]) => value !== null);
+  ];
   const list = byId("summary");
   while (list.children.length > tiles.length) list.lastChild.remove();
   tiles.forEach(([title, value], index) => {

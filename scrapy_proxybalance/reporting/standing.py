@@ -1,0 +1,51 @@
+"""The one word that people and machines are shown for how a proxy is doing.
+
+Every reporter takes it from here, so that the log, the pages, the metrics and the files say the same.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from ..pool import HealthState
+
+if TYPE_CHECKING:
+    from ..pool import ProxyOverview, ProxySnapshot
+
+
+class Standing(Enum):
+    """How a proxy is doing. Listed in this order.
+
+    ``UNPROVEN``: it may be used, and nothing has come back through it yet, tried or not.
+    ``UNREACHABLE``: nothing gets through its gateway, or the whole pool, at the moment.
+    """
+
+    HEALTHY = "healthy"
+    UNPROVEN = "unproven"
+    RECOVERING = "recovering"
+    PROBING = "probing"
+    COOLING = "cooling"
+    UNREACHABLE = "unreachable"
+    DRAINED = "drained"
+    OUT = "out"
+
+
+_OF_STATE = {
+    HealthState.COOLING: Standing.COOLING,
+    HealthState.PROBING: Standing.PROBING,
+    HealthState.OUT: Standing.OUT,
+}
+
+
+def standing(one: ProxyOverview | ProxySnapshot) -> Standing:
+    """Return how a proxy is doing."""
+    if one.draining:
+        return Standing.DRAINED
+    if one.state in _OF_STATE:
+        return _OF_STATE[one.state]
+    if not one.reachable:
+        return Standing.UNREACHABLE
+    if one.state is HealthState.RECOVERING:
+        return Standing.RECOVERING
+    return Standing.HEALTHY if one.answered else Standing.UNPROVEN
