@@ -37,7 +37,7 @@ class Group:
 
     __slots__ = (
         "_above",
-        "_differences",
+        "differences",
         "_expected_again_at",
         "_expected_at",
         "_outcomes",
