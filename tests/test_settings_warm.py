@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from scrapy import Request
 from scrapy.core.downloader.handlers.http11 import HTTP11DownloadHandler
+from scrapy.http import Response
 from scrapy.settings import Settings as ScrapySettings
 
 from scrapy_proxybalance.pool import ConfigurationError, WarmPolicy
@@ -29,6 +30,17 @@ def test_the_default_handler_is_known_and_so_is_one_that_is_derived_from_it() ->
     assert policy() == WarmPolicy(idle_seconds=60.0, most_idle=8)
     assert policy(CONCURRENT_REQUESTS_PER_DOMAIN=3) == WarmPolicy(idle_seconds=60.0, most_idle=3)
     assert policy(DOWNLOAD_HANDLERS={"https": OwnHandler}) == policy()
+
+
+class KeepsNone(HTTP11DownloadHandler):
+    """As scrapy-impersonate's: derived from the default one, with connections of its own."""
+
+    async def download_request(self, request: Request) -> Response:
+        raise NotImplementedError(request)
+
+
+def test_of_one_that_overrides_anything_of_it_nothing_is_believed() -> None:
+    assert policy(DOWNLOAD_HANDLERS={"https": KeepsNone}) is None
 
 
 @pytest.mark.parametrize(

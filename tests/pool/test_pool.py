@@ -457,7 +457,9 @@ def test_a_proxy_that_another_process_claimed_first_is_not_leased() -> None:
 def test_credentials_that_have_not_worked_yet_go_out_only_so_many_times_at_once() -> None:
     named = Proxy(host="gate.test", port=8080, username="alice", password="x", name="named")
     open_to_all = Proxy(host="other.test", port=8080, name="open")
-    pool = Pool([named, open_to_all], PoolPolicy(max_in_flight=4, untried=2), now=0.0)
+    pool = Pool(
+        [named, open_to_all], PoolPolicy(max_in_flight=4, untried=2), rng=Random(1), now=0.0
+    )
     assert pool.available(0.0) == 2 + 4
     first, _ = (pool.acquire(0.0, matching={"name": "named"}) for _ in range(2))
     with pytest.raises(NoProxyAvailableError):
