@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from scrapy import Request
 from scrapy.core.downloader.handlers.http11 import HTTP11DownloadHandler
-from scrapy.http import Response
 from scrapy.settings import Settings as ScrapySettings
 
 from scrapy_proxybalance.pool import ConfigurationError, WarmPolicy
 from scrapy_proxybalance.request_meta import tunnel_of
 from scrapy_proxybalance.settings import Settings
+
+if TYPE_CHECKING:
+    from scrapy.http import Response
 
 HANDLERS = "scrapy.core.downloader.handlers"
 
