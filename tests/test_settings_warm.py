@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from scrapy import Request
@@ -12,6 +12,9 @@ from scrapy.settings import Settings as ScrapySettings
 from scrapy_proxybalance.pool import ConfigurationError, WarmPolicy
 from scrapy_proxybalance.request_meta import tunnel_of
 from scrapy_proxybalance.settings import Settings
+
+if TYPE_CHECKING:
+    from scrapy.http import Response
 
 HANDLERS = "scrapy.core.downloader.handlers"
 
@@ -29,6 +32,17 @@ def test_the_default_handler_is_known_and_so_is_one_that_is_derived_from_it() ->
     assert policy() == WarmPolicy(idle_seconds=60.0, most_idle=8)
     assert policy(CONCURRENT_REQUESTS_PER_DOMAIN=3) == WarmPolicy(idle_seconds=60.0, most_idle=3)
     assert policy(DOWNLOAD_HANDLERS={"https": OwnHandler}) == policy()
+
+
+class KeepsNone(HTTP11DownloadHandler):
+    """As scrapy-impersonate's: derived from the default one, with connections of its own."""
+
+    async def download_request(self, request: Request) -> Response:
+        raise NotImplementedError(request)
+
+
+def test_of_one_that_overrides_anything_of_it_nothing_is_believed() -> None:
+    assert policy(DOWNLOAD_HANDLERS={"https": KeepsNone}) is None
 
 
 @pytest.mark.parametrize(
