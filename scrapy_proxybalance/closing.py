@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 
 from . import request_meta
 from .scrapy_internals import watch_downloads
+from .wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -112,9 +113,9 @@ class Closing:
         ]
         if late:
             logger.info(
-                "The spider is closing: %d requests that still had no response are given up, and those "
-                "that came from the scheduler go back to it",
-                len(late),
+                "The spider is closing, and gives up %s without a response so far; what came from the "
+                "scheduler goes back to it",
+                counted(len(late), "request"),
                 extra={"spider": balancer.crawler.spider},
             )
         for request in late:

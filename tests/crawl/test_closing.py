@@ -214,7 +214,7 @@ async def test_sigterm_ends_a_crawl_on_hanging_proxies_and_resumed_nothing_is_lo
             with prompt():
                 assert await ended(process) == 0
         assert "ERROR" not in job.log()
-        assert "6 requests that still had no response are given up" in job.log()
+        assert "gives up 6 requests without a response so far" in job.log()
 
         w.proxies[1].behaviour = Behaviour.HEALTHY
         await job.finish(TWISTED_REACTOR=settings["TWISTED_REACTOR"])
