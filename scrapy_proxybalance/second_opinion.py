@@ -17,18 +17,17 @@ from . import request_meta
 from .judging.marks import signature
 from .judging.oddities import SAME_PAGE, looks, oddity
 from .judging.responses import of_response
-from .judging.verdict import SUCCESS
+from .judging.verdict import FORBIDDEN, SUCCESS, Verdict
 from .pool import Outcome
 from .pool.answers import Suspicion
 from .pool.health import MOSTLY
-from .pool.outcome import PROXY_AUTH, TRAFFIC_USED_UP
+from .pool.outcome import PROXY_AUTH, PROXY_PAGE, TOO_MANY, TRAFFIC_USED_UP
 
 if TYPE_CHECKING:
     from scrapy import Request
     from scrapy.http import Response
 
     from .balancer import Balancer, Flight
-    from .judging import Verdict
     from .pool import Lease
 
 logger = logging.getLogger(__name__)
@@ -59,8 +58,10 @@ class SecondOpinion:
 
         :param verdict: the plugin's own; one of the user's classifier stands as it is.
         """
-        if verdict.outcome in (Outcome.IGNORED, Outcome.TARGET_SIGNAL):
+        if verdict.outcome is Outcome.IGNORED:
             return verdict
+        if verdict.outcome is Outcome.TARGET_SIGNAL:
+            return self._of_refusal(lease, verdict, response)
         if verdict.outcome is Outcome.SUCCESS:
             kind = oddity(request, response)
             if kind is None:
@@ -74,6 +75,28 @@ class SecondOpinion:
         else:
             return verdict  # whose part it is is told by how often each fails elsewhere
         return self._of_odd(request, lease, verdict, kind)
+
+    def _of_refusal(self, lease: Lease, verdict: Verdict, response: Response) -> Verdict:
+        """Return whose a refusal is: the target's, unless another target says the same that way."""
+        now = self._balancer.clock()
+        targets = self._comparison.refused(lease, signature(response), now)
+        if not targets:
+            if self._comparison.refused_alone(lease, now, of_all=verdict.failure != FORBIDDEN):
+                self._balancer.pool.keep_apart(lease, now)
+            return verdict
+        for target in targets:
+            if self._balancer.pool.targets.withdraw(target, now):
+                self._balancer.target_changed(target)
+        logger.warning(
+            "%s say the same through %s (response %d), which no site can do: it is taken for that "
+            "proxy's, or its gateway's, and less is sent that way",
+            " and ".join(targets),
+            lease.proxy.name,
+            response.status,
+        )
+        if verdict.failure == FORBIDDEN:
+            return Verdict(outcome=Outcome.PROXY_FAULT, failure=PROXY_PAGE, certain=True)
+        return Verdict(outcome=Outcome.GATEWAY_FAULT, failure=TOO_MANY, certain=True)
 
     def _of_certain(
         self, request: Request, lease: Lease, verdict: Verdict, response: Response

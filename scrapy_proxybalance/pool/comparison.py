@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from .answers import Answers, Suspicion
 from .outcome import HOST_REFUSED
+from .refusals import Refusals
 
 if TYPE_CHECKING:
     from .lease import Lease
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 # A proxy that refuses one host is taken to refuse just that one so often, 0 to 1.
 _JUST_THIS_HOST = 0.3
+# So many refusals in a row mean one proxy alone, if others are served: of all, and of single pages.
+_ALONE_OF_ALL, _ALONE_OF_PAGES = 2, 3
 
 
 class Comparison:
@@ -32,6 +35,7 @@ class Comparison:
         self._members = members
         self._scoring = scoring
         self._answers = Answers()
+        self._refusals = Refusals()
 
     def who(self, lease: Lease) -> str:
         """Return who is compared with others."""
@@ -50,7 +54,33 @@ class Comparison:
         if page is not None and self._answers.repeats(lease.target, page, who, url):
             return True
         self._answers.useful(lease.target, who)
+        self._refusals.useful(lease.target, lease.proxy.name)
         return False
+
+    def refused(self, lease: Lease, page: str, now: float) -> tuple[str, ...]:
+        """Take note of a refusal; return the targets that do not say it, the lease's included, or none.
+
+        Then it is the proxy's or its gateway's.
+
+        :param page: equal for answers that look the same.
+        """
+        proxy = lease.proxy
+        return self._refusals.refused(
+            lease.target, proxy.name, proxy.gateway, page, granted_at=lease.granted_at, now=now
+        )
+
+    def refused_alone(self, lease: Lease, now: float, *, of_all: bool) -> bool:
+        """Take note of a refusal of the target's; return whether it means the lease's proxy alone.
+
+        :param of_all: whether it is about all that is asked, and not about a page.
+        """
+        return self._refusals.alone(
+            lease.target,
+            lease.proxy.name,
+            granted_at=lease.granted_at,
+            now=now,
+            enough=_ALONE_OF_ALL if of_all else _ALONE_OF_PAGES,
+        )
 
     def odd(self, lease: Lease, kind: str, now: float) -> Suspicion:
         """Take note of an odd answer; return whose it looks to be.

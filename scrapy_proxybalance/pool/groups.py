@@ -37,10 +37,10 @@ class Group:
 
     __slots__ = (
         "_above",
-        "differences",
         "_expected_again_at",
         "_expected_at",
         "_outcomes",
+        "differences",
         "expectation",
         "record",
         "top",

@@ -33,10 +33,10 @@ from .membership import Membership
 from .outages import Outages
 from .outcome import (
     AMBIGUOUS,
-    CLOSED_WITHOUT_A_BYTE,
     GATEWAY_FAULT,
     HOST_REFUSED,
     IGNORED,
+    MAY_BE_THE_LOAD,
     NO_CONNECT,
     PROXY_AUTH,
     PROXY_FAULT,
@@ -74,6 +74,8 @@ if TYPE_CHECKING:
 # A timeout allows for no slower proxy, compared with the pool.
 _SLOWEST = 4.0
 _NEVER = float("-inf")
+# Seconds for which a proxy rests at a target that refuses it alone.
+_APART = 3600.0
 
 
 class Pool:
@@ -403,8 +405,8 @@ class Pool:
             member.rejected_by_chance = 1.0
             self._got_through(lease)
         elif (
-            outcome in (PROXY_FAULT, AMBIGUOUS)
-            and failure in CLOSED_WITHOUT_A_BYTE
+            outcome in (PROXY_FAULT, AMBIGUOUS, GATEWAY_FAULT)
+            and failure in MAY_BE_THE_LOAD
             and self._was_too_many(lease, now)
         ):
             # No cooldown for what may be too many connections at once: fewer, first.
@@ -516,6 +518,10 @@ class Pool:
     def _is_varied(self, lease: Lease) -> bool:
         """Return whether the next attempt through a lease's proxy has another exit, or no choice."""
         return len(self._members) == 1 or self._gates.rotates(lease.proxy.gateway)
+
+    def keep_apart(self, lease: Lease, now: float) -> None:
+        """Have a lease's proxy rest for long at its target, which refuses it and serves others."""
+        self._pairs.rest(lease.target, lease.proxy.name, now, least=_APART)
 
     def timeout(
         self, lease: Lease, now: float, *, own: float, cuts: int = 0, last: bool = False

@@ -376,6 +376,22 @@ class TargetGate:
         self._events.emit(TargetReleased(now=now, target=target))
         return True
 
+    def withdraw(self, target: str, now: float) -> bool:
+        """Take a refusal back that was not the target's: it is as open as before.
+
+        :return: whether it was paused for that.
+        """
+        known = self._targets.get(target)
+        if known is None or known.state not in (PAUSED, PROBING) or known.by_hand:
+            return False
+        known.state = OPEN
+        known.pauses_in_a_row = max(0, known.pauses_in_a_row - 1)
+        known.until = known.probe_at = now
+        known.probe_out = False
+        del self._not_open[target]
+        self._events.emit(TargetReopened(now=now, target=target))
+        return True
+
     # From one crawl to its continuation
 
     def memories(self, now: float) -> Iterator[TargetMemory]:

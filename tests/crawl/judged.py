@@ -81,7 +81,7 @@ class World:
     async def crawl(self, urls: Iterable[Any], **settings: Any) -> Judged:
         """Crawl through these proxies."""
         entries = [
-            {"url": proxy.url("user" if proxy.credentials else None), "name": proxy.name}
+            {"url": proxy.url(next(iter(proxy.credentials or [None]))), "name": proxy.name}
             for proxy in self.proxies
         ]
         judged = Judged()
