@@ -71,16 +71,26 @@ def subscribe(observer: Callable[[Event], None]) -> Callable[[Crawler], None]:
 
 
 class Scheduled:
-    """The paths that a crawl has put into its queue before it was closed: given as ``prepare``."""
+    """The paths that a crawl has put into its queue before it began to close: given as ``prepare``.
+
+    A slow machine may still be taking pages from the spider then; of these Scrapy keeps some.
+    """
 
     def __init__(self) -> None:
         self.paths: set[str] = set()
 
     def __call__(self, crawler: Crawler) -> None:
+        self._crawler = crawler
         crawler.signals.connect(self._scheduled, signal=signals.request_scheduled)
 
     def _scheduled(self, request: Request) -> None:
-        self.paths.add(urlsplit(request.url).path)
+        if self._crawler.engine._slot.closing is None:
+            self.paths.add(urlsplit(request.url).path)
+
+    def were_kept(self, resumed: Crawler) -> bool:
+        """Whether a crawl that was resumed has fetched them all, and nothing twice."""
+        fetched = bodies(resumed)
+        return self.paths <= set(fetched) and len(fetched) == len(set(fetched))
 
 
 class GoesOn(UrlsSpider):
@@ -179,7 +189,7 @@ async def test_when_every_proxy_refuses_nothing_goes_direct_and_what_is_left_is_
         assert crawler.spider.failures == []
 
         resumed = await crawl([], {**settings, "PROXYBALANCE_PROXIES": [healthy.url()]})
-        assert bodies(resumed) == sorted(scheduled.paths)
+        assert scheduled.were_kept(resumed)
         assert resumed.stats.get_value("finish_reason") == "finished"
 
 
@@ -211,7 +221,7 @@ async def test_when_every_proxy_wants_other_credentials_nothing_goes_direct_and_
         assert proxybalance_stats(crawler)["proxies_out"] == 3
 
         resumed = await crawl([], {**settings, "PROXYBALANCE_PROXIES": [healthy.url()]})
-        assert bodies(resumed) == sorted(scheduled.paths)
+        assert scheduled.were_kept(resumed)
 
 
 @pytest.mark.parametrize("addon", [True, False])

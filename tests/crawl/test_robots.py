@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from scrapy.http import Response
 
 #: No test comes near it: a crawl that hangs is closed and fails on its finish reason.
-_HANGING = 30
+_HANGING = 120
 
 ROBOTS = "/robots.txt"
 SCRAPYS = "scrapy.downloadermiddlewares.robotstxt.RobotsTxtMiddleware"

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _EventT = TypeVar("_EventT", bound=Event)
 
 #: No test comes near it: a crawl that hangs is closed and fails on its finish reason.
-_HANGING = 30
+_HANGING = 120
 
 #: Scrapy before 2.19 leaves empty queue files of a resumed crawl to the garbage collector.
 resumes_a_crawl = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
 #: No test comes near it: a crawl that hangs is closed and fails on its finish reason.
-_HANGING = 30
+_HANGING = 120
 
 
 @attrs.frozen

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from scrapy_proxybalance.balancer import Balancer
 
 #: No test comes near it: a crawl that hangs is closed and fails on its finish reason.
-_HANGING = 30
+_HANGING = 120
 
 
 #: Scrapy before 2.19 leaves empty queue files of a resumed crawl to the garbage collector.

@@ -37,7 +37,7 @@ of_tls_with_old_scrapy = pytest.mark.filterwarnings(
 )
 
 #: No test comes near it: a server that does not start, a crawl that hangs.
-_HANGING = 30
+_HANGING = 120
 
 _ATTEMPTS = 5
 
