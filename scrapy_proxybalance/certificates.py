@@ -16,6 +16,7 @@ from .pool import Outcome
 
 if TYPE_CHECKING:
     from scrapy import Request
+    from scrapy.http import Response
 
     from .pool import Lease
 
@@ -33,9 +34,11 @@ class Certificates:
         self._good: dict[str, None] = {}
         self._bad: dict[str, list[str]] = {}
 
-    def answered(self, request: Request, target: str) -> None:
+    def answered(self, request: Request, response: Response, target: str) -> None:
         """Take note that a target has answered a request."""
-        if target not in self._good and request.url.startswith("https:"):
+        if target in self._good or "cached" in response.flags:
+            return
+        if request.url.startswith("https:"):
             _make_room(self._good)
             self._good[target] = None
             self._bad.pop(target, None)

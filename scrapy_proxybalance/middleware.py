@@ -240,12 +240,11 @@ class ProxyBalanceMiddleware:
         flight = self.balancer.land(request)
         if flight is None:
             return response
-        if flight.lease is not None:
-            request_meta.forget_credentials(request)
         verdict = None
         if flight.lease is not None:
+            request_meta.forget_credentials(request)
             verdict = self._watch.verdict(request, response, flight.lease)
-            self._certificates.answered(request, flight.target)
+            self._certificates.answered(request, response, flight.target)
         verdict = verdict or self._compared(request, flight, response)
         if verdict.outcome not in FAILED and response.status < 500:
             self.balancer.retries.answered(request, self.balancer.clock())

@@ -278,7 +278,7 @@ class _Peer:
         self.is_pending = literal is None
         if literal is None:
             threading.Thread(target=self._look_up, args=(proxy, target), daemon=True).start()
-        else:
+        elif not literal.is_unspecified:  # 0.0.0.0 is whatever the system makes of it
             self.is_proxy = literal == self.address
 
     def _look_up(self, proxy: str, target: str) -> None:

@@ -72,7 +72,7 @@ def test_attributes_stay() -> None:
     assert exception.status == 407
 
 
-def test_the_credentials_of_a_url_are_taken_out_whoevers_they_are() -> None:
+def test_the_credentials_of_any_url_are_taken_out() -> None:
     exception = ValueError("http://bob:hunter2@theirs.example:1 and http://shop.example/a@b?c=@")
     redact_exception(exception, None)
     assert str(exception) == "http://***@theirs.example:1 and http://shop.example/a@b?c=@"

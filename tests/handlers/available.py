@@ -12,6 +12,7 @@ from scrapy.settings import default_settings
 #: Scrapy and its libraries say these of themselves, in some of the versions that are tested.
 FILTERS = (
     "ignore:Passing method to twisted.internet.ssl.CertificateOptions:DeprecationWarning",
+    "ignore:Make sure you are using https over https proxy",
     "ignore:.*BrowserLikeContextFactory:scrapy.exceptions.ScrapyDeprecationWarning",
 )
 
@@ -48,7 +49,13 @@ def _available() -> list[Handler]:
                 "impersonate",
                 "scrapy_impersonate.ImpersonateDownloadHandler",
                 meta={"impersonate": "chrome"},
-                trusts={"impersonate_args": {"verify": False}},
+                trusts={
+                    "impersonate_args": {"verify": False},
+                    "impersonate_curl_options": {
+                        "PROXY_SSL_VERIFYPEER": 0,
+                        "PROXY_SSL_VERIFYHOST": 0,
+                    },
+                },
             )
         )
     if find_spec("scrapy_download_handlers_incubator"):
