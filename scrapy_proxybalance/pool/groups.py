@@ -36,10 +36,10 @@ class Group:
 
     __slots__ = (
         "_above",
-        "_differences",
         "_expected_again_at",
         "_expected_at",
         "_outcomes",
+        "differences",
         "expectation",
         "record",
         "top",
@@ -50,7 +50,8 @@ class Group:
         #: The group that all others are a part of.
         self.top: Group = self if above is None else above.top
         self.record = Record()
-        self._differences = Differences() if above is None else above.top._differences
+        #: Of the whole pool's answers.
+        self.differences: Differences = Differences() if above is None else above.top.differences
         self._expected_at = float("-inf")
         self._outcomes = 0
         self._expected_again_at = 1.0  # as many outcomes
@@ -61,7 +62,7 @@ class Group:
         """Take note of how long a member's answer took, beside the one before."""
         habit = health.habit
         if habit.latest:
-            self._differences.add(slowness, habit.latest, _weight(health.record))
+            self.differences.add(slowness, habit.latest, _weight(health.record))
         habit.latest = slowness
 
     def succeeded(self, slowness: float, own: Record, now: float) -> None:
@@ -95,7 +96,7 @@ class Group:
         self._expected_again_at = self._outcomes * _MORE
         above = self._above.expectation if self._above is not None else _UNKNOWN
         self.expectation = Expectation(
-            *expected(self.record, above, now), weight=self._differences.weight
+            *expected(self.record, above, now), weight=self.differences.weight
         )
 
 

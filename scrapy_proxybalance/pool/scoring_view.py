@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from .members import Member, Members
     from .proxy import Proxy
 
-# A score holds for so many seconds, unless something happens to the proxy: as long as what is expected of
-# its group does. Within seconds a fast crawl learns much of all others.
+# A score holds for so many seconds, unless something happens to the proxy: as long as what is expected
+# of its group does. Within seconds a fast crawl learns much of all others.
 _PRICE_HOLDS = 0.5
 
 

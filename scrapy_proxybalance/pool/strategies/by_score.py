@@ -38,7 +38,7 @@ _NEWCOMER = 0.1
 # so many times the best: once may be chance.
 _ASKED_AGAIN = 0.1
 # Scores that differ by no more than this factor are as good as equal: what they rest on is not exact.
-_NEAR = 0.85
+_NEAR = 0.82
 # A warm one may be worse by such a factor: without TCP, CONNECT and TLS a request takes a half at most.
 _NEAR_AND_WARM = 0.5
 # It is compared with so many.
@@ -98,7 +98,7 @@ class Weighted(Strategy):
                 self._turn += 1
                 if index not in self._used:
                     self._used_once.add(index)
-                elif index in self._used_once:
+                else:
                     self._used_once.discard(index)
                 self._used[index] = self._turn
                 if index == self._explorer:
