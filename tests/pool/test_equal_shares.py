@@ -65,9 +65,9 @@ def most_over_least(shares: list[int]) -> float:
     return max(shares) / max(1, min(shares))
 
 
-@pytest.mark.parametrize("time", [loopback, internet])
-@pytest.mark.parametrize("usual", [FAST, 1.0])
-@pytest.mark.parametrize("size", [10, 20])
+@pytest.mark.parametrize(
+    ("time", "usual", "size"), [(loopback, FAST, 20), (loopback, FAST, 10), (internet, 1.0, 20)]
+)
 def test_equals_get_equal_shares_whatever_their_first_answers_were(
     time: Callable[[float, bool, Random], float], usual: float, size: int
 ) -> None:
@@ -94,7 +94,7 @@ def test_differences_below_what_a_page_costs_do_not_concentrate_traffic() -> Non
 
 def test_proxies_that_do_differ_are_still_told_apart() -> None:
     fast_and_slow = [0.5] * 8 + [3.0] * 12
-    for seed in SEEDS:
+    for seed in range(5):
         assert sum(crawl(fast_and_slow, seed, internet)[8:]) <= 150
 
 
@@ -102,5 +102,5 @@ def test_proxies_that_do_differ_are_still_told_apart() -> None:
     "strategy", ["round_robin", "weighted_round_robin", "least_connections", "least_used"]
 )
 def test_strategies_that_know_no_times_let_equals_take_turns(strategy: str) -> None:
-    for seed in SEEDS:
+    for seed in range(3):
         assert most_over_least(crawl([FAST] * 20, seed, strategy=strategy)) <= 1.25

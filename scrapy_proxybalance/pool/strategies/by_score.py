@@ -38,7 +38,7 @@ _NEWCOMER = 0.1
 # so many times the best: once may be chance.
 _ASKED_AGAIN = 0.1
 # Scores that differ by no more than this factor are as good as equal: what they rest on is not exact.
-_NEAR = 0.82
+_NEAR = 0.85
 # A warm one may be worse by such a factor: without TCP, CONNECT and TLS a request takes a half at most.
 _NEAR_AND_WARM = 0.5
 # It is compared with so many.
