@@ -6,10 +6,13 @@ next to nothing: the next time it is the other. Told of answers; knows no proxy.
 
 from __future__ import annotations
 
-from math import log, sqrt
+from math import sqrt
 
 # It is told by so many answers, the latest of all.
 _ANSWERS = 1000.0
+# What all have in common, such as that a crawl has just begun, is no difference: the mean is over so
+# many.
+_LATELY = 30.0
 # With fewer, each by its weight, nothing is said.
 _ENOUGH = 3.0
 #: What holds before anything is known, and the bounds.
@@ -25,28 +28,29 @@ class Differences:
     Morris, 1975).
     """
 
-    __slots__ = ("_all", "_counted", "_mean", "_within")
+    __slots__ = ("_all", "_counted", "_lately", "_mean", "_within")
 
     def __init__(self) -> None:
         self._counted = 0.0
+        self._lately = 0.0
         self._mean = 0.0
         self._all = 0.0
         self._within = 0.0
 
-    def add(self, slowness: float, before: float, weight: float) -> None:
+    def add(self, value: float, before: float, weight: float) -> None:
         """Take note of an answer.
 
-        :param slowness: how long it took, relative to what is usual for its target.
-        :param before: how long the one before through the same proxy took.
+        :param value: the logarithm of the time that it took, relative to what is usual for its target.
+        :param before: that of the answer before through the same proxy.
         :param weight: for how much it counts.
         """
-        value = log(slowness)
         counted = self._counted = self._counted * (1.0 - 1.0 / _ANSWERS) + weight
+        lately = self._lately = self._lately * (1.0 - 1.0 / _LATELY) + weight
         step = weight / counted
         off = value - self._mean
-        self._mean += step * off
+        self._mean += weight / lately * off
         self._all += step * (off * (value - self._mean) - self._all)
-        change = value - log(before)
+        change = value - before
         self._within += step * (change * change / 2.0 - self._within)
 
     @property

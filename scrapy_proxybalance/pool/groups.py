@@ -5,6 +5,7 @@ Of a gateway that several share; or else of a provider and country; and above th
 
 from __future__ import annotations
 
+from math import log
 from typing import TYPE_CHECKING
 
 from .differences import Differences
@@ -51,6 +52,7 @@ class Group:
         #: The group that all others are a part of.
         self.top: Group = self if above is None else above.top
         self.record = Record()
+        #: Of the whole pool's answers.
         self.differences: Differences = Differences() if above is None else above.top.differences
         self._expected_at = float("-inf")
         self._outcomes = 0
@@ -60,10 +62,10 @@ class Group:
 
     def timed(self, slowness: float, health: Health) -> None:
         """Take note of how long a member's answer took, beside the one before."""
-        habit = health.habit
-        if habit.latest:
-            self.differences.add(slowness, habit.latest, _weight(health.record))
-        habit.latest = slowness
+        habit, value = health.habit, log(slowness)
+        before, habit.latest = habit.latest, value
+        if before is not None:
+            self.differences.add(value, before, _weight(health.record))
 
     def succeeded(self, slowness: float, own: Record, now: float) -> None:
         """Take note of a member's success.

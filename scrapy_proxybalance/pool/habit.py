@@ -20,8 +20,8 @@ class Habit:
     """Means over up to a hundred attempts.
 
     ``success``: the share of attempts that succeeded. ``slowness``: how long a success took, relative
-    to what is usual for its target. ``attempts`` and ``successes``: how many they rest on.
-    ``latest``: how long its latest answer took, 0 before there is one.
+    to what is usual for its target. ``attempts`` and ``successes``: how many they rest on. ``latest``:
+    the logarithm of how long its latest answer took, ``None`` before there is one.
 
     The first answer through a proxy has often to wait for a connection. Of the first two the faster
     counts, for both.
@@ -34,7 +34,7 @@ class Habit:
         self.successes = 0.0
         self.success = 1.0
         self.slowness = 1.0
-        self.latest = 0.0
+        self.latest: float | None = None
 
     def succeeded(self, slowness: float) -> None:
         """Count a success that took so long."""

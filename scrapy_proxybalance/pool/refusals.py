@@ -1,7 +1,7 @@
 """Refusals: whether one that a target seems to say is a proxy's or a gateway's, or for one proxy alone.
 
-No site can have the same refusal said for another site: two targets that refuse through one proxy, or
-one gateway, within seconds and with the same page, while nobody else is refused, do not say it themselves.
+No site can have the same refusal said for another site. Two targets that refuse through one proxy, or
+through one gateway, within seconds and with the same page, while nobody else is refused, do not say it.
 And a target that refuses one proxy again and again, and serves all others, means that one. Everything
 else is the target's word. Keeps what was said of late, and answers questions.
 """

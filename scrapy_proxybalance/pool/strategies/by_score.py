@@ -98,7 +98,7 @@ class Weighted(Strategy):
                 self._turn += 1
                 if index not in self._used:
                     self._used_once.add(index)
-                elif index in self._used_once:
+                else:
                     self._used_once.discard(index)
                 self._used[index] = self._turn
                 if index == self._explorer:
