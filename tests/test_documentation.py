@@ -402,7 +402,7 @@ def test_the_public_names_are_those_of_the_package() -> None:
     ("kind", "column", "attributes"),
     [
         (ProxyPool, "Method of `ProxyPool`", {"core"}),
-        (Pool, "Member of `Pool`", {"events", "targets", "sessions", "answers", "comparison"}),
+        (Pool, "Member of `Pool`", {"events", "targets", "sessions", "comparison"}),
         (Strategy, "Method of `Strategy`", set()),
         (View, "Method of `View`", set()),
     ],
