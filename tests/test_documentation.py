@@ -36,7 +36,14 @@ from scrapy_proxybalance import (
 )
 from scrapy_proxybalance.feed_setting import FEED_KEYS
 from scrapy_proxybalance.gateway_settings import GATEWAY_KEYS
-from scrapy_proxybalance.judging import CERTIFICATE, UNSUPPORTED, exceptions, handler_errors
+from scrapy_proxybalance.judging import (
+    CERTIFICATE,
+    UNSUPPORTED,
+    exceptions,
+    handler_errors,
+    marks,
+    oddities,
+)
 from scrapy_proxybalance.pool import (
     STRATEGIES,
     Pick,
@@ -49,7 +56,9 @@ from scrapy_proxybalance.pool import (
     errors,
     events,
 )
+from scrapy_proxybalance.pool import outcome as classes_of_failure
 from scrapy_proxybalance.pool.proxy import ATTRIBUTES
+from scrapy_proxybalance.proxy_marks_setting import MARK_KEYS
 from scrapy_proxybalance.reporting import stats, stats_file
 from scrapy_proxybalance.reporting.figures import Figures
 from scrapy_proxybalance.reporting.live.metrics import Metrics
@@ -359,6 +368,43 @@ def test_every_exception_of_the_core_is_documented() -> None:
     assert documented == actual | {"IgnoreRequest"}
 
 
+def test_the_built_in_marks_are_documented_in_their_order() -> None:
+    documented = []
+    for row in table(REFERENCE / "proxy-marks.md", "Program or provider"):
+        header, value, status, body, verdict = ((codes(cell) or [None])[0] for cell in row[1:6])
+        assert header is not None or status is not None or body is not None
+        statuses: set[int] = set()
+        for first, _, last in (code.partition("-") for code in codes(row[3])):
+            statuses.update(range(int(first), int(last or first) + 1))
+        mark = marks.Mark(
+            header=header,
+            value=value or "",
+            statuses=frozenset(statuses),
+            body=body,
+            verdict=str(verdict),
+            certain={"yes": True, "no": False}[row[6]],
+        )
+        documented.append(mark)
+    assert tuple(documented) == marks.BUILT_IN
+
+
+def test_the_keys_and_verdicts_of_a_mark_are_documented() -> None:
+    page = REFERENCE / "proxy-marks.md"
+    assert tuple(first_codes(page, "Key of a mark")) == MARK_KEYS
+    documented = [[codes(cell)[0] for cell in row[:3]] for row in table(page, "Verdict of a mark")]
+    assert documented == [
+        [name, whose.value, failure] for name, (whose, failure) in marks.MEANINGS.items()
+    ]
+
+
+def test_every_class_of_failure_of_the_core_is_documented() -> None:
+    documented = set(first_codes(REFERENCE / "stats.md", "Class"))
+    named = {value for value in vars(classes_of_failure).values() if isinstance(value, str)}
+    words = {value for value in named if re.fullmatch(r"[a-z_]+", value)}
+    odd = {oddities.EMPTY, oddities.ELSEWHERE, oddities.SAME_PAGE}
+    assert words | odd <= documented
+
+
 def test_the_public_names_are_those_of_the_package() -> None:
     text = (REFERENCE / "api.md").read_text(encoding="utf-8")
     sentence = text.split("`scrapy_proxybalance`: ")[1].split(". ")[0]
@@ -369,7 +415,7 @@ def test_the_public_names_are_those_of_the_package() -> None:
     ("kind", "column", "attributes"),
     [
         (ProxyPool, "Method of `ProxyPool`", {"core"}),
-        (Pool, "Member of `Pool`", {"events", "targets", "sessions"}),
+        (Pool, "Member of `Pool`", {"events", "targets", "sessions", "comparison"}),
         (Strategy, "Method of `Strategy`", set()),
         (View, "Method of `View`", set()),
     ],

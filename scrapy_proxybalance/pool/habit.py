@@ -51,6 +51,10 @@ class Habit:
         else:
             self.slowness = usual + (slowness - usual) / successes
 
+    def acquit(self, share: float) -> None:
+        """Count a failure of which such a share was counted as somebody else's after all."""
+        self.success = min(1.0, self.success + share / max(1.0, self.attempts))
+
     def failed(self, share: float) -> None:
         """Count a failure of which such a share, 0 to 1, was the proxy's."""
         if self.attempts < _ATTEMPTS:

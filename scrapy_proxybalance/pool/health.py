@@ -197,6 +197,7 @@ class Health:
         :param part: what was charged for it, 0 to 1.
         """
         self.record.acquit(part)
+        self.habit.acquit(part)
         if part >= MOSTLY and self.faults_in_a_row and self.state not in (COOLING, OUT):
             self.faults_in_a_row -= 1
 

@@ -1,4 +1,4 @@
-"""The pool: acquire, release, add, remove, update, snapshot. The only thing that changes the rest.
+"""The pool: acquire, release, add, remove, update, snapshot. It puts the rest together.
 
 It has no clock and no randomness of its own: the caller passes ``now`` (seconds, never going back)
 and a :class:`random.Random`. It waits for nothing: what is not possible now is an error that says when
@@ -14,40 +14,18 @@ from .budget import Budget, Limit
 from .choosing import Chooser
 from .comparison import Comparison
 from .credentials import RefusedPages
+from .ending import Endings
 from .errors import NoProxyAvailableError
-from .events import (
-    CooldownShortened,
-    EventBus,
-    LeaseEnded,
-    LeaseGranted,
-    ProbeStarted,
-    TargetRefused,
-)
+from .events import CooldownShortened, EventBus, LeaseGranted, ProbeStarted
 from .gates import Gates
-from .health import MOSTLY, PROBING, RECOVERING
+from .health import PROBING
 from .learning import Teacher
 from .lease import Hold, Lease
 from .ledger import LocalLedger
 from .members import Members
 from .membership import Membership
 from .outages import Outages
-from .outcome import (
-    AMBIGUOUS,
-    GATEWAY_FAULT,
-    HOST_REFUSED,
-    IGNORED,
-    MAY_BE_THE_LOAD,
-    NO_CONNECT,
-    PROXY_AUTH,
-    PROXY_FAULT,
-    SUCCESS,
-    TARGET_SIGNAL,
-    TIMEOUT,
-    Outcome,
-)
-from .own_limit import OwnLimit
 from .pairs import CONNECT, Pairs
-from .score import usual_slowness
 from .scoring_view import ScoringView
 from .sessions import Sessions
 from .snapshot import ProxyOverview, explain, snapshot
@@ -55,7 +33,7 @@ from .spacing import Spacing
 from .strategies.active import Strategies
 from .target_policy import TargetRules
 from .targets import TargetGate
-from .timeouts import Timeouts
+from .timeouts import Timeouts, slowness_of
 from .warmth import Warmth
 
 if TYPE_CHECKING:
@@ -64,6 +42,7 @@ if TYPE_CHECKING:
 
     from .filters import FilterSpec
     from .ledger import Ledger
+    from .outcome import Outcome
     from .policy import PoolPolicy
     from .proxy import Proxy
     from .score import Score
@@ -71,9 +50,6 @@ if TYPE_CHECKING:
     from .strategies import StrategyChoice
 
 
-# A timeout allows for no slower proxy, compared with the pool.
-_SLOWEST = 4.0
-_NEVER = float("-inf")
 # Seconds for which a proxy rests at a target that refuses it alone.
 _APART = 3600.0
 
@@ -105,8 +81,6 @@ class Pool:
         self.sessions = Sessions(policy.session_ttl, policy.session_limit, self.events)
         #: What proxies refuse credentials for that work elsewhere.
         self.refused_pages = RefusedPages()
-        #: How many useful answers there have been.
-        self.answers = 0
         self._ledger: Ledger = ledger if ledger is not None else LocalLedger()
         self._rng = rng
         self._members = Members()
@@ -157,6 +131,25 @@ class Pool:
             spacing=self._spacing,
             pairs=self._pairs,
             warmth=self._warmth,
+            events=self.events,
+        )
+        self._endings = Endings(
+            members=self._members,
+            ledger=self._ledger,
+            sessions=self.sessions,
+            scoring=self._scoring,
+            timeouts=self._timeouts,
+            gates=self._gates,
+            outages=self._outages,
+            teacher=self._teacher,
+            comparison=self.comparison,
+            pairs=self._pairs,
+            refused_pages=self.refused_pages,
+            availability=self._availability,
+            strategies=self._strategies,
+            membership=self._membership,
+            warmth=self._warmth,
+            rng=rng,
             events=self.events,
         )
         for proxy in proxies:
@@ -379,141 +372,16 @@ class Pool:
         :param page: what was asked for, such as its URL: tells apart refusals of one page and of all.
         :return: whether this call ended it.
         """
-        if lease.ended:
-            return False
-        lease.ended = True
-        member = lease.member
-        self._ledger.release(member.proxy.name)
-        if lease.probe and lease.generation == member.health.generation:
-            member.probe_out = False
-        if lease.session is not None:
-            self.sessions.released(lease.session)
-        expectation = self._scoring.expected(member, now)
-        if outcome is SUCCESS and part is None and duration is not None:
-            self._timeouts.succeeded(lease.target, duration, now, _slowness(expectation))
-        elif failure == TIMEOUT:
-            self._timeouts.timed_out(lease.target, member.proxy.name)
-        if duration is None:
-            duration = latency if latency is not None else now - lease.granted_at
-        was_probing = member.health.state is PROBING
-        repeated = False
-        succeeded = outcome is SUCCESS and part is None
-        if outcome is SUCCESS or outcome is TARGET_SIGNAL:
-            self.refused_pages.answered(lease.target)
-        if succeeded:
-            self.answers += 1
-            member.rejected_by_chance = 1.0
-            self._got_through(lease)
-        elif (
-            outcome in (PROXY_FAULT, AMBIGUOUS, GATEWAY_FAULT)
-            and failure in MAY_BE_THE_LOAD
-            and self._was_too_many(lease, now)
-        ):
-            # No cooldown for what may be too many connections at once: fewer, first.
-            outcome, part = (GATEWAY_FAULT, None) if lease.gate is not None else (AMBIGUOUS, 0.0)
-        if failure == PROXY_AUTH and self.refused_pages.refused(
-            page, lease.target, lease.proxy.name, worked=member.answered, answers=self.answers
-        ):
-            outcome = IGNORED
-        if outcome is PROXY_FAULT and failure in (HOST_REFUSED, NO_CONNECT):
-            part = self._refused_to_go(lease, str(failure), page, now)
-        if outcome is GATEWAY_FAULT and lease.gate is not None:
-            repeated = lease.gate.rejects_for_itself(member, lease.granted_at, now)
-        gates = self._gates
-        gates.in_flight -= 1
-        excused, charged = False, 0.0
-        if lease.gate is None and gates.quiet_answers and succeeded:
-            gates.quiet_answers -= 1
-        else:
-            # As if through a proxy of the usual speed: the more are in use, the slower the last of them.
-            excused = self._outages.ended(
-                lease,
-                outcome,
-                now,
-                repeated=repeated,
-                latency=(
-                    latency / usual_slowness(member.health, member.group.expectation)
-                    if latency is not None and part is None
-                    else None
-                ),
-                failure=failure,
-            )
-        if not excused:
-            charged = self._teacher.learn(
-                lease,
-                AMBIGUOUS if repeated else outcome,
-                now,
-                expectation=expectation,
-                duration=duration,
-                failure=failure,
-                gateway_shared=not repeated and self._members.sharing_gateway(member.proxy) > 1,
-                part=part,
-                page=page,
-            )
-        member.priced_at = _NEVER
-        self._availability.refresh(member, now)
-        if was_probing and member.health.state is RECOVERING:
-            for other in self._availability.bring_forward(now):
-                self.events.emit(CooldownShortened(now=now, proxy=other.proxy))
-        if succeeded and lease.tunnel is not None and self._warmth is not None:
-            self._warmth.put_back(member, lease.tunnel, now, lease.carried + 1)
-        if succeeded or charged >= MOSTLY:
-            for strategy in self._strategies.in_use:
-                strategy.ended(
-                    member.index, now=now, duration=duration if succeeded else None, rng=self._rng
-                )
-        if member.leaving:
-            self._membership.remove_if_drained(member, now)
-        if self.events.wants(LeaseEnded):
-            self.events.emit(
-                LeaseEnded(
-                    now=now,
-                    lease=lease,
-                    outcome=outcome,
-                    failure=failure,
-                    latency=latency,
-                    charged=charged,
-                )
-            )
-        return True
-
-    def _got_through(self, lease: Lease) -> None:
-        """Forget what has kept a proxy from a target, and let it carry more again."""
-        member = lease.member
-        if lease.target in self._pairs:
-            self._pairs.answered(lease.target, lease.proxy.name)
-        if member.own_limit is not None:
-            member.own_limit.answered()
-            if member.own_limit.limit >= member.cap:
-                member.own_limit = None
-
-    def _was_too_many(self, lease: Lease, now: float) -> bool:
-        """Return whether a connection may have been closed for the number of others; have fewer then."""
-        member = lease.member
-        in_flight = self._ledger.in_flight(member.proxy.name) + 1
-        gate = lease.gate
-        if gate is not None:
-            return gate.limit.in_flight > 1 and member.answered
-        if in_flight < 2 or not member.answered:
-            return False
-        if member.own_limit is None:
-            member.own_limit = OwnLimit(in_flight, now)
-        else:
-            member.own_limit.closed(lease.granted_at, in_flight, now)
-        return True
-
-    def _refused_to_go(self, lease: Lease, failure: str, page: str | None, now: float) -> float:
-        """Have a proxy rest where it will not go; return what it pays for that."""
-        proxies = max(1, self._availability.serving)
-        if failure == NO_CONNECT:
-            self._pairs.refused(CONNECT, lease.proxy.name, now, proxies)
-            return 0.0
-        part = self.comparison.odd(lease, failure, now).part
-        if lease.tunnel is not None:
-            page = None  # in CONNECT it is told the host and no page
-        if self._pairs.refused(lease.target, lease.proxy.name, now, proxies, page=page):
-            self.events.emit(TargetRefused(now=now, target=lease.target))
-        return part
+        return self._endings.end(
+            lease,
+            outcome,
+            now,
+            latency=latency,
+            duration=duration,
+            failure=failure,
+            part=part,
+            page=page,
+        )
 
     def _is_varied(self, lease: Lease) -> bool:
         """Return whether the next attempt through a lease's proxy has another exit, or no choice."""
@@ -540,7 +408,7 @@ class Pool:
             return own
         expectation = self._scoring.expected(lease.member, now)
         suggested = self._timeouts.suggest(
-            lease.target, now, slowness=_slowness(expectation), cuts=cuts
+            lease.target, now, slowness=slowness_of(expectation), cuts=cuts
         )
         if suggested is None or suggested >= own:
             return own
@@ -562,6 +430,11 @@ class Pool:
     def capacity(self) -> int:
         """How many requests the pool carries at once when every proxy is well."""
         return sum(member.cap for member in self._members)
+
+    @property
+    def answers(self) -> int:
+        """How many useful answers there have been."""
+        return self._endings.answers
 
     @property
     def in_service(self) -> int:
@@ -661,8 +534,3 @@ class Pool:
             )
             for member in members
         ]
-
-
-def _slowness(expectation: tuple[float, float, float]) -> float:
-    """Return how many times slower than others a timeout takes a proxy to be."""
-    return min(_SLOWEST, max(1.0, expectation[1]))

@@ -60,6 +60,8 @@ class Record:
     def acquit(self, share: float) -> None:
         """Count a failure, or what is left of it, as somebody else's after all."""
         share = min(share, self.failures)
+        if share:
+            self.lost *= 1.0 - share / self.failures
         self.failures -= share
         self.forgiven += share
 

@@ -46,6 +46,8 @@ _ROW_LONGEST = 6
 # After an attempt that was cut off the next one gets so much more; after so many it gets everything.
 _LADDER = 2.0
 _MOST_CUTS = 3
+# It allows for no slower proxy, compared with the pool.
+_SLOWEST = 4.0
 
 
 class _Durations:
@@ -98,6 +100,14 @@ class _Durations:
 
 # With the margin.
 _UPPER_EDGES = [_MARGIN * _SHORTEST * _STEP ** (bucket + 1) for bucket in range(_BUCKETS)]
+
+
+def slowness_of(expectation: tuple[float, float, float]) -> float:
+    """Return how many times slower than others a timeout takes a proxy to be.
+
+    :param expectation: what is to be expected of it, see :func:`~.score.expected`.
+    """
+    return min(_SLOWEST, max(1.0, expectation[1]))
 
 
 class Timeouts:

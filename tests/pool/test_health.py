@@ -492,6 +492,23 @@ def test_a_late_refusal_of_the_old_credentials_is_not_charged() -> None:
     assert [event.charged for event in events.of(LeaseEnded)] == [False]
 
 
+@pytest.mark.parametrize("outcome", [SUCCESS, Outcome.TARGET_SIGNAL])
+def test_an_answer_through_the_old_credentials_does_not_speak_for_the_new_ones(
+    outcome: Outcome,
+) -> None:
+    pool = make_pool([proxy(**user("old-secret")), proxy("p1")])
+    late = pool.acquire(0, matching=ONLY)
+    pool.update(proxy(**user("new-secret")), 1)
+    pool.release(late, outcome, 2)
+    leases = []
+    while pool.hold(3, matching=ONLY) is None:
+        leases.append(pool.acquire(3, matching=ONLY))
+    assert len(leases) == 3
+    for lease in leases[:2]:
+        pool.release(lease, FAULT, 4, failure=PROXY_AUTH)
+    assert shown(pool, "p0", 4).state is HealthState.OUT
+
+
 def test_new_credentials_begin_anew_even_if_the_old_ones_were_not_refused() -> None:
     pool = make_pool([proxy(**user("old-secret")), proxy("p1")], health=cooling(threshold=1))
     events = Events(pool.events)

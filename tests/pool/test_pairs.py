@@ -224,6 +224,13 @@ def test_a_proxy_that_does_no_connect_goes_on_carrying_http() -> None:
     assert shown(pool, "p0", 1).state is HealthState.HEALTHY
 
 
+def test_a_proxy_that_does_connect_after_all_is_no_longer_passed_over() -> None:
+    pool = make_pool(proxies(2))
+    carry_through(pool, "p0", 0, target=SITE, tunnel=f"{SITE}:443", **TUNNEL)
+    carry_through(pool, "p0", 61, target=OTHER, tunnel=f"{OTHER}:443", outcome=Outcome.SUCCESS)
+    assert not pool.some_do_no_connect
+
+
 def test_a_pool_of_which_none_does_connect_says_so_for_https_and_carries_http() -> None:
     pool = make_pool(proxies(2))
     for name in ("p0", "p1"):

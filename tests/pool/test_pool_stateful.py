@@ -422,11 +422,16 @@ class PoolMachine(RuleBasedStateMachine):
             elif self.open_leases:
                 choice, outcome, failure, latency = step
                 self.end(choice, outcome, failure=failure, latency=latency)
+        self.settle()
+
+    def settle(self) -> None:
+        self.pool.available(self.now)
+        for known in self.known.values():
+            known.settle(self.now)
 
     def acquire(self, target: str, session: str | None, matching: Any, avoid: set[str]) -> None:
         free_before = self.pool.available(self.now)
-        for known in self.known.values():
-            known.settle(self.now)
+        self.settle()
         held = self.ask(target, session, matching)
         pinned = self.pinned.get(session) if session is not None else None
         fitting = [known for known in self.known.values() if self.fits(known.proxy, matching)]
@@ -600,14 +605,9 @@ class PoolMachine(RuleBasedStateMachine):
         when = self.pool.next_change() if quarters is None else self.now + quarters / 4
         # Rounded up to a binary fraction, on which the sums of rates are exact.
         self.now = max(self.now, ceil((when or 0.0) * 1024) / 1024)
+        self.settle()
 
     # What always holds
-
-    @invariant()
-    def time_has_gone_by(self) -> None:
-        self.pool.available(self.now)
-        for known in self.known.values():
-            known.settle(self.now)
 
     @invariant()
     def the_books_agree(self) -> None:

@@ -1,0 +1,263 @@
+"""The end of a lease: what it teaches, and whom, in the right order.
+
+Everything that keeps something of a lease is told here that it has ended, and nowhere else. Chooses
+nothing and grants nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .events import CooldownShortened, LeaseEnded, TargetRefused
+from .health import MOSTLY, PROBING, RECOVERING
+from .outcome import (
+    AMBIGUOUS,
+    GATEWAY_FAULT,
+    HOST_REFUSED,
+    IGNORED,
+    MAY_BE_THE_LOAD,
+    NO_CONNECT,
+    PROXY_AUTH,
+    PROXY_FAULT,
+    SUCCESS,
+    TARGET_SIGNAL,
+    TIMEOUT,
+    Outcome,
+)
+from .own_limit import OwnLimit
+from .pairs import CONNECT
+from .score import usual_slowness
+from .timeouts import slowness_of
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from .availability import Availability
+    from .comparison import Comparison
+    from .credentials import RefusedPages
+    from .events import EventBus
+    from .gates import Gates
+    from .learning import Teacher
+    from .lease import Lease
+    from .ledger import Ledger
+    from .members import Members
+    from .membership import Membership
+    from .outages import Outages
+    from .pairs import Pairs
+    from .scoring_view import ScoringView
+    from .sessions import Sessions
+    from .strategies.active import Strategies
+    from .timeouts import Timeouts
+    from .warmth import Warmth
+
+_NEVER = float("-inf")
+
+
+class Endings:
+    """Ends leases.
+
+    :param members: know who shares a gateway.
+    :param ledger: gets the lease back.
+    :param scoring: knows what was to be expected.
+    :param gates: count what is in flight; ``outages`` watches how it ends.
+    :param teacher: has everybody pay for it.
+    :param comparison: knows what others got.
+    :param pairs: remember who does not go where.
+    :param refused_pages: tell what credentials are refused for that work elsewhere.
+    :param availability: counts anew.
+    :param membership: lets those go that are leaving.
+    :param rng: is for the strategies.
+    :param events: is told.
+    """
+
+    def __init__(
+        self,
+        *,
+        members: Members,
+        ledger: Ledger,
+        sessions: Sessions,
+        scoring: ScoringView,
+        timeouts: Timeouts,
+        gates: Gates,
+        outages: Outages,
+        teacher: Teacher,
+        comparison: Comparison,
+        pairs: Pairs,
+        refused_pages: RefusedPages,
+        availability: Availability,
+        strategies: Strategies,
+        membership: Membership,
+        warmth: Warmth | None,
+        rng: Random,
+        events: EventBus,
+    ) -> None:
+        self._members = members
+        self._ledger = ledger
+        self._sessions = sessions
+        self._scoring = scoring
+        self._timeouts = timeouts
+        self._gates = gates
+        self._outages = outages
+        self._teacher = teacher
+        self._comparison = comparison
+        self._pairs = pairs
+        self._refused_pages = refused_pages
+        self._availability = availability
+        self._strategies = strategies
+        self._membership = membership
+        self._warmth = warmth
+        self._rng = rng
+        self._events = events
+        #: How many useful answers there have been.
+        self.answers = 0
+
+    def end(
+        self,
+        lease: Lease,
+        outcome: Outcome,
+        now: float,
+        *,
+        latency: float | None,
+        duration: float | None,
+        failure: str | None,
+        part: float | None,
+        page: str | None,
+    ) -> bool:
+        """See :meth:`Pool.release <.pool.Pool.release>`."""
+        if lease.ended:
+            return False
+        lease.ended = True
+        member = lease.member
+        self._ledger.release(member.proxy.name)
+        if lease.probe and lease.generation == member.health.generation:
+            member.probe_out = False
+        if lease.session is not None:
+            self._sessions.released(lease.session)
+        expectation = self._scoring.expected(member, now)
+        if outcome is SUCCESS and part is None and duration is not None:
+            self._timeouts.succeeded(lease.target, duration, now, slowness_of(expectation))
+        elif failure == TIMEOUT:
+            self._timeouts.timed_out(lease.target, member.proxy.name)
+        if duration is None:
+            duration = latency if latency is not None else now - lease.granted_at
+        was_probing = member.health.state is PROBING
+        repeated = False
+        succeeded = outcome is SUCCESS and part is None
+        if outcome is SUCCESS or outcome is TARGET_SIGNAL:
+            self._refused_pages.answered(lease.target)
+        if succeeded:
+            self.answers += 1
+            member.rejected_by_chance = 1.0
+            self._got_through(lease)
+        elif (
+            outcome in (PROXY_FAULT, AMBIGUOUS, GATEWAY_FAULT)
+            and failure in MAY_BE_THE_LOAD
+            and self._was_too_many(lease, now)
+        ):
+            # No cooldown for what may be too many connections at once: fewer, first.
+            outcome, part = (GATEWAY_FAULT, None) if lease.gate is not None else (AMBIGUOUS, 0.0)
+        if failure == PROXY_AUTH and self._refused_pages.refused(
+            page, lease.target, lease.proxy.name, worked=member.answered, answers=self.answers
+        ):
+            outcome = IGNORED
+        if outcome is PROXY_FAULT and failure in (HOST_REFUSED, NO_CONNECT):
+            part = self._refused_to_go(lease, str(failure), page, now)
+        if outcome is GATEWAY_FAULT and lease.gate is not None:
+            repeated = lease.gate.rejects_for_itself(member, lease.granted_at, now)
+        gates = self._gates
+        gates.in_flight -= 1
+        excused, charged = False, 0.0
+        if lease.gate is None and gates.quiet_answers and succeeded:
+            gates.quiet_answers -= 1
+        else:
+            # As if through a proxy of the usual speed: the more are in use, the slower the last of them.
+            excused = self._outages.ended(
+                lease,
+                outcome,
+                now,
+                repeated=repeated,
+                latency=(
+                    latency / usual_slowness(member.health, member.group.expectation)
+                    if latency is not None and part is None
+                    else None
+                ),
+                failure=failure,
+            )
+        if not excused:
+            charged = self._teacher.learn(
+                lease,
+                AMBIGUOUS if repeated else outcome,
+                now,
+                expectation=expectation,
+                duration=duration,
+                failure=failure,
+                gateway_shared=not repeated and self._members.sharing_gateway(member.proxy) > 1,
+                part=part,
+                page=page,
+            )
+        member.priced_at = _NEVER
+        self._availability.refresh(member, now)
+        if was_probing and member.health.state is RECOVERING:
+            for other in self._availability.bring_forward(now):
+                self._events.emit(CooldownShortened(now=now, proxy=other.proxy))
+        if succeeded and lease.tunnel is not None and self._warmth is not None:
+            self._warmth.put_back(member, lease.tunnel, now, lease.carried + 1)
+        if succeeded or charged >= MOSTLY:
+            for strategy in self._strategies.in_use:
+                strategy.ended(
+                    member.index, now=now, duration=duration if succeeded else None, rng=self._rng
+                )
+        if member.leaving:
+            self._membership.remove_if_drained(member, now)
+        if self._events.wants(LeaseEnded):
+            self._events.emit(
+                LeaseEnded(
+                    now=now,
+                    lease=lease,
+                    outcome=outcome,
+                    failure=failure,
+                    latency=latency,
+                    charged=charged,
+                )
+            )
+        return True
+
+    def _got_through(self, lease: Lease) -> None:
+        """Forget what has kept a proxy from a target, and let it carry more again."""
+        member = lease.member
+        if lease.target in self._pairs:
+            self._pairs.answered(lease.target, lease.proxy.name)
+        if lease.tunnel is not None and CONNECT in self._pairs:
+            self._pairs.answered(CONNECT, lease.proxy.name)
+        if member.own_limit is not None:
+            member.own_limit.answered()
+            if member.own_limit.limit >= member.cap:
+                member.own_limit = None
+
+    def _was_too_many(self, lease: Lease, now: float) -> bool:
+        """Return whether a connection may have been closed for the number of others; have fewer then."""
+        member = lease.member
+        in_flight = self._ledger.in_flight(member.proxy.name) + 1
+        gate = lease.gate
+        if gate is not None:
+            return gate.limit.in_flight > 1 and member.answered
+        if in_flight < 2 or not member.answered:
+            return False
+        if member.own_limit is None:
+            member.own_limit = OwnLimit(in_flight, now)
+        else:
+            member.own_limit.closed(lease.granted_at, in_flight, now)
+        return True
+
+    def _refused_to_go(self, lease: Lease, failure: str, page: str | None, now: float) -> float:
+        """Have a proxy rest where it will not go; return what it pays for that."""
+        proxies = max(1, self._availability.serving)
+        if failure == NO_CONNECT:
+            self._pairs.refused(CONNECT, lease.proxy.name, now, proxies)
+            return 0.0
+        part = self._comparison.odd(lease, failure, now).part
+        if lease.tunnel is not None:
+            page = None  # in CONNECT it is told the host and no page
+        if self._pairs.refused(lease.target, lease.proxy.name, now, proxies, page=page):
+            self._events.emit(TargetRefused(now=now, target=lease.target))
+        return part
