@@ -52,7 +52,7 @@ def test_the_worst_are_those_that_are_out_then_those_that_cool_then_by_their_suc
     watched.ended("c", FAULT, SUCCESS)
     watched.ended("d", SUCCESS, SUCCESS, FAULT, FAULT)
     watched.ended("e", *[SUCCESS] * 9)
-    watched.ended("e", FAULT, failure="proxy_auth")
+    watched.ended("e", *[FAULT] * 6, failure="proxy_auth")
     watched.ended("f", FAULT, SUCCESS, SUCCESS)
     view = watched.view()
     # Nothing is known of a: that is no worse than to have succeeded, and less to be seen.
