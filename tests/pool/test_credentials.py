@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scrapy_proxybalance.pool.credentials import Refusals, RefusedTargets
+from scrapy_proxybalance.pool.credentials import Refusals, RefusedPages
 
 pages = st.sampled_from([None, "/1", "/2", "/3", "/4", "/5", "/6", "/7"])
 refused = st.lists(st.tuples(pages, st.sampled_from(["a.test", "b.test"])), max_size=30)
@@ -60,32 +60,60 @@ def test_more_refusals_never_make_them_right(
     assert wrong == sorted(wrong)
 
 
-# Targets that are refused
+# What is refused through proxies that work elsewhere
+
+
+def refused(pages: RefusedPages, target: str, proxy: str, *, answers: int = 1) -> bool:
+    return pages.refused("page", target, proxy, worked=True, answers=answers)
 
 
 def test_three_proxies_that_work_elsewhere_speak_against_the_target() -> None:
-    targets = RefusedTargets()
-    assert not targets.refused("a.test", "p0")
-    assert not targets.refused("a.test", "p0")
-    assert not targets.refused("a.test", "p1")
-    assert targets.refused("a.test", "p2")
-    assert targets.refused("a.test", "p0")
-    assert not targets.refused("b.test", "p0")
+    pages = RefusedPages()
+    assert not refused(pages, "a.test", "p0", answers=0)
+    assert not refused(pages, "a.test", "p0")
+    assert not refused(pages, "a.test", "p1")
+    assert refused(pages, "a.test", "p2")
+    assert refused(pages, "a.test", "p0")
+    assert not refused(pages, "b.test", "p0")
+
+
+def test_without_an_answer_from_elsewhere_nothing_speaks_against_the_target() -> None:
+    pages = RefusedPages()
+    assert not any(refused(pages, "a.test", f"p{number}") for number in range(9))
+
+
+def test_proxies_that_have_never_worked_do_not_speak_against_a_target() -> None:
+    pages = RefusedPages()
+    for number in range(9):
+        assert not pages.refused("x", "a.test", f"p{number}", worked=False, answers=number)
 
 
 def test_a_target_that_is_reached_is_no_longer_spoken_against() -> None:
-    targets = RefusedTargets()
-    for name in ("p0", "p1", "p2"):
-        targets.refused("a.test", name)
-    targets.answered("a.test")
-    targets.answered("unknown.test")
-    assert not targets.refused("a.test", "p3")
+    pages = RefusedPages()
+    for number in range(3):
+        refused(pages, "a.test", f"p{number}", answers=number)
+    pages.answered("a.test")
+    pages.answered("unknown.test")
+    assert not refused(pages, "a.test", "p3", answers=9)
 
 
 def test_of_many_refused_targets_the_oldest_are_forgotten() -> None:
-    targets = RefusedTargets()
-    for name in ("p0", "p1", "p2"):
-        targets.refused("old.test", name)
+    pages = RefusedPages()
+    for number in range(3):
+        refused(pages, "old.test", f"p{number}", answers=number)
     for number in range(1000):
-        targets.refused(f"{number}.test", "p0")
-    assert not targets.refused("old.test", "p3")
+        refused(pages, f"{number}.test", "p0")
+    assert not refused(pages, "old.test", "p3", answers=9)
+
+
+def test_whether_a_single_page_was_refused_since_the_last_answer() -> None:
+    pages = RefusedPages()
+    assert not pages.is_a_single_one
+    for _ in range(3):
+        pages.refused("one", "a.test", "p0", worked=True, answers=1)
+        assert pages.is_a_single_one
+    pages.refused("two", "a.test", "p0", worked=True, answers=1)
+    assert not pages.is_a_single_one
+    pages.answered("b.test")
+    pages.refused("one", "a.test", "p0", worked=False, answers=2)
+    assert pages.is_a_single_one

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from scrapy_proxybalance.pool import HealthState, Outcome
-from scrapy_proxybalance.pool.outcome import PROXY_AUTH
+from scrapy_proxybalance.pool import Outcome
 from scrapy_proxybalance.reporting.crawl_report import OutOfService
 
-from ..pool.helpers import carry_through, cooling, make_pool, proxies, shown
+from ..pool.helpers import carry_through, cooling, make_pool, proxies, put_out
 
 
 def test_a_drained_proxy_that_recovers_is_out_of_service_until_it_is_enabled() -> None:
@@ -36,8 +35,7 @@ def test_a_proxy_that_is_enabled_while_it_cools_down_stays_out_of_service_until_
 def test_a_proxy_that_was_out_is_in_service_when_it_is_enabled() -> None:
     pool = make_pool(proxies(2))
     out = OutOfService(pool.events)
-    while shown(pool, "p0", 0).state is not HealthState.OUT:
-        carry_through(pool, "p0", 0, Outcome.PROXY_FAULT, failure=PROXY_AUTH)
+    put_out(pool, "p0", 0)
     pool.enable("p0", 5)
     pool.remove("p1", 6)
     assert out.until(60, since_epoch=0) == {"p0": [(0, 5)]}
