@@ -558,6 +558,23 @@ class PoolMachine(RuleBasedStateMachine):
         self.end(choice, Outcome.IGNORED)
         assert [self.count(kind) for kind in kinds] == before
 
+    @rule(
+        name=st.sampled_from(NAMES),
+        outcome=st.sampled_from([(Outcome.PROXY_FAULT, PROXY_AUTH), (Outcome.SUCCESS, None)]),
+        count=st.integers(1, 4),
+    )
+    def one_after_the_other(
+        self, name: str, outcome: tuple[Outcome, str | None], count: int
+    ) -> None:
+        """Requests through one proxy that all end alike: what comes in a row by chance is rare."""
+        for _ in range(count):
+            before = len(self.leases)
+            self.acquire("a.test", None, {"name": [name]}, set())
+            if len(self.leases) > before:
+                mine = self.open_leases.index(self.leases[-1])
+                self.end(mine, outcome[0], failure=outcome[1])
+        self.settle()
+
     @rule(session=st.sampled_from(["s1", "s2", "s3"]))
     def end_session(self, session: str) -> None:
         self.pool.end_session(session, self.now)
