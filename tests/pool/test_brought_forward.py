@@ -55,7 +55,10 @@ def test_a_proxy_that_is_leaving_or_out_is_not_brought_forward_and_takes_nobodys
     names = shortened(pool)
     fail(pool, "p0", 0.0)
     under_way = pool.acquire(20.0, matching={"name": "leaving"})
-    refused = [pool.acquire(20.0, matching={"name": "out"}) for _ in range(2)]
+    refused = [
+        pool.acquire(20.0, matching={"name": "out"}, target=target)
+        for target in ("a.test", "b.test")
+    ]
     for name in ("leaving", "out"):
         fail(pool, name, 20.0)
     for number in range(1, 4):

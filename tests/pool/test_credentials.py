@@ -20,8 +20,8 @@ def needed(*, worked: bool, targets: int, page: str | None = None) -> int:
     return 0
 
 
-def test_credentials_that_never_worked_are_wrong_after_two_pages() -> None:
-    assert needed(worked=False, targets=1) == 2
+def test_credentials_that_never_worked_take_two_at_several_targets_and_three_at_one() -> None:
+    assert needed(worked=False, targets=1) == 3
     assert needed(worked=False, targets=2) == 2
 
 

@@ -459,7 +459,7 @@ def test_new_credentials_bring_a_proxy_back_at_once_and_unburdened() -> None:
 
 def test_new_credentials_bring_back_a_proxy_whose_old_ones_had_left_it_cooling() -> None:
     pool = make_pool([proxy(**user("old-secret"))], health=cooling(threshold=1, first=30))
-    late = [pool.acquire(0), pool.acquire(0)]
+    late = [pool.acquire(0, target=target) for target in ("a.test", "b.test")]
     carry(pool, 0, FAULT)
     for lease in late:
         pool.release(lease, FAULT, 1, failure=PROXY_AUTH)
@@ -473,7 +473,7 @@ def test_new_credentials_bring_back_a_proxy_whose_old_ones_had_left_it_cooling()
 def test_a_late_refusal_of_the_old_credentials_does_not_put_the_new_ones_out() -> None:
     pool = make_pool([proxy(**user("old-secret"))])
     events = Events(pool.events)
-    late = [pool.acquire(0) for _ in range(3)]
+    late = [pool.acquire(0, target=f"{number}.test") for number in range(3)]
     for lease in late[:2]:
         pool.release(lease, FAULT, 1, failure=PROXY_AUTH)
     pool.update(proxy(**user("new-secret")), 2)
@@ -502,7 +502,7 @@ def test_an_answer_through_the_old_credentials_does_not_speak_for_the_new_ones(
     pool.release(late, outcome, 2)
     leases = []
     while pool.hold(3, matching=ONLY) is None:
-        leases.append(pool.acquire(3, matching=ONLY))
+        leases.append(pool.acquire(3, matching=ONLY, target=f"{len(leases)}.test"))
     assert len(leases) == 3
     for lease in leases[:2]:
         pool.release(lease, FAULT, 4, failure=PROXY_AUTH)

@@ -109,13 +109,15 @@ def test_a_proxy_that_is_out_begins_anew_when_it_is_enabled() -> None:
 
 def test_what_was_under_way_or_resting_before_does_not_keep_an_enabled_proxy_out() -> None:
     pool = make_pool(proxies(2), health=cooling(threshold=1, first=30))
-    *refused, late, failed = (pool.acquire(0, matching={"name": "p0"}) for _ in range(4))
+    *refused, late, failed = (
+        pool.acquire(0, matching={"name": "p0"}, target=f"{number}.test") for number in range(4)
+    )
     pool.release(failed, Outcome.PROXY_FAULT, 0)
     for lease in refused:
         pool.release(lease, Outcome.PROXY_FAULT, 1, failure=PROXY_AUTH)
     assert shown(pool, "p0", 1).state is HealthState.OUT
     assert pool.enable("p0", 2)
-    new = [pool.acquire(2, matching={"name": "p0"}) for _ in range(2)]
+    new = [pool.acquire(2, matching={"name": "p0"}, target=f"{number}.test") for number in range(2)]
     pool.release(new[0], Outcome.PROXY_FAULT, 3, failure=PROXY_AUTH)
     pool.release(late, Outcome.PROXY_FAULT, 3, failure=PROXY_AUTH)
     assert shown(pool, "p0", 3).state is HealthState.HEALTHY

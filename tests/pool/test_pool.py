@@ -339,7 +339,7 @@ def test_another_proxy_is_one_that_is_neither_named_nor_cooling_down_nor_out_nor
     pool = make_pool(proxies(4, max_in_flight=1), health=cooling(threshold=1, first=10))
     assert pool.has_other(0, {"p0"})
     carry_through(pool, "p1", 0, FAULT)
-    carry_through(pool, "p2", 0, FAULT, failure=PROXY_AUTH)
+    put_out(pool, "p2", 0)
     assert pool.has_other(0, {"p0"})
     pool.drain("p3", 0)
     assert not pool.has_other(0, {"p0"})

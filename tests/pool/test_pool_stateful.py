@@ -110,6 +110,7 @@ class Known:
     out: bool = False  # until it is asked again
     times_out: int = 0
     worked: bool = False
+    refusals: int = 0  # of its credentials, since anything came back
     before: set[Lease] = attrs.field(factory=set)  # leases on other credentials
     own_limit: int | None = None
     cut_at: float = 0.0
@@ -139,7 +140,7 @@ class Known:
         if self.cooling_until is not None:
             return self.cap  # only a probe
         most = self.cap if self.own_limit is None else min(self.cap, self.own_limit)
-        return most if self.worked else min(most, UNTRIED)
+        return most if self.worked else min(most, max(1, UNTRIED - self.refusals))
 
     def settle(self, now: float) -> None:
         """One that is out is asked again when its time has come."""
@@ -149,7 +150,7 @@ class Known:
     def begin_again(self) -> None:
         """It has other credentials, or somebody says that they have been put right."""
         self.out, self.cooling_until, self.probe = False, None, None
-        self.worked, self.times_out = False, 0
+        self.worked, self.times_out, self.refusals = False, 0, 0
         self.before = set(self.open)
 
     def rests_at(self, target: str, now: float) -> bool:
@@ -589,6 +590,8 @@ class PoolMachine(RuleBasedStateMachine):
         if outcome is Outcome.GATEWAY_FAULT and known.proxy.gateway == LEARNED:
             self.exact = False
         failure = how.get("failure")
+        if failure == PROXY_AUTH and outcome is Outcome.GATEWAY_FAULT:
+            outcome = Outcome.PROXY_FAULT  # a gateway's 407 is no word about its load
         if failure == NO_RESPONSE and known.proxy.gateway in (FIXED, LEARNED):
             failure = how["failure"] = None  # what a gateway's limit makes of it is told elsewhere
         closed = failure == NO_RESPONSE and outcome in (Outcome.PROXY_FAULT, Outcome.AMBIGUOUS)
@@ -600,8 +603,11 @@ class PoolMachine(RuleBasedStateMachine):
         elif failure == HOST_REFUSED and outcome is Outcome.PROXY_FAULT:
             known.refused_host(lease.target, self.now)
         assert self.pool.release(lease, outcome, self.now, **how)
-        if outcome in ANSWERED and lease not in known.before:
-            known.worked = True
+        if lease not in known.before:
+            if outcome in ANSWERED:
+                known.worked, known.refusals = True, 0
+            elif failure == PROXY_AUTH and outcome is not Outcome.IGNORED:
+                known.refusals += 1
         if known.probe is lease:
             known.probe = None
         self.forget_if_gone(name)

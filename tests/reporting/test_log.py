@@ -32,7 +32,9 @@ class Logged:
         self._log = EventLog(balancer, Figures(self.pool))
 
     def out(self, proxy: Proxy) -> None:
-        self.pool.events.emit(ProxyOut(now=0, proxy=proxy, reason="its credentials were refused"))
+        self.pool.events.emit(
+            ProxyOut(now=0, proxy=proxy, reason="its credentials were refused", until=15)
+        )
 
     def close(self) -> None:
         self._signals.send_catch_log(signals.spider_closed, spider=None, reason="finished")
