@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Generator
 
 # No deadline, since CI machines stall, and no database in the tree.
 settings.register_profile(
@@ -30,3 +31,13 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     if any("::" in argument for argument in config.args):
         return 0
     return min(2 * (os.cpu_count() or 1), 16)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Escape what no process can tell another: a log line may name a file that is not UTF-8."""
+    report = yield
+    report.sections = [
+        (name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
