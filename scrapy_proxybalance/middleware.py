@@ -416,7 +416,7 @@ class ProxyBalanceMiddleware:
         lease, pool = flight.lease, self.balancer.pool
         if lease is None:
             return None
-        if verdict.failure == PROXY_AUTH:
+        if verdict.failure == PROXY_AUTH and lease.member.answered:
             refused, others_answered = request_meta.mark_refused(request, lease.proxy, pool.answers)
             single = pool.refused_pages.is_a_single_one
             if refused >= _REFUSED_BY and (

@@ -46,6 +46,7 @@ class SecondOpinion:
     def __init__(self, balancer: Balancer) -> None:
         self._balancer = balancer
         self._comparison = balancer.pool.comparison
+        self._told_of: set[str] = set()  # gateways, in the log
         settings = balancer.crawler.settings
         self._retries = settings.getbool("RETRY_ENABLED")
         self._retry_times = settings.getint("RETRY_TIMES")
@@ -87,13 +88,16 @@ class SecondOpinion:
         for target in targets:
             if self._balancer.pool.targets.withdraw(target, now):
                 self._balancer.target_changed(target)
-        logger.warning(
+        gateway = lease.proxy.gateway
+        logger.log(
+            logging.DEBUG if gateway in self._told_of else logging.WARNING,
             "%s say the same through %s (response %d), which no site can do: it is taken for that "
             "proxy's, or its gateway's, and less is sent that way",
             " and ".join(targets),
             lease.proxy.name,
             response.status,
         )
+        self._told_of.add(gateway)
         if verdict.failure == FORBIDDEN:
             return Verdict(outcome=Outcome.PROXY_FAULT, failure=PROXY_PAGE, certain=True)
         return Verdict(outcome=Outcome.GATEWAY_FAULT, failure=TOO_MANY, certain=True)

@@ -54,8 +54,6 @@ _CANNOT: tuple[type[Exception], ...] = (
 _Row = tuple[tuple[type[Exception], ...], Outcome, str]
 # The first row that fits decides; a subclass stands before its base. These say enough by themselves.
 _CERTAIN: tuple[_Row, ...] = (
-    ((ConnectClosedError,), Outcome.AMBIGUOUS, CONNECT_CLOSED),
-    ((ClosedAfterConnectError,), Outcome.AMBIGUOUS, CLOSED_AFTER_CONNECT),
     (
         (twisted_error.DNSLookupError, *_named("CannotResolveHostError")),
         Outcome.PROXY_FAULT,
@@ -92,6 +90,10 @@ def of_exception(request: Request, exception: Exception) -> Verdict:
     :param request: as it was sent.
     :param exception: as the download handler, or a middleware on the way, has raised it.
     """
+    if isinstance(exception, ConnectClosedError):
+        return Verdict(outcome=Outcome.AMBIGUOUS, failure=CONNECT_CLOSED)
+    if isinstance(exception, ClosedAfterConnectError):
+        return Verdict(outcome=Outcome.AMBIGUOUS, failure=CLOSED_AFTER_CONNECT)
     if isinstance(exception, ConnectFailedError):
         return of_connect(exception.status, exception.headers)
     if isinstance(exception, TunnelError):  # of Scrapy's own handler

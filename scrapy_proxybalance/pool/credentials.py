@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-# Refusals in a row, for different pages, after which credentials are taken for wrong: at several targets
-# and at a single one, where they have never worked and where they have.
-_NEVER_WORKED, _NEVER_WORKED_AT_ONE = 2, 3
+# Refusals in a row, for different pages, after which credentials that have worked are taken for wrong:
+# at several targets, and at a single one; and those that never have, at several targets.
 _WORKED, _WORKED_AT_ONE = 3, 6
-# Credentials that have never worked are sent in so many requests at once, as providers lock accounts.
+_NEVER_WORKED = 2
+# Credentials that have never worked are sent in so many requests at once, and no more often until the
+# proxy is asked again after a while: providers lock accounts.
 UNTRIED_IN_FLIGHT = 3
 # A target that so many proxies were refused for, and none answered for, is one that they do not serve.
 _REFUSED_BY = 3
@@ -24,35 +25,42 @@ _PAGES = 2
 class Refusals:
     """The refusals of one proxy's credentials since something last came back through it."""
 
-    __slots__ = ("_pages", "_targets")
+    __slots__ = ("_attempts", "_pages", "_targets")
 
     def __init__(self) -> None:
+        self._attempts = 0
         self._pages: set[object] = set()
         self._targets: set[str] = set()
 
     def __len__(self) -> int:
-        """Return for how many pages, as far as they are counted."""
-        return len(self._pages)
+        """Return how many there were."""
+        return self._attempts
 
     def clear(self) -> None:
         """Take note that something has come back."""
-        if self._pages:
+        if self._attempts:
+            self._attempts = 0
             self._pages.clear()
             self._targets.clear()
 
-    def add(self, page: str | None, target: str, *, worked: bool) -> bool:
+    def add(self, page: str | None, target: str, *, worked: bool, doubtful: bool = False) -> bool:
         """Take note of a refusal; return whether the credentials are to be taken for wrong.
 
         :param page: what was asked for; ``None`` where nobody knows, which is another one each time.
         :param worked: whether the credentials have ever worked.
+        :param doubtful: whether it may be about the target, which has answered nobody while others have.
         """
+        self._attempts += 1
         if len(self._pages) < _WORKED_AT_ONE:
             self._pages.add(object() if page is None else page)
             self._targets.add(target)
         refused = len(self._pages)
-        if len(self._targets) > 1:
-            return refused >= (_WORKED if worked else _NEVER_WORKED)
-        return refused >= (_WORKED_AT_ONE if worked else _NEVER_WORKED_AT_ONE)
+        if not worked:
+            several = len(self._targets) > 1
+            return (several and refused >= _NEVER_WORKED) or (
+                not doubtful and self._attempts >= UNTRIED_IN_FLIGHT
+            )
+        return refused >= (_WORKED if len(self._targets) > 1 else _WORKED_AT_ONE)
 
 
 class RefusedPages:

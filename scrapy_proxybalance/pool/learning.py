@@ -86,6 +86,7 @@ class Teacher:
         gateway_shared: bool,
         part: float | None = None,
         page: str | None = None,
+        doubtful: bool = False,
     ) -> float:
         """Learn from an ended lease; return the part of a failure that the proxy pays for, 0 to 1.
 
@@ -95,6 +96,7 @@ class Teacher:
         :param gateway_shared: whether other proxies have the same host and port.
         :param part: the proxy's part, where a comparison of answers has said so already.
         :param page: what was asked for.
+        :param doubtful: whether refused credentials may be about the target: see ``Refusals.add``.
         """
         if outcome is IGNORED:
             return 0.0
@@ -115,7 +117,7 @@ class Teacher:
             self._carried(lease, expectation[1], None, now, gateway_shared=gateway_shared)
             return 0.0
         if failure == PROXY_AUTH:
-            return self._refused_credentials(lease, page, now)
+            return self._refused_credentials(lease, page, now, doubtful=doubtful)
         if part is not None:
             return self._pays(lease, part, duration, now)
         rate = 1.0 - expectation[0]
@@ -180,14 +182,16 @@ class Teacher:
             )
         return share
 
-    def _refused_credentials(self, lease: Lease, page: str | None, now: float) -> float:
+    def _refused_credentials(
+        self, lease: Lease, page: str | None, now: float, *, doubtful: bool
+    ) -> float:
         member = lease.member
         if member.proxy.identity != lease.proxy.identity:
             return 0.0  # the credentials have been changed since
         if lease.generation < member.known_since:
             return 0.0  # or somebody says that they have been put right
         health, worked = member.health, member.answered
-        wrong = member.refusals.add(page, lease.target, worked=worked)
+        wrong = member.refusals.add(page, lease.target, worked=worked, doubtful=doubtful)
         if health.state is OUT:
             return 1.0
         probing = health.state is PROBING

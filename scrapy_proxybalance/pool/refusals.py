@@ -73,8 +73,8 @@ class Refusals:
         latest = [one for one in self._latest if now - one.at < _TOGETHER]
         self._latest.append(refusal)
         known = self._targets.get(target)
-        if known is not None and granted_at > known.excused_at:
-            return ()  # less was sent that way, and it says so still
+        if known is not None and granted_at > known.excused_at + _TOGETHER:
+            return ()  # less was sent that way, it has not answered since, and says so still
         for same in (
             [one for one in latest if one.proxy == proxy],
             [one for one in latest if one.gateway == gateway],
@@ -84,7 +84,8 @@ class Refusals:
             others = [one for one in latest if one not in same and one.target in concerned]
             if alike and not others:
                 for one in concerned:
-                    self._known(one).excused_at = now
+                    record = self._known(one)
+                    record.excused_at = min(record.excused_at, now)
                 return tuple(sorted(concerned))
         return ()
 

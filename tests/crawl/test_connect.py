@@ -117,7 +117,7 @@ async def test_a_site_that_closes_every_connection_costs_no_proxy_a_cooldown(
             f"{scheme}://{FORBIDDEN}/{number}" if number % 2 else f"http://{GOOD}/{number}"
             for number in range(200)
         ]
-        judged = await world.crawl(urls)
+        judged = await world.crawl(urls, PROXYBALANCE_RETRY_BUDGET_MIN=1000)
 
     assert judged.pages == pages(range(0, 200, 2))
     assert sum(judged.failures.values()) == 100

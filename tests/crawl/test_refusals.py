@@ -46,6 +46,7 @@ async def test_a_gateway_that_says_429_above_its_limit_gets_less_and_no_site_is_
             CONCURRENT_REQUESTS=32,
             CONCURRENT_REQUESTS_PER_DOMAIN=32,
             RETRY_TIMES=5,
+            PROXYBALANCE_RETRY_BUDGET_MIN=1000,
         )
 
     assert judged.pages == pages(range(600))
