@@ -114,6 +114,8 @@ class Balancer:
         self.asking_robots: set[str] = set()
         #: When anything was last answered through the pool, whatever its target.
         self.answered_at = float("-inf")
+        #: Whether an attempt through the pool has come to nothing.
+        self.failed_once = False
         self._queues: list[HoldingQueue] = []
         self._flights: dict[Request, Flight] = {}
         self._waiters: list[Deferred[None]] = []
@@ -183,6 +185,8 @@ class Balancer:
         if flight.lease is not None:
             if outcome in (Outcome.SUCCESS, Outcome.TARGET_SIGNAL):
                 self.answered_at = self.clock()
+            elif outcome is not Outcome.IGNORED:
+                self.failed_once = True
             self.pool.release(
                 flight.lease,
                 outcome,
@@ -382,7 +386,9 @@ class Balancer:
     def _close_if_exhausted(self) -> None:
         pool, now = self.pool, self.clock()
         pool.available(now)
-        if pool.in_service or pool.all_drained:
+        # A pool through which nothing has ever come back is none either, however well it stands.
+        silent = self.answered_at == float("-inf") and self.failed_once
+        if (pool.in_service and not silent) or pool.all_drained:
             self._unusable_since = None
             return
         if self._unusable_since is None:
@@ -393,10 +399,12 @@ class Balancer:
         ):
             if not self.closing:
                 logger.error(
-                    "No proxy of %d has been in service for %.0f s: closing the spider. Nothing was "
-                    "sent without a proxy. Check the credentials, the gateway's address and the "
-                    "region or session parameters of the proxies.",
-                    len(pool),
+                    "%s for %.0f s: closing the spider. Nothing was sent without a proxy. Check the "
+                    "credentials, the gateway's address and the region or session parameters of the "
+                    "proxies.",
+                    f"Nothing has come back through any proxy of {len(pool)}"
+                    if silent
+                    else f"No proxy of {len(pool)} has been in service",
                     unusable_for,
                 )
             self.close_spider(REASON_EXHAUSTED)

@@ -26,7 +26,7 @@ from .idle import IdleWatch
 from .job_memory import JobMemory
 from .judging import FORBIDDEN, IGNORED, Verdict, classify
 from .pool import NoProxyAvailableError, Outcome, TargetState
-from .pool.outcome import PROXY_AUTH, TIMEOUT
+from .pool.outcome import PROXY_AUTH, TIMEOUT, TOO_MANY
 from .proxy_watch import ProxyWatch, UnprovenError
 from .redaction import redact_exception
 from .reporting import install
@@ -432,7 +432,9 @@ class ProxyBalanceMiddleware:
         if lease.outage_suspected:
             return request_meta.resend(request)
         request_meta.mark_tried(request, lease.proxy)
-        return request_meta.resend(request) if verdict.failure == PROXY_AUTH else None
+        # Like a page that its target refuses, one that it is not let through for costs no retry.
+        free = verdict.failure == PROXY_AUTH or (verdict.failure == TOO_MANY and verdict.certain)
+        return request_meta.resend(request) if free else None
 
     def _refused(
         self, request: Request, flight: Flight, verdict: Verdict, said: str

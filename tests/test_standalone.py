@@ -61,8 +61,8 @@ def test_an_exception_in_the_block_is_charged_and_goes_on() -> None:
 
 def test_what_was_said_inside_the_block_stands() -> None:
     pool = pool_of(TWO)
-    for _ in range(2):
-        with pool.lease() as lease:
+    for number in range(2):
+        with pool.lease(target=f"{number}.example") as lease:
             assert pool.release(lease, Outcome.PROXY_FAULT, failure="proxy_auth")
     with pytest.raises(NoProxyAvailableError):
         pool.acquire()

@@ -35,7 +35,8 @@ def oddity(request: Request, response: Response) -> str | None:
         return ELSEWHERE if _leads_elsewhere(request, response) else None
     if status in _WITHOUT_BODY or request.method == "HEAD" or response.body:
         return None
-    return EMPTY
+    # A signal handler may have stopped the download at its headers.
+    return None if "download_stopped" in response.flags else EMPTY
 
 
 def looks(request: Request, response: Response) -> str | None:

@@ -71,7 +71,7 @@ class Answers:
         self._targets: OrderedDict[str, _Target] = OrderedDict()
         self._all = 0.0
         self._all_odd: dict[str, float] = {}
-        self._last_page: OrderedDict[str, tuple[str, str, int]] = OrderedDict()
+        self._last_page: OrderedDict[tuple[str, str], tuple[str, str, int]] = OrderedDict()
 
     def useful(self, target: str, who: str) -> None:
         """Take note of an answer as one wants it."""
@@ -143,9 +143,10 @@ class Answers:
             pages[page] = giver = who
         elif giver != who:
             pages[page] = giver = ""
-        last_page, last_url, count = self._last_page.get(who, ("", "", 0))
+        pair = (who, target)
+        last_page, last_url, count = self._last_page.get(pair, ("", "", 0))
         count = (count + 1 if url != last_url else count) if page == last_page else 1
-        self._last_page[who] = (page, url, count)
+        self._last_page[pair] = (page, url, count)
         if len(self._last_page) > _TARGETS:
             self._last_page.popitem(last=False)
         return count >= _SAME_PAGE and giver == who and self.answers_others(target, who)

@@ -262,10 +262,12 @@ async def test_while_the_others_cool_down_one_is_believed_until_one_of_them_is_b
     class Watching(PausesSpider):
         def keep(self, response: Any) -> None:
             seen.append(response.url)
-            proxies[1].behaviour = Behaviour.HEALTHY
+            if len(seen) == 1:
+                back.append(asyncio.ensure_future(proxies[1].start(port=proxies[1].port)))
 
+    back: list[asyncio.Future[None]] = []
     async with beside(site, AnswersItself(200, b"<h1>Blocked</h1>")) as proxies:
-        proxies[1].behaviour = Behaviour.REFUSE
+        await proxies[1].close()  # its port refuses connections
         cooling = settings(
             proxies,
             PROXYBALANCE_FAILURE_THRESHOLD=1,
