@@ -22,6 +22,7 @@ from .outcome import (
     PROXY_FAULT,
     SUCCESS,
     TARGET_SIGNAL,
+    WITHOUT_A_WORD,
     Outcome,
 )
 
@@ -156,7 +157,7 @@ class Outages:
             now,
             sure=outcome is PROXY_FAULT and failure in BEFORE_THE_TARGET,
             gateways_word=outcome is not AMBIGUOUS and not whole,
-            prompt=outcome is PROXY_FAULT,
+            prompt=outcome is PROXY_FAULT or failure in WITHOUT_A_WORD,
             credentials=failure == PROXY_AUTH,
             proxies=2 if whole else gate.members,
         )

@@ -55,5 +55,7 @@ CLOSED_AFTER_CONNECT = "closed_after_connect"
 #: The classes of failure in which a proxy may have passed on that the site has closed.
 CLOSED = frozenset((NO_RESPONSE, CLOSED_AFTER_CONNECT))
 
+#: The classes of failure in which nothing was said at all.
+WITHOUT_A_WORD = frozenset((NO_RESPONSE, CONNECT_CLOSED))
 #: The classes of failure that may come of too much at once through a single proxy.
-MAY_BE_THE_LOAD = frozenset((NO_RESPONSE, CONNECT_CLOSED, TOO_MANY))
+MAY_BE_THE_LOAD = WITHOUT_A_WORD | {TOO_MANY}

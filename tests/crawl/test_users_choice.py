@@ -276,12 +276,14 @@ async def test_a_redirect_to_another_host_is_leased_anew_for_that_target() -> No
                 },
                 prepare=prepare,
             )
-            assert len(one.requests) == len(two.requests) == PAGES
-        assert len(old.requests) == len(new.requests) == PAGES
+            confirmed = len(old.requests) - PAGES  # the first redirects to another site
+            assert 1 <= confirmed <= 2
+            assert len(one.requests) + len(two.requests) == 2 * PAGES + confirmed
+        assert len(new.requests) == PAGES
     assert [response.url for response in crawler.spider.responses] == [
         f"http://new.example/{page}" for page in range(PAGES)
     ]
-    assert [target for target, _ in leases].count("old.example") == PAGES
+    assert [target for target, _ in leases].count("old.example") == PAGES + confirmed
     assert [target for target, _ in leases].count("new.example") == PAGES
     assert [proxy for _, proxy in leases] == ["one", "two"] * PAGES
 

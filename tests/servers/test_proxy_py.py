@@ -49,7 +49,7 @@ async def test_no_page_of_one_site_comes_under_the_name_of_another(server: Serve
 @crawl_test
 async def test_with_scrapys_own_handler_pages_come_under_wrong_names(server: Server) -> None:
     came, right = await crawl_in_turns(
-        server, 40, DOWNLOAD_HANDLERS={"http": HTTP11DownloadHandler}
+        server, 40, CONCURRENT_REQUESTS=1, DOWNLOAD_HANDLERS={"http": HTTP11DownloadHandler}
     )
     assert came != right, "proxy.py has been corrected: the test above shows nothing any more"
 
