@@ -6,7 +6,8 @@ and answers questions. It knows kinds of answers as words, and no HTTP.
 
 The model is that of :mod:`.blame`, a noisy-or (Pearl, 1988): an odd answer is split between the proxy
 and the target by how often each gives such an answer by itself. How often the target does is counted
-on what *others* got.
+on what *others* got, each of whom has a voice of the same weight: one that answers everything itself at
+once has the most answers.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ _PRIOR, _WEIGHT = 0.02, 2.0
 _UNHEARD_OF = 0.5
 # The same for the share of odd answers of a kind among the answers of all targets.
 _PRIOR_WEIGHT_OF_ALL = 50.0
-# When so many answers of a target are known, they count half.
-_WINDOW = 200.0
-# One proxy's word counts no more than so often, and so many proxies and kinds are remembered.
+# When so many answers through one proxy are known, they count half.
+_WINDOW = 50.0
+# What one proxy got counts as no more than so many answers, however many it had; so many proxies and
+# kinds are remembered of a target.
 _ONE_VOICE = 3.0
 _PROXIES = 16
 _KINDS = 16
 _KINDS_IN_ALL = 1000
 _PAGES = 64
+# The kind of a page as one wants it.
+_USEFUL = ""
 _TARGETS = 2000
 # A page is the proxy's own when it has been given for so many different URLs, one after the other.
 _SAME_PAGE = 2
@@ -45,20 +49,33 @@ class Suspicion(NamedTuple):
 
 
 class _Target:
-    __slots__ = ("kinds", "pages", "useful", "useful_in_all", "useful_through")
+    """``through``: for each of the last proxies, its answers by kind; pages as one wants them are "".
+
+    ``pages``: who gave a page that looks like this; "" for several.
+    """
+
+    __slots__ = ("pages", "through", "useful")
 
     def __init__(self) -> None:
-        self.useful = 0.0
-        self.useful_in_all = 0
-        self.useful_through: list[str] = []  # the last two, different ones
-        self.kinds: dict[str, dict[str, float]] = {}
-        self.pages: OrderedDict[str, str] = OrderedDict()  # page -> who gave it, "" for several
+        self.useful = 0
+        self.through: OrderedDict[str, dict[str, float]] = OrderedDict()
+        self.pages: OrderedDict[str, str] = OrderedDict()
 
-    def fade(self) -> None:
-        self.useful *= 0.5
-        for through in self.kinds.values():
-            for who in through:
-                through[who] *= 0.5
+    def note(self, who: str, kind: str) -> None:
+        """Count an answer."""
+        counts = self.through.get(who)
+        if counts is None:
+            if len(self.through) >= _PROXIES:
+                self.through.popitem(last=False)
+            counts = self.through[who] = {}
+        else:
+            self.through.move_to_end(who)
+        if kind not in counts and len(counts) >= _KINDS:
+            del counts[next(iter(counts))]
+        counts[kind] = counts.get(kind, 0.0) + 1.0
+        if counts[kind] > _WINDOW:
+            for known in counts:
+                counts[known] *= 0.5
 
 
 class Answers:
@@ -76,17 +93,9 @@ class Answers:
     def useful(self, target: str, who: str) -> None:
         """Take note of an answer as one wants it."""
         known = self._known(target)
-        known.useful += 1.0
-        known.useful_in_all += 1
+        known.useful += 1
+        known.note(who, _USEFUL)
         self._all += 1.0
-        through = known.useful_through
-        if not through or through[-1] != who:
-            if who in through:
-                through.remove(who)
-            through.append(who)
-            del through[:-2]
-        if known.useful > _WINDOW:
-            known.fade()
 
     def odd(self, target: str, kind: str, who: str, *, rate: float, pair: float = 0.0) -> Suspicion:
         """Take note of an odd answer; return whose it looks to be.
@@ -96,39 +105,47 @@ class Answers:
         :param pair: how often a proxy is taken to give such an answer for one target only.
         """
         known = self._known(target)
-        through = known.kinds.get(kind, {})
-        others = sum(min(_ONE_VOICE, count) for name, count in through.items() if name != who)
-        compared = others > 0.0 or any(name != who for name in known.useful_through)
+        odd = answers = 0.0
+        for name, counts in known.through.items():
+            if name != who:
+                count = sum(counts.values())
+                voice = min(_ONE_VOICE, count)
+                answers += voice
+                odd += voice * counts.get(kind, 0.0) / count
+        compared = answers > 0.0
         usual = _UNHEARD_OF
         if compared:
             of_all = self._all_odd.get(kind, 0.0) + _PRIOR_WEIGHT_OF_ALL * _PRIOR
             prior = of_all / (self._all + _PRIOR_WEIGHT_OF_ALL)
-            usual = (others + _WEIGHT * prior) / (others + known.useful + _WEIGHT)
+            usual = (odd + _WEIGHT * prior) / (answers + _WEIGHT)
         part = rate / (rate + usual + pair)
-        self._note(known, kind, who)
+        known.note(who, kind)
         self._count(kind, 1.0 - part if compared else 0.0)
         return Suspicion(part, compared)
 
     def confirmed(self, target: str, kind: str, who: str) -> None:
         """Take note that two proxies got the same odd answer for the same page: it is the target's."""
-        self._note(self._known(target), kind, who)
+        self._known(target).note(who, kind)
         self._count(kind, 1.0)
 
     def through_others(self, target: str, kind: str, who: str) -> int:
         """Return through how many others a target has given answers of a kind."""
         known = self._targets.get(target)
-        through = known.kinds.get(kind, {}) if known is not None else {}
-        return sum(1 for name in through if name != who)
+        if known is None:
+            return 0
+        return sum(1 for name, counts in known.through.items() if name != who and kind in counts)
 
     def useful_answers(self, target: str) -> int:
         """Return how many useful answers a target has given, through whomever."""
         known = self._targets.get(target)
-        return known.useful_in_all if known is not None else 0
+        return known.useful if known is not None else 0
 
     def answers_others(self, target: str, who: str) -> bool:
         """Return whether others have had useful answers of a target."""
         known = self._targets.get(target)
-        return known is not None and any(name != who for name in known.useful_through)
+        return known is not None and any(
+            name != who and _USEFUL in counts for name, counts in known.through.items()
+        )
 
     def repeats(self, target: str, page: str, who: str, url: str) -> bool:
         """Return whether one proxy gives the same page for different URLs, and no other gives it.
@@ -157,17 +174,6 @@ class Answers:
         if kind not in self._all_odd and len(self._all_odd) >= _KINDS_IN_ALL:
             del self._all_odd[next(iter(self._all_odd))]
         self._all_odd[kind] = self._all_odd.get(kind, 0.0) + targets
-
-    @staticmethod
-    def _note(known: _Target, kind: str, who: str) -> None:
-        through = known.kinds.get(kind)
-        if through is None:
-            if len(known.kinds) >= _KINDS:
-                del known.kinds[next(iter(known.kinds))]
-            through = known.kinds[kind] = {}
-        if who not in through and len(through) >= _PROXIES:
-            del through[next(iter(through))]
-        through[who] = through.get(who, 0.0) + 1.0
 
     def _known(self, target: str) -> _Target:
         known = self._targets.get(target)

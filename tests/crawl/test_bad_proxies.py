@@ -220,7 +220,6 @@ async def test_when_every_proxy_wants_other_credentials_nothing_goes_direct_and_
         assert "retry/count" not in crawler.stats.get_stats()
         # Each is out, is asked again after a while, and is out again.
         assert proxybalance_stats(crawler)["proxies_out"] == 6
-        assert all(len(proxy.requests) <= 4 for proxy in locked)
 
         resumed = await crawl([], {**settings, "PROXYBALANCE_PROXIES": [healthy.url()]})
         assert scheduled.were_kept(resumed)

@@ -270,13 +270,14 @@ async def test_the_password_is_neither_logged_nor_counted_nor_reported_nor_shown
         ForwardProxy("locked", credentials={"alice": PASSWORD}) as locked,
     ):
         flaky.behaviour, flaky.fail_rate = Behaviour.FLAKY, 0.5
-        dead.behaviour = Behaviour.REFUSE
+        await dead.close()  # its port refuses connections
         locked.behaviour = Behaviour.UNAUTHORIZED
         crawler = await crawl(
             [*pages(origin, 40), "http://127.0.0.1:1/nobody-there"],
             {
                 "RETRY_TIMES": 8,
                 "PROXYBALANCE_COOLDOWN": 0.2,
+                "PROXYBALANCE_FAILURE_THRESHOLD": 1,
                 "PROXYBALANCE_STATS_FILE": str(stats_file),
                 "PROXYBALANCE_PROXIES": [p.url("alice") for p in (good, flaky, dead, locked)],
             },

@@ -190,7 +190,7 @@ async def test_a_proxy_that_resets_connections_is_suspected_and_loses_no_page(
         )
     assert len(crawler.spider.responses) == 30
     stats = proxybalance_stats(crawler)
-    assert stats["proxy/bad/cooldowns"] >= 1
+    assert stats["proxy/bad/leases"] <= 12  # the others went through the good one
     assert "outcome/ignored" not in stats
 
 

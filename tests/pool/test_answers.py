@@ -77,7 +77,8 @@ def test_a_proxy_does_not_excuse_itself_by_giving_the_same_answer_often() -> Non
 
 
 def test_one_voice_counts_no_more_than_a_few_times_however_often_it_speaks() -> None:
-    one, several = after(*["good"] * 40), after(*["good"] * 40)
+    good = [f"good-{number % 8}" for number in range(40)]
+    one, several = after(*good), after(*good)
     for number in range(100):
         one.odd(SITE, "503", "first", rate=LITTLE)
         several.odd(SITE, "503", f"p{number % 10}", rate=LITTLE)
