@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .answers import Answers, Suspicion
-from .outcome import HOST_REFUSED
+from .outcome import CLOSED, HOST_REFUSED
 from .refusals import Refusals
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 # A proxy that refuses one host is taken to refuse just that one so often, 0 to 1.
 _JUST_THIS_HOST = 0.3
+# A proxy through which the connection was closed may have passed on what the site did: it is as likely
+# to be that as its own doing.
+HALF_CLEARED = 0.5
 # So many refusals in a row mean one proxy alone, if others are served: of all, and of single pages.
 _ALONE_OF_ALL, _ALONE_OF_PAGES = 2, 3
 
@@ -92,7 +95,7 @@ class Comparison:
             lease.target,
             kind,
             self.who(lease),
-            rate=1.0 - success,
+            rate=(1.0 - success) * (HALF_CLEARED if kind in CLOSED else 1.0),
             pair=_JUST_THIS_HOST if kind == HOST_REFUSED else 0.0,
         )
 

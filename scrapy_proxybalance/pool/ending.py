@@ -12,6 +12,7 @@ from .events import CooldownShortened, LeaseEnded, TargetRefused
 from .health import MOSTLY, PROBING, RECOVERING
 from .outcome import (
     AMBIGUOUS,
+    CLOSED,
     GATEWAY_FAULT,
     HOST_REFUSED,
     IGNORED,
@@ -160,6 +161,9 @@ class Endings:
             page, lease.target, lease.proxy.name, worked=member.answered, answers=self.answers
         ):
             outcome = IGNORED
+        if outcome is AMBIGUOUS and part is None and failure in CLOSED:
+            suspicion = self._comparison.odd(lease, str(failure), now)
+            part = suspicion.part if suspicion.compared else None
         if outcome is PROXY_FAULT and failure in (HOST_REFUSED, NO_CONNECT):
             part = self._refused_to_go(lease, str(failure), page, now)
         if outcome is GATEWAY_FAULT and lease.gate is not None:

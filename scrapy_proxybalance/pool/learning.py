@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .blame import Blame
+from .comparison import HALF_CLEARED
 from .events import CooldownStarted, ProxyOut, ProxyRecovered
 from .health import OUT, PROBING
 from .outcome import (
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
 _FASTEST, _SLOWEST = 0.05, 20.0
 # Where a gateway says that it could not, the proxy itself is so much less likely the cause.
 _ITS_OWN_WORD = 0.3
-# A proxy through which the connection was closed may have passed on what the site did: it is as likely
-# to be that as its own doing.
-_HALF_CLEARED = 0.5
 # What a proxy pays for refusing its credentials once, which may mean anything.
 _ONE_REFUSAL = 0.3
 
@@ -122,7 +120,7 @@ class Teacher:
             return self._pays(lease, part, duration, now)
         rate = 1.0 - expectation[0]
         if failure in CLOSED:
-            rate *= _HALF_CLEARED
+            rate *= HALF_CLEARED
         share = self._share(lease, outcome, rate, now, gateway_shared=gateway_shared)
         return self._pays(lease, share, duration, now)
 

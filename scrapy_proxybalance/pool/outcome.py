@@ -53,7 +53,7 @@ NOT_FOR_THE_LOAD = (UPSTREAM, "connect_500", "connect_502", "connect_504", "squi
 #: The connection was closed after the proxy had said that it is through.
 CLOSED_AFTER_CONNECT = "closed_after_connect"
 #: The classes of failure in which a proxy may have passed on that the site has closed.
-CLOSED = frozenset((NO_RESPONSE, CLOSED_AFTER_CONNECT))
+CLOSED = frozenset((NO_RESPONSE, CLOSED_AFTER_CONNECT, CONNECT_CLOSED))
 
 #: The classes of failure in which nothing was said at all.
 WITHOUT_A_WORD = frozenset((NO_RESPONSE, CONNECT_CLOSED))

@@ -27,6 +27,7 @@ install_reactor("twisted.internet.asyncioreactor.AsyncioSelectorReactor")
 
 from twisted.internet import defer, task  # noqa: E402
 
+from scrapy_proxybalance.reporting.standing import standing  # noqa: E402
 from tests.crawl.certificates import server_context  # noqa: E402
 from tests.crawl.judged import World, forwards, pages  # noqa: E402
 from tests.crawl.scripted_proxy import answer  # noqa: E402
@@ -50,7 +51,7 @@ async def answers() -> AsyncIterator[Row]:
             attempts = judged.crawler.stats.get_value("downloader/request_count")
             share = max(0, len(world.proxies[0].requests) - 20) / attempts
             lost = sum((pages(range(500)) - judged.pages).values())
-            state = judged.proxies["p0"].state.value
+            state = standing(judged.proxies["p0"]).value
         yield (
             f"1 of 5 answers {name} itself: attempts after its first 20; lost; state",
             f"{share:.1%}; {lost}; {state}",

@@ -11,7 +11,7 @@ from bookshop.servers.forward_proxy import ForwardProxy
 from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
 
 from scrapy_proxybalance import ProxyBalanceMiddleware
-from scrapy_proxybalance.pool import HealthState
+from scrapy_proxybalance.reporting.standing import Standing, standing
 
 from .crawling import crawl, crawl_test
 from .scripted_proxy import ScriptedProxy, answer
@@ -90,4 +90,4 @@ async def test_a_proxy_that_answers_everything_itself_gets_next_to_nothing_and_c
     assert fetched(crawler) == Counter(f"page /{number}" for number in range(500))
     attempts = crawler.stats.get_value("downloader/request_count")
     assert len(bad.requests) - 20 <= 0.05 * attempts
-    assert snapshots(crawler)["bad"].state is not HealthState.HEALTHY
+    assert standing(snapshots(crawler)["bad"]) is not Standing.HEALTHY

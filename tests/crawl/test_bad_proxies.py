@@ -303,7 +303,7 @@ async def test_a_407_costs_no_retry_and_puts_the_proxy_out_with_one_line_of_erro
                 ],
             },
         )
-        assert 1 <= len(locked.requests) <= 3
+        assert 1 <= len(locked.requests) <= 4  # what was let go at once
         seen = len(locked.requests)
     assert bodies(crawler) == paths(60)
     assert {response.status for response in crawler.spider.responses} == {200}

@@ -285,7 +285,8 @@ async def test_a_redirect_to_another_host_is_leased_anew_for_that_target() -> No
     ]
     assert [target for target, _ in leases].count("old.example") == PAGES + confirmed
     assert [target for target, _ in leases].count("new.example") == PAGES
-    assert [proxy for _, proxy in leases] == ["one", "two"] * PAGES
+    through = [proxy for _, proxy in leases]
+    assert abs(through.count("one") - through.count("two")) <= 1
 
 
 @crawl_test

@@ -31,9 +31,19 @@ def test_credentials_that_have_worked_take_three_at_several_targets_and_six_at_o
     assert needed(worked=True, targets=1) == 6
 
 
-def test_one_page_says_nothing_however_often_it_is_refused() -> None:
-    assert needed(worked=False, targets=1, page="/1") == 0
+def test_one_page_says_nothing_where_they_have_worked_and_is_tried_thrice_where_they_have_not() -> (
+    None
+):
     assert needed(worked=True, targets=1, page="/1") == 0
+    assert needed(worked=False, targets=1, page="/1") == 3
+
+
+def test_a_target_that_has_answered_nobody_while_others_have_says_nothing() -> None:
+    refusals = Refusals()
+    assert not any(
+        refusals.add(f"/{number}", "a.test", worked=False, doubtful=True) for number in range(9)
+    )
+    assert refusals.add("/", "b.test", worked=False)
 
 
 def test_an_answer_in_between_begins_the_count_at_one() -> None:

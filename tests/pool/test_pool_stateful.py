@@ -68,6 +68,7 @@ LEARNED_MAX = 5
 UNTRIED = 3
 FIRST_REST, LONGEST_REST = 60.0, 3600.0
 ANSWERED = (Outcome.SUCCESS, Outcome.TARGET_SIGNAL)
+FAILED = (Outcome.PROXY_FAULT, Outcome.GATEWAY_FAULT, Outcome.AMBIGUOUS)
 
 caps = st.none() | st.integers(1, 3)
 # Intervals that are binary fractions, so that the model's sums are exact.
@@ -594,7 +595,7 @@ class PoolMachine(RuleBasedStateMachine):
             outcome = Outcome.PROXY_FAULT  # a gateway's 407 is no word about its load
         if failure == NO_RESPONSE and known.proxy.gateway in (FIXED, LEARNED):
             failure = how["failure"] = None  # what a gateway's limit makes of it is told elsewhere
-        closed = failure == NO_RESPONSE and outcome in (Outcome.PROXY_FAULT, Outcome.AMBIGUOUS)
+        closed = failure == NO_RESPONSE and outcome in FAILED
         if outcome is Outcome.SUCCESS:
             known.answered(lease.target)
             self.refused.discard(lease.target)
