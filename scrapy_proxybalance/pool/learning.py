@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 _FASTEST, _SLOWEST = 0.05, 20.0
 # Where a gateway says that it could not, the proxy itself is so much less likely the cause.
 _ITS_OWN_WORD = 0.3
+# An answer that was of no use, and of which so little is the proxy's, has come from the target.
+_HARDLY = 0.25
 # What a proxy pays for refusing its credentials once, which may mean anything.
 _ONE_REFUSAL = 0.3
 
@@ -100,7 +102,8 @@ class Teacher:
             return 0.0
         if outcome is SUCCESS or outcome is TARGET_SIGNAL:
             member = lease.member
-            if lease.generation >= member.known_since:  # else it was through other credentials
+            # Else it was through other credentials, or may be the proxy's own page.
+            if lease.generation >= member.known_since and (part is None or part < _HARDLY):
                 member.answered = True
                 member.refusals.clear()
         if outcome is SUCCESS:

@@ -106,5 +106,6 @@ async def test_a_site_that_all_proxies_refuse_costs_no_proxy() -> None:
 
     assert sum(judged.pages.values()) == 150
     assert judged.failures == {"HttpError": 50}
-    assert not judged.outs
+    # One may have met nothing but that site before anything was answered; it is asked again.
+    assert sum(judged.outs.values()) <= 1
     assert not judged.cooldowns
