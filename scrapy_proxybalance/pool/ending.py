@@ -198,7 +198,9 @@ class Endings:
                 gateway_shared=not repeated and self._members.sharing_gateway(member.proxy) > 1,
                 part=part,
                 page=page,
-                doubtful=self.answers > 0 and not self._comparison.answers_others(lease),
+                doubtful=page is not None
+                and self.answers > 0
+                and not self._comparison.answers_others(lease),
             )
         member.priced_at = _NEVER
         self._availability.refresh(member, now)
