@@ -345,7 +345,7 @@ def test_one_page_that_a_working_proxy_refuses_again_and_again_says_nothing() ->
     for name in ("p0", "p1"):
         carry_through(pool, name, 0, SUCCESS, target="fine.test")
     for name in ("p0", "p1"):
-        for _ in range(5):
+        for _ in range(3):
             lease = pool.acquire(0, matching={"name": name}, target="shop.test")
             pool.release(lease, FAULT, 0, failure=PROXY_AUTH, page="http://shop.test/basket")
     assert events.of(ProxyOut) == []
