@@ -66,7 +66,9 @@ class SecondOpinion:
         if verdict.outcome is Outcome.SUCCESS:
             kind = oddity(request, response)
             if kind is None:
-                if not self._comparison.useful(lease, looks(request, response), request.url):
+                # Several hosts of one target may well have the same page under the same path.
+                path = request.url.split("/", 3)[-1]
+                if not self._comparison.useful(lease, looks(request, response), path):
                     return verdict
                 kind = SAME_PAGE
         elif verdict.certain:
