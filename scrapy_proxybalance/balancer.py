@@ -178,7 +178,7 @@ class Balancer:
         duration: float | None = None,
         failure: str | None = None,
         part: float | None = None,
-        page: str = "",
+        page: str | None = None,
     ) -> None:
         """End a flight: release its lease and let whoever waits try again."""
         targets = self.pool.targets
