@@ -24,13 +24,13 @@ from .closing import Closing, GivenUpError
 from .download_time import DownloadTime
 from .idle import IdleWatch
 from .job_memory import JobMemory
-from .judging import FORBIDDEN, IGNORED, Verdict, classify
+from .judge import Judge
+from .judging import FORBIDDEN, IGNORED, Verdict
 from .pool import NoProxyAvailableError, Outcome, TargetState
 from .pool.outcome import PROXY_AUTH, TIMEOUT, TOO_MANY
 from .proxy_watch import ProxyWatch, UnprovenError
 from .redaction import redact_exception
 from .reporting import install
-from .scrapy_internals import reached_downloader
 from .second_opinion import FAILED, SecondOpinion
 from .settings import Settings, read_one
 from .unknown_failures import UnknownFailures
@@ -59,10 +59,6 @@ _REFUSED_BY, _REFUSED_BY_ALL = 3, 6
 _TURN = 1.0
 # In seconds; what is due already may still depend on something else that is not.
 _SHORTEST_WAIT = 0.01
-
-#: In the meta of what our RobotsTxtMiddleware asks for, which deals with its failures itself: the
-#: :class:`~.robots_question.Question`.
-ROBOTS = "_proxybalance_robots"
 
 
 class TargetHeldError(NoProxyAvailableError):
@@ -98,8 +94,9 @@ class ProxyBalanceMiddleware:
         # Scrapy's signals hold their receivers weakly.
         self._download_time = DownloadTime(self.balancer)
         self._adaptive_timeout = AdaptiveTimeout(self.balancer)
-        self._cache = JudgedCache(self.balancer, self.judge)
         self._second_opinion = SecondOpinion(self.balancer)
+        self.judge = Judge(self.settings, self._second_opinion)
+        self._cache = JudgedCache(self.balancer, self.judge.verdict)
         #: What the telnet console calls ``pool``, for consoles that take no variables from others.
         self.console, reporters = install(self.balancer)
         self._observers: list[object] = [
@@ -141,7 +138,9 @@ class ProxyBalanceMiddleware:
         deadline = arrived_at + self.settings.acquire_timeout
         is_retry = request_meta.is_retry(request)  # the queue has not charged it
         while True:
-            if ROBOTS in request.meta and (balancer.closing or request.meta[ROBOTS].is_over):
+            if request_meta.ROBOTS in request.meta and (
+                balancer.closing or request.meta[request_meta.ROBOTS].is_over
+            ):
                 # It bypasses the scheduler and would be tried again until the closing is over.
                 raise IgnoreRequest("nobody waits for this robots.txt any more")
             try:
@@ -206,7 +205,7 @@ class ProxyBalanceMiddleware:
         """
         balancer = self.balancer
         now, closing = balancer.clock(), balancer.closing
-        for_robots = ROBOTS in request.meta
+        for_robots = request_meta.ROBOTS in request.meta
         sent_back = balancer.book.is_admitted(request)
         if not balancer.book.in_use and not for_robots and (closing or now >= deadline):
             # While the spider is closing, only what bypasses the scheduler comes a second time.
@@ -245,10 +244,10 @@ class ProxyBalanceMiddleware:
             request_meta.forget_credentials(request)
             verdict = self._watch.verdict(request, response, flight.lease)
             self._certificates.answered(request, response, flight.target)
-        verdict = verdict or self._compared(request, flight, response)
+        verdict = verdict or self.judge.compared(request, response, flight.lease)
         if verdict.outcome not in FAILED and response.status < 500:
             self.balancer.retries.answered(request, self.balancer.clock())
-        if ROBOTS in request.meta and flight.target_probe:
+        if request_meta.ROBOTS in request.meta and flight.target_probe:
             # Whether the target bears a crawl again is for a page to say; and one question is enough.
             request.meta["dont_retry"] = True
             if verdict.outcome is Outcome.SUCCESS:
@@ -309,7 +308,7 @@ class ProxyBalanceMiddleware:
         if isinstance(exception, GivenUpError):
             return self._given_up(request, flight, admitted=admitted)
         redact_exception(exception, flight.lease.proxy if flight.lease is not None else None)
-        verdict = self.judge(request, exception)
+        verdict = self.judge.verdict(request, exception)
         if flight.lease is not None:
             verdict = self._certificates.judge(request, verdict, flight.lease)
             self._watch.failed(request, exception, verdict, flight.lease)
@@ -337,7 +336,7 @@ class ProxyBalanceMiddleware:
         """End the lease of a request that held up the closing; return it, if it can go back."""
         self.balancer.end(flight, Outcome.IGNORED)
         self.balancer.attempts.ended(request, flight, IGNORED)
-        if not self.balancer.book.in_use and ROBOTS not in request.meta:
+        if not self.balancer.book.in_use and request_meta.ROBOTS not in request.meta:
             admitted = request not in self._given_back_at_closing
         if not admitted:  # whoever waits for it waits outside of the scheduler
             raise IgnoreRequest("the spider is closing, and there was no response yet")
@@ -357,54 +356,6 @@ class ProxyBalanceMiddleware:
         if verdict.outcome is Outcome.IGNORED:
             return None
         return self._failed(request, flight, verdict)
-
-    def judge(self, request: Request, result: Response | Exception) -> Verdict:
-        """Return whose fault the end of an attempt was; the user's classifier is asked first."""
-        verdict = self._users_verdict(request, result)
-        if verdict is None and isinstance(result, Exception) and not reached_downloader(result):
-            # Of another middleware, on the way out: nothing was sent.
-            failure = None if isinstance(result, IgnoreRequest) else type(result).__name__
-            return Verdict(outcome=Outcome.IGNORED, failure=failure)
-        verdict = verdict or classify(request, result, self.settings.proxy_marks)
-        return self._for_robots(request, result, verdict)
-
-    def _compared(self, request: Request, flight: Flight, response: Response) -> Verdict:
-        """Return whose fault a response was, compared with what others got from its target."""
-        verdict = self._users_verdict(request, response)
-        if verdict is None:
-            verdict = classify(request, response, self.settings.proxy_marks)
-            if flight.lease is not None and ROBOTS not in request.meta:
-                verdict = self._second_opinion.compare(request, flight.lease, verdict, response)
-        return self._for_robots(request, response, verdict)
-
-    @staticmethod
-    def _for_robots(request: Request, result: Response | Exception, verdict: Verdict) -> Verdict:
-        if (
-            ROBOTS in request.meta
-            and verdict.outcome is Outcome.SUCCESS
-            and getattr(result, "status", 0) >= 500
-        ):
-            # Nobody's fault, but no answer either: it must not reopen a target that is probed.
-            return attrs.evolve(verdict, outcome=Outcome.IGNORED)
-        return verdict
-
-    def _users_verdict(self, request: Request, result: Response | Exception) -> Verdict | None:
-        if self.settings.classifier is None:
-            return None
-        try:
-            verdict = self.settings.classifier(request, result)
-        except Exception:
-            logger.exception("PROXYBALANCE_CLASSIFIER failed on %s", request)
-            return None
-        if verdict is None or isinstance(verdict, Verdict):
-            return verdict
-        logger.error(
-            "PROXYBALANCE_CLASSIFIER returned %r for %s; it has to return a Verdict, or None to have "
-            "the plugin decide",
-            verdict,
-            request,
-        )
-        return None
 
     def _failed(self, request: Request, flight: Flight, verdict: Verdict) -> Request | None:
         """Mark the proxy as tried; where it did not let us in at all, another one is free of charge.
@@ -478,7 +429,7 @@ class ProxyBalanceMiddleware:
         """Whether Scrapy would take a failure of this request as leave to crawl everything."""
         return (
             bool(request.meta.get("dont_obey_robotstxt"))
-            and ROBOTS not in request.meta
+            and request_meta.ROBOTS not in request.meta
             and urlparse_cached(request).path == "/robots.txt"
         )
 

@@ -28,6 +28,9 @@ TIMEOUT = "download_timeout"
 SESSION_END = "session_end"
 #: Documented key that users read.
 PROXY_NAME = "proxy_name"
+#: In what our RobotsTxtMiddleware asks for, which deals with its failures itself: the
+#: :class:`~.robots_question.Question`.
+ROBOTS = "_proxybalance_robots"
 
 #: The URL that we wrote to ``proxy``, without credentials: tells our choice from the user's.
 _CHOSEN = "_proxybalance_chosen"

@@ -22,7 +22,7 @@ from twisted.internet.defer import Deferred
 
 from . import request_meta
 from .balancer import ROBOTS_NOT_FETCHED
-from .middleware import ROBOTS, ProxyBalanceMiddleware, dropped
+from .middleware import ProxyBalanceMiddleware, dropped
 from .pool import NoProxyMatchesError
 from .pool.events import TargetPaused
 from .robots_question import Finding, Kind, Question
@@ -101,7 +101,7 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
             await super().process_request(request)
             return None
         balancer = middleware.balancer
-        if ROBOTS in request.meta:
+        if request_meta.ROBOTS in request.meta:
             _stay_with_proxy(balancer, request)
         if _is_exempt(request):
             return None
@@ -303,7 +303,7 @@ def _stay_with_proxy(balancer: Balancer, request: Request) -> None:
     """Have a redirect to another target go through the proxy that brought it: it may have made it up."""
     proxy = request.meta.get(request_meta.PROXY_NAME)
     target = balancer.target_of(request)
-    if proxy is None or target == request.meta[ROBOTS].target:
+    if proxy is None or target == request.meta[request_meta.ROBOTS].target:
         return
     try:
         balancer.pool.hold(balancer.clock(), target=target, matching={"name": proxy})

@@ -23,7 +23,7 @@ from twisted.internet.defer import Deferred
 
 from . import request_meta
 from .adaptive_timeout import crawls_timeout
-from .middleware import ROBOTS, TargetHeldError, said
+from .middleware import TargetHeldError, said
 from .pool import (
     ConfigurationError,
     NoProxyAvailableError,
@@ -303,7 +303,11 @@ class Question:
     def _request(self) -> Request:
         url = urlparse_cached(self._for)
         # That a host may be crawled has been decided by the request that is asked for.
-        meta: dict[str, Any] = {"dont_obey_robotstxt": True, "allow_offsite": True, ROBOTS: self}
+        meta: dict[str, Any] = {
+            "dont_obey_robotstxt": True,
+            "allow_offsite": True,
+            request_meta.ROBOTS: self,
+        }
         meta["dont_cache"] = True  # a refusal in Scrapy's cache would be taken for the rules
         meta["dont_retry"] = True  # whom to ask next is decided here
         meta[request_meta.TIMEOUT] = self._seconds
@@ -349,7 +353,7 @@ class Question:
         stats = self._crawler.stats
         stats.inc_value("robotstxt/response_count")
         stats.inc_value(f"robotstxt/response_status_count/{result.status}")
-        verdict = self._middleware.judge(request, result)
+        verdict = self._middleware.judge.verdict(request, result)
         if result.status >= 500 or verdict.outcome not in (Outcome.SUCCESS, Outcome.IGNORED):
             # Of a target that was paused, one question is enough.
             last = not self._open or verdict.outcome is Outcome.TARGET_SIGNAL
@@ -382,7 +386,7 @@ class Question:
         if not isinstance(error, IgnoreRequest):
             self._crawler.stats.inc_value(f"robotstxt/exception_count/{type(error)}")
             logger.debug("%s could not be fetched", request, exc_info=error)
-        verdict = self._middleware.judge(request, error)
+        verdict = self._middleware.judge.verdict(request, error)
         reason = verdict.failure or type(error).__name__
         # What waits for another target must not be asked for meanwhile.
         last = isinstance(error, TargetHeldError)

@@ -23,6 +23,7 @@ from .outcome import (
     SUCCESS,
     TARGET_SIGNAL,
     TIMEOUT,
+    WITHOUT_A_WORD,
     Outcome,
 )
 from .own_limit import OwnLimit
@@ -149,11 +150,11 @@ class Endings:
         if succeeded:
             self.answers += 1
             member.rejected_by_chance = 1.0
-            self._got_through(lease)
+            self._got_through(lease, now)
         elif (
             outcome in (PROXY_FAULT, AMBIGUOUS, GATEWAY_FAULT)
             and failure in MAY_BE_THE_LOAD
-            and self._was_too_many(lease, now)
+            and self._was_too_many(lease, failure, now)
         ):
             # No cooldown for what may be too many connections at once: fewer, first.
             outcome, part = (GATEWAY_FAULT, None) if lease.gate is not None else (AMBIGUOUS, 0.0)
@@ -229,7 +230,7 @@ class Endings:
             )
         return True
 
-    def _got_through(self, lease: Lease) -> None:
+    def _got_through(self, lease: Lease, now: float) -> None:
         """Forget what has kept a proxy from a target, and let it carry more again."""
         member = lease.member
         if lease.target in self._pairs:
@@ -238,22 +239,23 @@ class Endings:
             self._pairs.answered(CONNECT, lease.proxy.name)
         if member.own_limit is not None:
             member.own_limit.answered()
-            if member.own_limit.limit >= member.cap:
+            if member.own_limit.is_over(member.cap, now):
                 member.own_limit = None
 
-    def _was_too_many(self, lease: Lease, now: float) -> bool:
+    def _was_too_many(self, lease: Lease, failure: str, now: float) -> bool:
         """Return whether a connection may have been closed for the number of others; have fewer then."""
         member = lease.member
         in_flight = self._ledger.in_flight(member.proxy.name) + 1
         gate = lease.gate
         if gate is not None:
             return gate.limit.in_flight > 1 and member.answered
-        if in_flight < 2 or not member.answered:
+        if not member.answered or (in_flight < 2 and failure not in WITHOUT_A_WORD):
             return False
-        if member.own_limit is None:
-            member.own_limit = OwnLimit(in_flight, now)
-        else:
-            member.own_limit.closed(lease.granted_at, in_flight, now)
+        if member.own_limit is not None:
+            return member.own_limit.closed(lease.granted_at, in_flight, now)
+        if in_flight < 2:
+            return False
+        member.own_limit = OwnLimit(in_flight, now)
         return True
 
     def _refused_to_go(self, lease: Lease, failure: str, page: str | None, now: float) -> float:

@@ -114,7 +114,8 @@ class Member:
     @property
     def carries(self) -> int:
         """How many requests it may carry at once, as far as is known of it, its cap aside."""
-        most = self.own_limit.limit if self.own_limit is not None else self.cap
+        own = self.own_limit
+        most = self.cap if own is None or own.limit > self.cap else int(own.limit)
         if not self.answered and self.proxy.username is not None:
             return min(most, max(1, UNTRIED_IN_FLIGHT - len(self.refusals)))
         return most

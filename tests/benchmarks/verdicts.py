@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 install_reactor("twisted.internet.asyncioreactor.AsyncioSelectorReactor")
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "example_project"))
 
 from twisted.internet import defer, task  # noqa: E402
 

@@ -92,7 +92,7 @@ class World:
                 "RETRY_TIMES": 2,
                 "CONCURRENT_REQUESTS_PER_DOMAIN": 16,
                 "CONCURRENT_REQUESTS": 16,
-                "CLOSESPIDER_TIMEOUT": 30,
+                "CLOSESPIDER_TIMEOUT": 120,
                 **settings,
             },
             prepare=judged.watch,

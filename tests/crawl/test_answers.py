@@ -63,7 +63,7 @@ async def run(
             "PROXYBALANCE_RETRY_DELAY": 0.25,
             "CONCURRENT_REQUESTS_PER_DOMAIN": 16,
             "CONCURRENT_REQUESTS": 16,
-            "CLOSESPIDER_TIMEOUT": 60,
+            "CLOSESPIDER_TIMEOUT": 120,
             **settings,
         },
     )

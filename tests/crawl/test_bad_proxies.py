@@ -175,7 +175,7 @@ async def test_when_every_proxy_refuses_nothing_goes_direct_and_what_is_left_is_
         settings = {
             "JOBDIR": str(tmp_path / "job"),
             "PROXYBALANCE_EXHAUSTED_TIMEOUT": 0.5,
-            "CLOSESPIDER_TIMEOUT": 60,
+            "CLOSESPIDER_TIMEOUT": 120,
         }
         scheduled = Scheduled()
         crawler = await crawl(
@@ -205,7 +205,7 @@ async def test_when_every_proxy_wants_other_credentials_nothing_goes_direct_and_
             await stack.enter_async_context(ForwardProxy(name, behaviour=Behaviour.UNAUTHORIZED))
             for name in ("one", "two", "three")
         ]
-        settings = {"JOBDIR": str(tmp_path / "job"), "CLOSESPIDER_TIMEOUT": 60}
+        settings = {"JOBDIR": str(tmp_path / "job"), "CLOSESPIDER_TIMEOUT": 120}
         scheduled = Scheduled()
         crawler = await crawl(
             pages(origin, 40),
@@ -239,7 +239,7 @@ async def test_a_dead_pool_closes_the_spider_with_and_without_the_queue(addon: b
             {
                 **({} if addon else without),
                 "PROXYBALANCE_EXHAUSTED_TIMEOUT": 0.5,
-                "CLOSESPIDER_TIMEOUT": 60,
+                "CLOSESPIDER_TIMEOUT": 120,
                 "PROXYBALANCE_ACQUIRE_TIMEOUT": 20,
                 "PROXYBALANCE_PROXIES": unreachable(stack, 3),
             },

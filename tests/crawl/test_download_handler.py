@@ -41,7 +41,7 @@ HANDLER: dict[str, Any] = {
     "DOWNLOAD_HANDLERS": {"http": DownloadHandler, "https": DownloadHandler},
     "DOWNLOAD_TIMEOUT": _LONG,
     "RETRY_ENABLED": False,
-    "CLOSESPIDER_TIMEOUT": 30,
+    "CLOSESPIDER_TIMEOUT": 120,
 }
 
 #: What Scrapy 2.14 passes to Twisted for a TLS connection.

@@ -195,7 +195,7 @@ async def test_a_crawl_whose_gateway_stays_down_ends_and_what_is_left_is_kept() 
             {
                 "RETRY_TIMES": 10,
                 "PROXYBALANCE_EXHAUSTED_TIMEOUT": 1.5,
-                "CLOSESPIDER_TIMEOUT": 60,
+                "CLOSESPIDER_TIMEOUT": 120,
                 "PROXYBALANCE_PROXIES": entries(gateway),
             },
         )

@@ -84,7 +84,7 @@ async def test_an_exit_that_a_site_always_refuses_is_kept_away_from_that_site() 
         world = World(stack)
         await world.start([forwards] * 8, handler=refuses, hosts=("shop.example",))
         judged = await world.crawl(
-            [f"http://shop.example/{number}" for number in range(300)], CLOSESPIDER_TIMEOUT=60
+            [f"http://shop.example/{number}" for number in range(300)], CLOSESPIDER_TIMEOUT=120
         )
 
     assert judged.pages == pages(range(300))

@@ -135,7 +135,7 @@ async def test_retries_that_get_their_answer_are_charged_to_nobody() -> None:
             PROXYBALANCE_RETRY_BUDGET=0,  # of those in vain there may be one
             PROXYBALANCE_RETRY_BUDGET_MIN=0.001,
             PROXYBALANCE_MAX_IN_FLIGHT=100,  # the proxy that has not been tried is never busy
-            CLOSESPIDER_TIMEOUT=60,
+            CLOSESPIDER_TIMEOUT=120,
         )
         crawler = await crawl(pool.urls(), settings)
         assert pool.served() == paths()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from math import inf
+from random import Random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,6 +40,18 @@ def test_it_grows_by_one_after_ten_answers_for_each_request_that_it_carries() ->
         assert limit.limit == expected
 
 
+def test_one_that_closes_the_only_connection_has_no_limit_for_a_while() -> None:
+    limit = OwnLimit(2, 0)
+    assert not limit.closed(1, 1, 2)
+    assert limit.limit == inf
+    assert not limit.closed(3, 8, 4)
+    assert limit.limit == inf
+    assert not limit.is_over(8, 4)
+    assert limit.is_over(8, 70)
+    assert limit.closed(70, 8, 71)
+    assert limit.limit == 4
+
+
 @given(
     st.integers(1, 100),
     st.lists(st.none() | st.tuples(st.floats(0, 50), st.integers(1, 100)), max_size=200),
@@ -51,8 +66,10 @@ def test_it_is_never_below_one_and_grows_by_answers_only(
             limit.answered()
             assert limit.limit in (before, before + 1)
         else:
-            limit.closed(min(now, step[0]), step[1], now)
-            assert 1 <= limit.limit <= before
+            in_flight = step[1]
+            may_be_the_number = limit.closed(min(now, step[0]), in_flight, now)
+            assert limit.limit >= 1
+            assert limit.limit <= before or (in_flight == 1 and not may_be_the_number)
 
 
 # In the pool
@@ -82,6 +99,22 @@ def test_a_proxy_that_closes_what_is_too_much_carries_less_and_does_not_cool_dow
     assert 2 <= len(leases) <= 6
     assert events.of(CooldownStarted) == []
     assert shown(pool, "p0", 50).state is HealthState.HEALTHY
+
+
+def test_a_proxy_that_closes_whatever_is_in_flight_carries_up_to_its_cap() -> None:
+    pool = make_pool(proxies(1, max_in_flight=8))
+    carry_through(pool, "p0", 0, Outcome.SUCCESS)
+    rng, leases = Random(1), []
+    for now in range(1, 60):
+        leases = []
+        while pool.hold(now, matching=ONLY) is None:
+            leases.append(pool.acquire(now, matching=ONLY))
+        for lease in leases:
+            if rng.random() < 0.25:
+                pool.release(lease, Outcome.AMBIGUOUS, now + 0.1, failure=NO_RESPONSE)
+            else:
+                pool.release(lease, Outcome.SUCCESS, now + 0.1)
+    assert len(leases) == 8
 
 
 def test_a_proxy_that_closes_no_more_carries_up_to_its_cap_again() -> None:
