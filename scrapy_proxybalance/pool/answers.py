@@ -140,6 +140,11 @@ class Answers:
         known = self._targets.get(target)
         return known.useful if known is not None else 0
 
+    def answers(self, target: str, who: str) -> bool:
+        """Return whether somebody has had useful answers of a target."""
+        known = self._targets.get(target)
+        return known is not None and _USEFUL in known.through.get(who, ())
+
     def answers_others(self, target: str, who: str) -> bool:
         """Return whether others have had useful answers of a target."""
         known = self._targets.get(target)

@@ -424,7 +424,11 @@ class Chooser:
             self._session_lost == "wait"
             and member is not None
             and not member.leaving
-            and (member.draining or member.health.state is COOLING)
+            and (
+                member.draining
+                or member.health.state is COOLING
+                or member.answered  # its credentials have worked, and are tried again
+            )
         ):
             until = max(member.health.cooldown_until, self._ledger.ready_at(name))
             return Hold(

@@ -115,6 +115,10 @@ class Comparison:
         """Return whether others have had useful answers of the lease's target."""
         return self._answers.answers_others(lease.target, self.who(lease))
 
+    def got_through(self, lease: Lease) -> bool:
+        """Return whether who is compared has had useful answers of the lease's target."""
+        return self._answers.answers(lease.target, self.who(lease))
+
     def acquit(self, name: str, part: float) -> None:
         """Take back what an odd answer has cost a proxy: it was the target's.
 

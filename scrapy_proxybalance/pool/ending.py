@@ -267,6 +267,9 @@ class Endings:
         part = self._comparison.odd(lease, failure, now).part
         if lease.tunnel is not None:
             page = None  # in CONNECT it is told the host and no page
-        if self._pairs.refused(lease.target, lease.proxy.name, now, proxies, page=page):
+        got_through = self._comparison.got_through(lease)
+        if self._pairs.refused(
+            lease.target, lease.proxy.name, now, proxies, page=page, got_through=got_through
+        ):
             self._events.emit(TargetRefused(now=now, target=lease.target))
         return part

@@ -20,6 +20,9 @@ CONNECT = "CONNECT"
 _REST, _LONGEST_REST = 60.0, 3600.0
 # So many proxies that refuse a host speak for all: it is one that they are not allowed to go to.
 _SPEAK_FOR_ALL = 8
+# And so many refusals in a row of a pool of fewer: behind each of its proxies may be many exits, some of
+# which are bad.
+_REFUSALS = 6
 _TARGETS = 2000
 
 _NOBODY: Mapping[str, float] = {}
@@ -31,7 +34,7 @@ class _Target:
     def __init__(self) -> None:
         self.resting: dict[str, float] = {}
         self.times: dict[str, int] = {}
-        self.denied: dict[str, str] = {}  # the one page that a proxy has refused
+        self.denied: dict[str, set[object]] = {}  # what a proxy has refused in a row
         self.due = float("inf")  # when the first of them is due
         self.refused_by: set[str] = set()
         self.refused_until = float("-inf")
@@ -60,7 +63,14 @@ class Pairs:
         known.due = min(known.due, until)
 
     def refused(
-        self, target: str, proxy: str, now: float, proxies: int, *, page: str | None = None
+        self,
+        target: str,
+        proxy: str,
+        now: float,
+        proxies: int,
+        *,
+        page: str | None = None,
+        got_through: bool = False,
     ) -> bool:
         """Take note that a proxy will not go to a target: it rests there.
 
@@ -68,16 +78,22 @@ class Pairs:
         :param proxies: how many proxies could be asked.
         :param page: which page it would not fetch, where it may be about that page alone: it rests once
             it has refused a second one, and has fetched none in between.
+        :param got_through: whether it is known to have been at the target: then it rests after a second
+            refusal in a row, too.
         :return: whether that makes it a target that no proxy goes to.
         """
-        if page is not None and self._known(target).denied.setdefault(proxy, page) == page:
+        denied = self._known(target).denied.setdefault(proxy, set())
+        enough = max(1 if page is None and not got_through else 2, -(-_REFUSALS // proxies))
+        if len(denied) < enough:
+            denied.add(object() if page is None else page)
+        if len(denied) < enough:
             return False
         self.rest(target, proxy, now)
         self.resting(target, now)  # whoever is due again no longer speaks for it
         known = self._targets[target]
         known.refused_by.add(proxy)
-        enough = proxies if target == CONNECT else min(_SPEAK_FOR_ALL, proxies)
-        if len(known.refused_by) < enough or now < known.refused_until:
+        speak = proxies if target == CONNECT else min(_SPEAK_FOR_ALL, proxies)
+        if len(known.refused_by) < speak or now < known.refused_until:
             return False
         known.refused_until = min(known.resting.values())
         return True

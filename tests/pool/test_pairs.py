@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -63,12 +65,25 @@ def test_nobody_rests_elsewhere() -> None:
     assert OTHER not in pairs
 
 
-@pytest.mark.parametrize(("proxies", "enough"), [(1, 1), (3, 3), (20, 8)])
-def test_all_proxies_or_eight_of_them_speak_for_all(proxies: int, enough: int) -> None:
+@pytest.mark.parametrize(("proxies", "enough"), [(1, 6), (2, 6), (3, 6), (6, 6), (20, 8)])
+def test_six_refusals_of_all_proxies_or_of_eight_of_them_speak_for_all(
+    proxies: int, enough: int
+) -> None:
     pairs = Pairs()
-    said = [pairs.refused(SITE, f"p{number}", 0, proxies) for number in range(enough + 1)]
+    said = [pairs.refused(SITE, f"p{number % proxies}", 0, proxies) for number in range(enough + 1)]
     assert said == [False] * (enough - 1) + [True, False]
     assert pairs.refused_until(SITE) == 60
+
+
+def test_a_proxy_that_has_been_at_a_host_rests_after_a_second_refusal_in_a_row() -> None:
+    pairs = Pairs()
+    pairs.refused(SITE, "p0", 0, 20, got_through=True)
+    assert not pairs.resting(SITE, 0)
+    pairs.answered(SITE, "p0")
+    pairs.refused(SITE, "p0", 1, 20, got_through=True)
+    assert not pairs.resting(SITE, 1)
+    pairs.refused(SITE, "p0", 2, 20, got_through=True)
+    assert dict(pairs.resting(SITE, 2)) == {"p0": 62}
 
 
 def test_only_all_of_them_speak_for_all_that_do_no_connect() -> None:
@@ -79,8 +94,10 @@ def test_only_all_of_them_speak_for_all_that_do_no_connect() -> None:
 
 def test_whoever_is_due_again_no_longer_speaks_for_all() -> None:
     pairs = Pairs()
-    assert not pairs.refused(SITE, "p0", 0, 2)
-    assert not pairs.refused(SITE, "p1", 60, 2)
+    for _ in range(3):
+        assert not pairs.refused(SITE, "p0", 0, 2)
+    for _ in range(3):
+        assert not pairs.refused(SITE, "p1", 60, 2)
     assert pairs.refused(SITE, "p0", 61, 2)
     assert pairs.refused_until(SITE) == 120
 
@@ -88,23 +105,23 @@ def test_whoever_is_due_again_no_longer_speaks_for_all() -> None:
 def test_one_page_that_a_proxy_does_not_fetch_says_nothing_of_the_host() -> None:
     pairs = Pairs()
     for now in range(9):
-        assert not pairs.refused(SITE, "p0", now, 1, page="/forbidden")
+        assert not pairs.refused(SITE, "p0", now, 20, page="/forbidden")
     assert not pairs.resting(SITE, 9)
-    assert pairs.refused(SITE, "p0", 9, 1, page="/also-forbidden")
+    pairs.refused(SITE, "p0", 9, 20, page="/also-forbidden")
     assert dict(pairs.resting(SITE, 9)) == {"p0": 69}
 
 
 def test_a_page_that_a_proxy_fetches_in_between_says_that_it_goes_to_the_host() -> None:
     pairs = Pairs()
     for number in range(9):
-        assert not pairs.refused(SITE, "p0", number, 1, page=f"/{number}")
+        assert not pairs.refused(SITE, "p0", number, 20, page=f"/{number}")
         pairs.answered(SITE, "p0")
     assert SITE not in pairs
 
 
 def test_one_that_gets_through_opens_the_target_to_all() -> None:
     pairs = Pairs()
-    for name in ("p0", "p1"):
+    for name in ("p0", "p1") * 3:
         pairs.refused(SITE, name, 0, 2)
     pairs.answered(SITE, "p1")
     assert pairs.refused_until(SITE) < 0
@@ -113,7 +130,7 @@ def test_one_that_gets_through_opens_the_target_to_all() -> None:
 
 def test_a_proxy_that_has_left_is_forgotten() -> None:
     pairs = Pairs()
-    pairs.refused(SITE, "p0", 0, 2)
+    pairs.refused(SITE, "p0", 0, 20)
     pairs.forget("p0")
     assert SITE not in pairs
     assert not pairs.refused(SITE, "p1", 0, 2)
@@ -134,7 +151,7 @@ def test_whoever_rests_is_due_later_and_nobody_is_kept_that_is_due(
     pairs, now = Pairs(), 0.0
     for act, target, name, seconds in heard:
         if act == "refused":
-            told = pairs.refused(target, name, now, 3)
+            told = pairs.refused(target, name, now, 6)
             assert not told or pairs.refused_until(target) > now
             assert name in pairs.resting(target, now)
         elif act == "answered":
@@ -163,7 +180,8 @@ def test_a_proxy_that_refuses_one_host_is_not_asked_for_it_and_carries_the_other
     events = Events(pool.events)
     for _ in range(20):
         carry(pool, 0, target=SITE, matching={"name": "p1"})
-    carry_through(pool, "p0", 0, target=SITE, **HOST)
+    for _ in range(3):
+        carry_through(pool, "p0", 0, target=SITE, **HOST)
     assert {carry(pool, 1, target=SITE).proxy.name for _ in range(40)} == {"p1"}
     assert {carry(pool, 1, target=OTHER).proxy.name for _ in range(40)} == {"p0", "p1"}
     assert pool.narrows(SITE)
@@ -174,8 +192,8 @@ def test_a_proxy_that_refuses_one_host_is_not_asked_for_it_and_carries_the_other
 def test_a_host_that_all_refuse_fails_at_once_and_is_asked_again_after_the_rest() -> None:
     pool = make_pool(proxies(3))
     events = Events(pool.events)
-    for number in range(3):
-        carry_through(pool, f"p{number}", 0, target=SITE, **HOST)
+    for number in range(6):
+        carry_through(pool, f"p{number % 3}", 0, target=SITE, **HOST)
     assert [event.target for event in events.of(TargetRefused)] == [SITE]
     for ask in (pool.acquire, pool.hold):
         with pytest.raises(TargetRefusedError, match=SITE):
@@ -190,13 +208,24 @@ def test_a_single_page_is_about_the_host_where_the_proxy_is_told_nothing_else(
     tunnel: str | None, rests: bool
 ) -> None:
     pool = make_pool(proxies(1))
-    lease = pool.acquire(0, target=SITE, tunnel=tunnel)
-    pool.release(lease, now=0, page="https://denied.test/page", **HOST)
+    for _ in range(6):
+        lease = pool.acquire(0, target=SITE, tunnel=tunnel)
+        pool.release(lease, now=0, page="https://denied.test/page", **HOST)
     hold = None
     with contextlib.suppress(TargetRefusedError):
         hold = pool.hold(1, target=SITE)
         assert not rests
     assert hold is None
+
+
+@pytest.mark.parametrize("refusal", [HOST, TUNNEL], ids=["host", "connect"])
+def test_a_single_gateway_with_some_exits_that_refuse_goes_on_carrying_it(
+    refusal: dict[str, Any],
+) -> None:
+    pool, rng = make_pool(proxies(1)), Random(1)
+    for now in range(300):
+        how = refusal if rng.random() < 0.25 else {"outcome": Outcome.SUCCESS}
+        carry_through(pool, "p0", now, target=SITE, tunnel=f"{SITE}:443", **how)
 
 
 def test_many_hosts_that_a_provider_forbids_send_nobody_into_a_cooldown() -> None:
@@ -216,7 +245,8 @@ def test_many_hosts_that_a_provider_forbids_send_nobody_into_a_cooldown() -> Non
 
 def test_a_proxy_that_does_no_connect_goes_on_carrying_http() -> None:
     pool = make_pool(proxies(2))
-    carry_through(pool, "p0", 0, target=SITE, tunnel=f"{SITE}:443", **TUNNEL)
+    for _ in range(3):
+        carry_through(pool, "p0", 0, target=SITE, tunnel=f"{SITE}:443", **TUNNEL)
     assert pool.some_do_no_connect
     tunnels = {carry(pool, 1, target=SITE, tunnel=f"{SITE}:443").proxy.name for _ in range(20)}
     assert tunnels == {"p1"}
@@ -226,14 +256,15 @@ def test_a_proxy_that_does_no_connect_goes_on_carrying_http() -> None:
 
 def test_a_proxy_that_does_connect_after_all_is_no_longer_passed_over() -> None:
     pool = make_pool(proxies(2))
-    carry_through(pool, "p0", 0, target=SITE, tunnel=f"{SITE}:443", **TUNNEL)
+    for _ in range(3):
+        carry_through(pool, "p0", 0, target=SITE, tunnel=f"{SITE}:443", **TUNNEL)
     carry_through(pool, "p0", 61, target=OTHER, tunnel=f"{OTHER}:443", outcome=Outcome.SUCCESS)
     assert not pool.some_do_no_connect
 
 
 def test_a_pool_of_which_none_does_connect_says_so_for_https_and_carries_http() -> None:
     pool = make_pool(proxies(2))
-    for name in ("p0", "p1"):
+    for name in ("p0", "p1") * 3:
         carry_through(pool, name, 0, target=SITE, tunnel=f"{SITE}:443", **TUNNEL)
     with pytest.raises(NoProxyMatchesError, match="CONNECT"):
         pool.acquire(1, target=SITE, tunnel=f"{SITE}:443")
@@ -244,7 +275,8 @@ def test_a_pool_of_which_none_does_connect_says_so_for_https_and_carries_http() 
 
 def test_who_rests_at_a_target_is_waited_for_if_nobody_else_is_free() -> None:
     pool = make_pool(proxies(2, max_in_flight=1))
-    carry_through(pool, "p0", 0, target=SITE, **HOST)
+    for _ in range(3):
+        carry_through(pool, "p0", 0, target=SITE, **HOST)
     pool.acquire(1, matching={"name": "p1"})
     assert refuses(pool, 1, target=SITE).retry_at == 60
     hold = pool.hold(1, target=SITE)

@@ -226,10 +226,27 @@ def test_whoever_waits_for_a_cooling_and_rate_limited_proxy_is_not_told_to_ask_i
     assert carry(pool, 100, session="s").proxy.name == name
 
 
-@pytest.mark.parametrize("how", ["removed", "out"])
-def test_wait_does_not_wait_for_what_will_not_come_back(how: str) -> None:
+def test_wait_does_not_wait_for_a_proxy_that_was_removed() -> None:
     pool = make_pool(proxies(3), session_lost="wait")
-    lose(pool, carry(pool, 0, session="s").proxy.name, how)
+    lose(pool, carry(pool, 0, session="s").proxy.name, "removed")
+    with pytest.raises(SessionLostError, match="'s'"):
+        pool.acquire(11, session="s")
+
+
+def test_wait_waits_for_a_proxy_that_is_out_if_its_credentials_have_worked() -> None:
+    pool = make_pool(proxies(3), session_lost="wait", health=cooling(threshold=1, first=10))
+    name = carry(pool, 0, session="s").proxy.name
+    lose(pool, name, "out")
+    hold = pool.hold(11, session="s")
+    assert hold is not None
+    assert hold.retry_at is not None
+    assert carry(pool, hold.retry_at, session="s").proxy.name == name
+
+
+def test_wait_does_not_wait_for_a_proxy_whose_credentials_have_never_worked() -> None:
+    pool = make_pool(proxies(3), session_lost="wait")
+    name = pool.acquire(0, session="s").proxy.name
+    lose(pool, name, "out")
     with pytest.raises(SessionLostError, match="'s'"):
         pool.acquire(11, session="s")
 
