@@ -27,7 +27,7 @@ from .job_memory import JobMemory
 from .judge import Judge
 from .judging import FORBIDDEN, IGNORED, Verdict
 from .pool import NoProxyAvailableError, Outcome, TargetState
-from .pool.outcome import PROXY_AUTH, TIMEOUT, TOO_MANY
+from .pool.outcome import PROXY_AUTH, TIMEOUT, TOO_MANY, TRAFFIC_USED_UP
 from .proxy_watch import ProxyWatch, UnprovenError
 from .redaction import redact_exception
 from .reporting import install
@@ -54,6 +54,8 @@ ORDER = 740
 # When so many proxies have refused their credentials for a page, it is about the page: if others were
 # answered meanwhile, and if there were no others.
 _REFUSED_BY, _REFUSED_BY_ALL = 3, 6
+# When so many say for a page that the traffic is used up, it counts as a failure like any other.
+_USED_UP_AT = 6
 
 # How often, in seconds, a request asks whether another one has come back, unless it is told.
 _TURN = 1.0
@@ -384,7 +386,12 @@ class ProxyBalanceMiddleware:
             return request_meta.resend(request)
         request_meta.mark_tried(request, lease.proxy)
         # Like a page that its target refuses, one that it is not let through for costs no retry.
-        free = verdict.failure == PROXY_AUTH or (verdict.failure == TOO_MANY and verdict.certain)
+        tried = len(request_meta.tried(request))
+        free = (
+            verdict.failure == PROXY_AUTH
+            or (verdict.failure == TOO_MANY and verdict.certain)
+            or (verdict.failure == TRAFFIC_USED_UP and tried < min(len(pool), _USED_UP_AT))
+        )
         return request_meta.resend(request) if free else None
 
     def _refused(

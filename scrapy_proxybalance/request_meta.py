@@ -181,15 +181,15 @@ class OddAnswer(NamedTuple):
     """An answer that may be a proxy's own.
 
     ``kind``: what it looked like. ``who``: who was compared. ``proxy``: the name of the one that gave
-    it. ``part``: what that was charged with, 0 to 1. ``useful``: how many useful answers the target
-    had given by then.
+    it. ``part``: what that was charged with, 0 to 1. ``at``: when it came, in seconds on the pool's
+    clock.
     """
 
     kind: str
     who: str
     proxy: str
     part: float
-    useful: int
+    at: float
 
 
 def odd_answer(request: Request) -> OddAnswer | None:

@@ -120,7 +120,10 @@ class SecondOpinion:
 
     def _of_odd(self, request: Request, lease: Lease, verdict: Verdict, kind: str) -> Verdict:
         comparison, who = self._comparison, self._comparison.who(lease)
-        useful = comparison.useful_answers(lease)
+        now = self._balancer.clock()
+        # An account that is used up is so for every proxy and page. That it is the site which wants to
+        # be paid takes more than two proxies: an answer of the site since, or that it was so before.
+        account = kind == TRAFFIC_USED_UP and not comparison.through_others(lease, kind)
         # What may be a whole gateway's doing is told to whoever watches for outages, as what it is.
         targets = verdict if verdict.outcome is Outcome.AMBIGUOUS else SUCCESS
         earlier = request_meta.odd_answer(request)
@@ -128,20 +131,16 @@ class SecondOpinion:
             earlier is not None
             and earlier.kind == kind
             and earlier.who != who
-            # An account that is used up is so for every proxy: the site has to have answered since.
-            and (kind != TRAFFIC_USED_UP or useful > earlier.useful)
+            and (not account or comparison.answered_since(lease, earlier.at))
         ):
             # The same page, the same answer, two ways to it: it is what the target says.
             comparison.confirmed(lease, kind)
             comparison.acquit(earlier.proxy, earlier.part)
             return attrs.evolve(targets, part=0.0)
-        if kind == TRAFFIC_USED_UP:
-            suspicion = Suspicion(1.0, compared=True)
-        else:
-            suspicion = comparison.odd(lease, kind, self._balancer.clock())
+        suspicion = Suspicion(1.0, compared=True) if account else comparison.odd(lease, kind, now)
         request_meta.mark_odd(
             request,
-            request_meta.OddAnswer(kind, who, lease.proxy.name, suspicion.part, useful),
+            request_meta.OddAnswer(kind, who, lease.proxy.name, suspicion.part, now),
         )
         if suspicion.part >= MOSTLY:
             return attrs.evolve(

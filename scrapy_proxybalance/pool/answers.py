@@ -51,13 +51,14 @@ class Suspicion(NamedTuple):
 class _Target:
     """``through``: for each of the last proxies, its answers by kind; pages as one wants them are "".
 
-    ``pages``: who gave a page that looks like this; "" for several.
+    ``asked_at``: when the last page was asked for that came as one wants it. ``pages``: who gave a page
+    that looks like this; "" for several.
     """
 
-    __slots__ = ("pages", "through", "useful")
+    __slots__ = ("asked_at", "pages", "through")
 
     def __init__(self) -> None:
-        self.useful = 0
+        self.asked_at = float("-inf")
         self.through: OrderedDict[str, dict[str, float]] = OrderedDict()
         self.pages: OrderedDict[str, str] = OrderedDict()
 
@@ -90,10 +91,13 @@ class Answers:
         self._all_odd: dict[str, float] = {}
         self._last_page: OrderedDict[tuple[str, str], tuple[str, str, int]] = OrderedDict()
 
-    def useful(self, target: str, who: str) -> None:
-        """Take note of an answer as one wants it."""
+    def useful(self, target: str, who: str, asked_at: float = float("-inf")) -> None:
+        """Take note of an answer as one wants it.
+
+        :param asked_at: when it was asked for, in seconds.
+        """
         known = self._known(target)
-        known.useful += 1
+        known.asked_at = max(known.asked_at, asked_at)
         known.note(who, _USEFUL)
         self._all += 1.0
 
@@ -135,10 +139,10 @@ class Answers:
             return 0
         return sum(1 for name, counts in known.through.items() if name != who and kind in counts)
 
-    def useful_answers(self, target: str) -> int:
-        """Return how many useful answers a target has given, through whomever."""
+    def answered_since(self, target: str, when: float) -> bool:
+        """Return whether a target has given a useful answer to what was asked after a moment."""
         known = self._targets.get(target)
-        return known.useful if known is not None else 0
+        return known is not None and known.asked_at > when
 
     def answers(self, target: str, who: str) -> bool:
         """Return whether somebody has had useful answers of a target."""

@@ -56,7 +56,7 @@ class Comparison:
         who = self.who(lease)
         if page is not None and self._answers.repeats(lease.target, page, who, url):
             return True
-        self._answers.useful(lease.target, who)
+        self._answers.useful(lease.target, who, lease.granted_at)
         self._refusals.useful(lease.target, lease.proxy.name)
         return False
 
@@ -107,9 +107,9 @@ class Comparison:
         """Return through how many others the lease's target has given answers of a kind."""
         return self._answers.through_others(lease.target, kind, self.who(lease))
 
-    def useful_answers(self, lease: Lease) -> int:
-        """Return how many useful answers the lease's target has given, through whomever."""
-        return self._answers.useful_answers(lease.target)
+    def answered_since(self, lease: Lease, when: float) -> bool:
+        """Return whether the target has given a useful answer to what was asked after a moment."""
+        return self._answers.answered_since(lease.target, when)
 
     def answers_others(self, lease: Lease) -> bool:
         """Return whether others have had useful answers of the lease's target."""

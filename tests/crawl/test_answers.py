@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import AsyncExitStack
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,16 +15,13 @@ from scrapy_proxybalance import ProxyBalanceMiddleware
 from scrapy_proxybalance.reporting.standing import Standing, standing
 
 from .crawling import crawl, crawl_test
+from .judged import World, forwards, page, pages
 from .scripted_proxy import ScriptedProxy, answer
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
     from scrapy_proxybalance.pool import ProxySnapshot
-
-
-def page(request: OriginRequest) -> OriginResponse:
-    return OriginResponse(body=f"page {request.path}".encode())
 
 
 OWN_ANSWERS = {
@@ -43,7 +41,6 @@ async def run(
     stack: AsyncExitStack,
     own: bytes,
     *,
-    pages: int = 500,
     good: int = 4,
     **settings: Any,
 ) -> tuple[Crawler, ScriptedProxy]:
@@ -56,7 +53,7 @@ async def run(
         await stack.enter_async_context(proxy)
         proxies.append({"url": proxy.url(), "name": proxy.name})
     crawler = await crawl(
-        [f"http://127.0.0.1:{origin.port}/{number}" for number in range(pages)],
+        [f"http://127.0.0.1:{origin.port}/{number}" for number in range(500)],
         {
             "PROXYBALANCE_PROXIES": proxies,
             "RETRY_TIMES": 2,
@@ -91,3 +88,42 @@ async def test_a_proxy_that_answers_everything_itself_gets_next_to_nothing_and_c
     attempts = crawler.stats.get_value("downloader/request_count")
     assert len(bad.requests) - 20 <= 0.05 * attempts
     assert standing(snapshots(crawler)["bad"]) is not Standing.HEALTHY
+
+
+@crawl_test
+async def test_an_account_that_is_used_up_has_its_pages_held_and_none_of_its_answers_delivered() -> (
+    None
+):
+    seen = count(1)
+
+    def script(_method: str, _url: str) -> bytes | None:
+        return OWN_ANSWERS["402"] if 100 < next(seen) <= 130 else None
+
+    async with AsyncExitStack() as stack:
+        world = World(stack)
+        await world.start([script] * 5)
+        judged = await world.crawl(
+            (f"http://shop.example/{number}" for number in range(300)), PROXYBALANCE_COOLDOWN=0.2
+        )
+
+    assert judged.pages == pages(range(300))
+
+
+@pytest.mark.parametrize("every", [5, 50])
+@crawl_test
+async def test_pages_that_a_site_wants_to_be_paid_for_are_delivered_and_cost_no_proxy(
+    every: int,
+) -> None:
+    def site(request: OriginRequest) -> OriginResponse:
+        if int(request.path[1:]) % every == 0:
+            return OriginResponse(status=402, body=b"pay first")
+        return page(request)
+
+    async with AsyncExitStack() as stack:
+        world = World(stack)
+        await world.start([forwards] * 5, handler=site)
+        judged = await world.crawl(f"http://shop.example/{number}" for number in range(1, 301))
+
+    assert judged.pages == pages(number for number in range(1, 301) if number % every)
+    assert judged.failures == {"HttpError": 300 // every}
+    assert all(standing(one) is Standing.HEALTHY for one in judged.proxies.values())

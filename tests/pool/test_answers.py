@@ -216,11 +216,12 @@ def test_what_is_remembered_stops_growing() -> None:
 def test_the_targets_that_were_asked_last_are_remembered() -> None:
     answers = Answers()
     for number in range(4000):
-        answers.useful(SITE, "p0")
-        answers.useful(f"{number}.test", "p0")
-    assert answers.useful_answers(SITE) == 4000
-    assert answers.useful_answers("0.test") == 0
-    assert answers.useful_answers("3999.test") == 1
+        answers.useful(SITE, "p0", number)
+        answers.useful(f"{number}.test", "p0", number)
+    assert answers.answered_since(SITE, 3998)
+    assert not answers.answered_since(SITE, 3999)
+    assert not answers.answered_since("0.test", -1)
+    assert answers.answered_since("3999.test", 3998)
 
 
 # In the pool
