@@ -23,7 +23,6 @@ from .outcome import (
     SUCCESS,
     TARGET_SIGNAL,
     TIMEOUT,
-    WITHOUT_A_WORD,
     Outcome,
 )
 from .own_limit import OwnLimit
@@ -154,7 +153,7 @@ class Endings:
         elif (
             outcome in (PROXY_FAULT, AMBIGUOUS, GATEWAY_FAULT)
             and failure in MAY_BE_THE_LOAD
-            and self._was_too_many(lease, failure, now)
+            and self._was_too_many(lease, now)
         ):
             # No cooldown for what may be too many connections at once: fewer, first.
             outcome, part = (GATEWAY_FAULT, None) if lease.gate is not None else (AMBIGUOUS, 0.0)
@@ -237,26 +236,23 @@ class Endings:
             self._pairs.answered(lease.target, lease.proxy.name)
         if lease.tunnel is not None and CONNECT in self._pairs:
             self._pairs.answered(CONNECT, lease.proxy.name)
+        (member.proven if lease.gate is None else lease.gate.proven).answered(lease.in_flight, now)
         if member.own_limit is not None:
-            member.own_limit.answered()
+            member.own_limit.answered(lease.in_flight)
             if member.own_limit.is_over(member.cap, now):
                 member.own_limit = None
 
-    def _was_too_many(self, lease: Lease, failure: str, now: float) -> bool:
+    def _was_too_many(self, lease: Lease, now: float) -> bool:
         """Return whether a connection may have been closed for the number of others; have fewer then."""
-        member = lease.member
-        in_flight = self._ledger.in_flight(member.proxy.name) + 1
-        gate = lease.gate
+        member, gate = lease.member, lease.gate
+        proven = (member.proven if gate is None else gate.proven).most(now)
+        if not member.answered or lease.in_flight <= max(1, proven):
+            return False
         if gate is not None:
-            return gate.limit.in_flight > 1 and member.answered
-        if not member.answered or (in_flight < 2 and failure not in WITHOUT_A_WORD):
-            return False
-        if member.own_limit is not None:
-            return member.own_limit.closed(lease.granted_at, in_flight, now)
-        if in_flight < 2:
-            return False
-        member.own_limit = OwnLimit(in_flight, now)
-        return True
+            return True
+        if member.own_limit is None:
+            member.own_limit = OwnLimit()
+        return member.own_limit.closed(lease.granted_at, lease.in_flight, proven, now)
 
     def _refused_to_go(self, lease: Lease, failure: str, page: str | None, now: float) -> float:
         """Have a proxy rest where it will not go; return what it pays for that."""

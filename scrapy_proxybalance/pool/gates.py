@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .breaker import Breaker
 from .budget import Limit
 from .gateway_limit import GatewayLimit, GatewayPolicy
+from .own_limit import Proven
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -52,7 +53,7 @@ class Gate:
     whether none although proxies are free. ``before``: the healths of those that failed in the present
     run of failures, as they were before it; ``groups``: the records of their groups, likewise;
     ``failures``: the classes of these; ``borne``: the limit at
-    that time.
+    that time. ``proven``: how many requests at once, of late.
     """
 
     __slots__ = (
@@ -72,6 +73,7 @@ class Gate:
         "members",
         "name",
         "position",
+        "proven",
         "proxies",
         "serving",
         "shut",
@@ -81,6 +83,7 @@ class Gate:
         self.name = name
         self.limit = GatewayLimit(policy)
         self.breaker = Breaker()
+        self.proven = Proven()
         self._answered = self._rejected = 0  # attempts
         self._answered_latest = float("-inf")  # when the latest that was answered had been granted
         self.members = 0

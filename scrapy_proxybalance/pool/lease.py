@@ -23,7 +23,9 @@ class Lease:
     ``outage_suspected``, once it has failed: whether that looks like an outage of the gateway or of the
     pool, so that nobody could have carried the request, and it deserves another try free of charge.
     ``tunnel``: what its connection can be used again for, ``None`` where that does not matter.
-    ``carried``: how many requests that connection is believed to have carried before; 0 for a new one.
+    ``in_flight``: how many leases were out on its proxy, or its gateway's, when it was granted, this one
+    included. ``carried``: how many requests that connection is believed to have carried before; 0 for a
+    new one.
     """
 
     proxy: Proxy
@@ -42,6 +44,7 @@ class Lease:
     cuts: int = 0
     tunnel: str | None = None
     carried: int = 0
+    in_flight: int = 1
 
     @property
     def timed_as(self) -> str:

@@ -11,6 +11,7 @@ from .credentials import UNTRIED_IN_FLIGHT, Refusals
 from .errors import ConfigurationError, NoProxyMatchesError
 from .groups import Groups
 from .health import COOLING, HEALTHY, OUT, RECOVERING, Health
+from .own_limit import Proven
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
@@ -34,8 +35,9 @@ class Member:
     was to be expected of it, and ``price``: its score but for the ``load``, at ``priced_at``;
     ``known_since``: the generation that what is known of it begins with;
     ``gate``: that of its gateway, if it has one; ``answered``: whether anything has ever come
-    back through it with these credentials; ``refusals``: of these, since then; ``own_limit``: what it
-    carries at once, if it has closed connections for their number; ``rejected_by_chance``: how likely
+    back through it with these credentials; ``refusals``: of these, since then; ``proven``: how
+    many requests at once, of late; ``own_limit``: what it may carry, if it has closed connections for
+    their number; ``rejected_by_chance``: how likely
     it is that its gateway has said no as often in
     a row, while others got through, as it has, the last time at ``rejected_at``, for the load alone;
     ``answered_before``, ``rejected_before``: how many attempts the gateway had answered and rejected
@@ -61,6 +63,7 @@ class Member:
         "price",
         "priced_at",
         "probe_out",
+        "proven",
         "proxy",
         "refusals",
         "rejected_at",
@@ -91,6 +94,7 @@ class Member:
         self.gate: Gate | None = None
         self.answered = False
         self.refusals = Refusals()
+        self.proven = Proven()
         self.own_limit: OwnLimit | None = None
         self.rejected_by_chance = 1.0
         self.answered_before = self.rejected_before = 0

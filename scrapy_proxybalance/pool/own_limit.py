@@ -2,9 +2,9 @@
 
 Some proxies, such as nginx with ``limit_conn`` or HAProxy with a full queue, close what is too much
 without a byte. The limit is halved then, and grows back by one after a while of answers: additive
-increase, multiplicative decrease (Chiu and Jain, 1989). One that closes a connection that is the only
-one closes them for another reason: such as the proxy behind which another exit serves each connection,
-and some exits are bad. Then there is no limit for a while. Knows no proxies: it is told of one.
+increase, multiplicative decrease (Chiu and Jain, 1989). It is never cut below what the proxy has carried
+of late, and a connection that is closed with no more in flight than that was closed for another reason:
+a bad exit, a site. Knows no proxies: it is told of one.
 """
 
 from __future__ import annotations
@@ -13,51 +13,79 @@ from math import inf
 
 # Answers for each request that it may carry, after which it may carry one more.
 _GROWS_AFTER = 10
-# For so many seconds there is no limit when the number was not the reason.
-_LIFTED = 60.0
+# So many connections have to be closed before it is for their number.
+_CLOSED = 2
+# Seconds after which what was carried, or closed, is too long ago.
+_LATELY = 60.0
+
+
+class Proven:
+    """The most requests that were in flight at once of late when one went that was answered."""
+
+    __slots__ = ("_at", "_most")
+
+    def __init__(self) -> None:
+        self._most = 0
+        self._at = -inf
+
+    def answered(self, in_flight: int, now: float) -> None:
+        """Take note that a request was answered.
+
+        :param in_flight: how many were in flight when it went, that one included.
+        """
+        if in_flight >= self._most or now - self._at > _LATELY:
+            self._most = in_flight
+            self._at = now
+
+    def most(self, now: float) -> int:
+        """Return how many that were, 0 if it is not known."""
+        return self._most if now - self._at <= _LATELY else 0
 
 
 class OwnLimit:
-    """The limit of one proxy, below its cap.
+    """The limit of one proxy, below its cap. There is none until a second connection was closed."""
 
-    :param in_flight: how many requests it carried when it closed a connection, that one included.
-    :param now: the time, in seconds.
-    """
+    __slots__ = ("_answers", "_closed", "_closed_at", "_closed_with", "_cut_at", "limit")
 
-    __slots__ = ("_answers", "_cut_at", "_lifted_until", "limit")
-
-    def __init__(self, in_flight: int, now: float) -> None:
+    def __init__(self) -> None:
         #: How many it carries at once; infinite while there is no limit.
-        self.limit: float = max(1, in_flight // 2)
-        self._lifted_until = float("-inf")
-        self._cut_at = now
+        self.limit: float = inf
+        self._cut_at = -inf
         self._answers = 0
+        self._closed, self._closed_with, self._closed_at = 0, 0, -inf
 
-    def closed(self, granted_at: float, in_flight: int, now: float) -> bool:
-        """Take note that it has closed another connection; return whether that may be for the number.
+    def closed(self, granted_at: float, in_flight: int, proven: int, now: float) -> bool:
+        """Take note that it has closed a connection; return whether that is for their number.
 
         :param granted_at: when that request was let go: one of before the last cut says nothing new.
+        :param in_flight: how many were in flight when it went, that one included.
+        :param proven: how many it has carried of late.
         """
-        if now < self._lifted_until:
-            return False
         if granted_at < self._cut_at:
             return True
-        if in_flight < 2:
-            self.limit = inf
-            self._lifted_until = now + _LIFTED
+        if now - self._closed_at > _LATELY:
+            self._closed = 0
+        self._closed += 1
+        self._closed_with, self._closed_at = in_flight, now
+        if self.limit == inf and self._closed < _CLOSED:
             return False
-        self.limit = max(1, min(self.limit, in_flight) // 2)
+        self.limit = max(1, proven, int(min(self.limit, in_flight)) // 2)
         self._cut_at = now
         self._answers = 0
         return True
 
-    def is_over(self, cap: int, now: float) -> bool:
-        """Return whether nothing is left of it, for a proxy that may carry so many."""
-        return self.limit >= cap and now >= self._lifted_until
+    def answered(self, in_flight: int) -> None:
+        """Take note of an answer.
 
-    def answered(self) -> None:
-        """Take note of an answer."""
+        :param in_flight: how many were in flight when its request went, that one included.
+        """
+        if in_flight >= self._closed_with:
+            self._closed = 0
         self._answers += 1
         if self._answers >= _GROWS_AFTER * self.limit:
             self._answers = 0
             self.limit += 1
+
+    def is_over(self, cap: int, now: float) -> bool:
+        """Return whether nothing is left of it, for a proxy that may carry so many."""
+        return self.limit >= cap and (self._closed == 0 or now - self._closed_at > _LATELY)

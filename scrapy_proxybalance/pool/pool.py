@@ -292,6 +292,7 @@ class Pool:
         if rule.spacing is not None:
             self._spacing.granted(target, name, now, rule.spacing)
         self._availability.refresh(chosen, now)
+        lease.in_flight = chosen.in_flight if lease.gate is None else lease.gate.limit.in_flight
         if self.events.wants(LeaseGranted):
             self.events.emit(LeaseGranted(now=now, lease=lease))
         return lease
