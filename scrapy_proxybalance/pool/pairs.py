@@ -7,8 +7,9 @@ times come from the caller and never go back.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING
+
+from .bounded_dict import BoundedDict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +42,7 @@ class Pairs:
     """Who rests where, and until when."""
 
     def __init__(self) -> None:
-        self._targets: OrderedDict[str, _Target] = OrderedDict()
+        self._targets: BoundedDict[str, _Target] = BoundedDict(_TARGETS)
 
     def __contains__(self, target: str) -> bool:
         return target in self._targets
@@ -126,7 +127,5 @@ class Pairs:
     def _known(self, target: str) -> _Target:
         known = self._targets.get(target)
         if known is None:
-            if len(self._targets) >= _TARGETS:
-                self._targets.popitem(last=False)
             known = self._targets[target] = _Target()
         return known

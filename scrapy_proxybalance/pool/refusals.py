@@ -8,9 +8,11 @@ else is the target's word. Keeps what was said of late, and answers questions.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 
 import attrs
+
+from .bounded_dict import BoundedDict
 
 # Within so many seconds two refusals are one event.
 _TOGETHER = 5.0
@@ -48,7 +50,7 @@ class Refusals:
 
     def __init__(self) -> None:
         self._latest: deque[_Refusal] = deque(maxlen=_LATEST)
-        self._targets: OrderedDict[str, _Target] = OrderedDict()
+        self._targets: BoundedDict[str, _Target] = BoundedDict(_TARGETS)
 
     def useful(self, target: str, proxy: str) -> None:
         """Take note of an answer as one wants it."""
@@ -107,7 +109,5 @@ class Refusals:
     def _known(self, target: str) -> _Target:
         known = self._targets.get(target)
         if known is None:
-            if len(self._targets) >= _TARGETS:
-                self._targets.popitem(last=False)
             known = self._targets[target] = _Target()
         return known
