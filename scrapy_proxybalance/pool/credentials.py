@@ -16,8 +16,8 @@ _NEVER_WORKED = 2
 # Credentials that have never worked are sent in so many requests at once, and no more often until the
 # proxy is asked again after a while: providers lock accounts.
 UNTRIED_IN_FLIGHT = 3
-# A target that so many proxies were refused for, and none answered for, is one that they do not serve.
-_REFUSED_BY = 3
+#: So many proxies that refuse their credentials for a page or a target, and not for others, mean that.
+REFUSED_BY = 3
 _TARGETS = 1000
 _PAGES = 2
 
@@ -95,9 +95,9 @@ class RefusedPages:
         if target not in self._targets:
             self._targets[target] = (set(), answers)
         proxies, before = self._targets[target]
-        if len(proxies) < _REFUSED_BY:
+        if len(proxies) < REFUSED_BY:
             proxies.add(proxy)
-        return len(proxies) >= _REFUSED_BY and answers > before
+        return len(proxies) >= REFUSED_BY and answers > before
 
     @property
     def is_a_single_one(self) -> bool:
