@@ -22,9 +22,17 @@ if TYPE_CHECKING:
 _JUST_THIS_HOST = 0.3
 # A proxy through which the connection was closed may have passed on what the site did: it is as likely
 # to be that as its own doing.
-HALF_CLEARED = 0.5
+_HALF_CLEARED = 0.5
 # So many refusals in a row mean one proxy alone, if others are served: of all, and of single pages.
 _ALONE_OF_ALL, _ALONE_OF_PAGES = 2, 3
+
+
+def own_rate(success: float, failure: str | None) -> float:
+    """Return how often a proxy is taken to cause a failure of a class by itself, 0 to 1.
+
+    :param success: the chance that an attempt through it succeeds, as known before.
+    """
+    return (1.0 - success) * (_HALF_CLEARED if failure in CLOSED else 1.0)
 
 
 class Comparison:
@@ -95,7 +103,7 @@ class Comparison:
             lease.target,
             kind,
             self.who(lease),
-            rate=(1.0 - success) * (HALF_CLEARED if kind in CLOSED else 1.0),
+            rate=own_rate(success, kind),
             pair=_JUST_THIS_HOST if kind == HOST_REFUSED else 0.0,
         )
 

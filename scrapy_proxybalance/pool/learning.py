@@ -9,11 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .blame import Blame
-from .comparison import HALF_CLEARED
+from .comparison import own_rate
 from .events import CooldownStarted, ProxyOut, ProxyRecovered
 from .health import OUT, PROBING
 from .outcome import (
-    CLOSED,
     GATEWAY_FAULT,
     IGNORED,
     PROXY_AUTH,
@@ -121,9 +120,7 @@ class Teacher:
             return self._refused_credentials(lease, page, now, doubtful=doubtful)
         if part is not None:
             return self._pays(lease, part, duration, now)
-        rate = 1.0 - expectation[0]
-        if failure in CLOSED:
-            rate *= HALF_CLEARED
+        rate = own_rate(expectation[0], failure)
         share = self._share(lease, outcome, rate, now, gateway_shared=gateway_shared)
         return self._pays(lease, share, duration, now)
 
