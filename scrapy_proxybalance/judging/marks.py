@@ -75,8 +75,8 @@ def _statuses(*given: int | range) -> frozenset[int]:
     return frozenset(found)
 
 
-#: What the proxies that were run say (docs/reference/proxy-marks.md has the versions), and what the
-#: manuals of providers list. The first that fits decides; the user's own stand before them.
+#: What the proxies that were run say, and what the documentation of providers lists; see
+#: docs/reference/proxy-marks.md for both. The first that fits decides; the user's own stand before them.
 BUILT_IN: tuple[Mark, ...] = (
     Mark(header="Server", value="tinyproxy/", statuses=_statuses(403), verdict="host_refused"),
     Mark(header="Server", value="tinyproxy/", statuses=_statuses(401), verdict="credentials"),
@@ -104,11 +104,6 @@ BUILT_IN: tuple[Mark, ...] = (
         body="Host Not Found or connection failed",
         verdict="upstream",
     ),
-    Mark(
-        statuses=_statuses(502),
-        body="Error communicating with upstream server",
-        verdict="upstream",
-    ),
     Mark(statuses=_statuses(503), body="No rules were found matching this request"),
     Mark(header="X-SOAX-Error"),
     Mark(header="X-BRD-Err-Code"),
@@ -118,12 +113,12 @@ BUILT_IN: tuple[Mark, ...] = (
     Mark(header="X-Crawlera-Error", value="banned", verdict="upstream"),
     Mark(header="X-Crawlera-Error", value="slavebanned", verdict="upstream"),
     Mark(header="X-Crawlera-Error", value="user_session_limit", verdict="too_many"),
-    Mark(header="X-Crawlera-Error", value="max_conn", verdict="too_many"),
+    Mark(header="X-Crawlera-Error", value="too_many_conns", verdict="too_many"),
     Mark(header="X-Crawlera-Error"),
     Mark(statuses=_statuses(402, 452), verdict="traffic_used_up", certain=False),
     Mark(statuses=_statuses(441, 453), verdict="too_many", certain=False),
     Mark(
-        statuses=_statuses(range(442, 449), range(454, 460), 490, 557) - {444},
+        statuses=_statuses(442, 443, range(445, 449), 454, 455, 457, 458, 490),
         certain=False,
     ),
     Mark(statuses=_statuses(range(590, 600)), verdict="upstream", certain=False),
