@@ -1,4 +1,4 @@
-"""Whose a certificate is that does not verify: the target's, unless others get a good one.
+"""Bad certificates: the target's, unless other proxies get a good one.
 
 A target with a bad certificate costs no proxy anything, and its pages are not tried through proxy after
 proxy. A proxy that puts a certificate of its own in the way fails where others do not.

@@ -66,7 +66,7 @@ _CERTAIN: tuple[_Row, ...] = (
     ),
     (_named("ResponseDataLossError"), Outcome.AMBIGUOUS, "truncated"),
 )
-# These hold where what is inside of them says nothing more.
+# These decide where the exceptions inside of them say nothing more.
 _BROAD: tuple[_Row, ...] = (
     (
         (twisted_error.ConnectionRefusedError, *_named("DownloadConnectionRefusedError")),

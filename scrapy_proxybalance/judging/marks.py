@@ -1,4 +1,4 @@
-"""What proxies sign their own pages with: headers, statuses and words that tell them from the site's.
+"""Marks of proxies' own pages: headers, statuses and words that distinguish them from the site's.
 
 A mark says whose page it is where it is certain, and nothing where it is not. No state: whether a
 mark that a site's front end may use as well is a proxy's is decided by who else gets it.
@@ -34,7 +34,7 @@ MEANINGS: dict[str, tuple[Outcome, str]] = {
 
 @attrs.frozen(kw_only=True)
 class Mark:
-    """What a proxy's own page looks like. All that is given has to fit.
+    """What a proxy's own page looks like. All that is given has to match.
 
     :param header: the name of a header that the page has.
     :param value: what that header's value begins with, in any case.
@@ -125,7 +125,7 @@ BUILT_IN: tuple[Mark, ...] = (
 )
 
 # RFC 9209, section 2.3: the errors in which the proxy itself is at fault. The others say that it did
-# not reach, or did not understand, what lies behind it.
+# not reach, or did not understand, the next server.
 _PROXY_STATUS_OWN_FAULT = {
     "http_request_denied",
     "proxy_configuration_error",
@@ -135,8 +135,8 @@ _PROXY_STATUS_OWN_FAULT = {
 }
 _PROXY_STATUS_ERROR = re.compile(rb";\s*error\s*=\s*\"?([a-z_]+)")
 
-# A page that Squid has made up itself bears the name of its template. With these the proxy will not do
-# it. With any other one it could not, for its own line or for the site.
+# A page of Squid's own has the name of its template. With these, Squid refuses the request. With any
+# other one it could not serve it, because of its own connection or of the site.
 _SQUID_WILL_NOT = {
     "squid_err_access_denied",
     "squid_err_forwarding_denied",
@@ -145,7 +145,7 @@ _SQUID_WILL_NOT = {
 _SQUID_ERROR = re.compile(rb"\s*(ERR_[A-Za-z0-9_]+)")
 _QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _LONGEST_FAILURE = 40
-# What a page's signature is made of, besides its status.
+# What a page's signature consists of, in addition to its status.
 _HEAD = 256
 
 
@@ -178,7 +178,7 @@ def _squid_says(response: Response) -> Verdict | None:
 
 
 def _proxy_status_says(response: Response) -> Verdict | None:
-    # The last member is of whoever is nearest to us (RFC 9209, section 2).
+    # The last member is of the server nearest to us (RFC 9209, section 2).
     last = _last_member(b",".join(response.headers.getlist("Proxy-Status")))
     error = _PROXY_STATUS_ERROR.search(last)
     if error is None:

@@ -1,4 +1,4 @@
-"""Answers: what a target says of late through other proxies, and whose an odd answer looks to be.
+"""Answers: what a target recently answered through other proxies, and whose an odd answer probably is.
 
 A proxy may answer with a page of its own in place of the site's: an error, nothing, a redirect to its
 shop. One such page proves nothing; that nobody else gets it from the same target does. Keeps counts
@@ -39,7 +39,7 @@ _SAME_PAGE = 2
 
 
 class Suspicion(NamedTuple):
-    """Whose an odd answer looks to be.
+    """Whose an odd answer probably is.
 
     ``part``: the proxy's, 0 to 1. ``compared``: whether others have had an answer of the target's, so
     that there was anything to compare with.
@@ -97,9 +97,9 @@ class Answers:
         self._all += 1.0
 
     def odd(self, target: str, kind: str, who: str, *, rate: float, pair: float = 0.0) -> Suspicion:
-        """Take note of an odd answer; return whose it looks to be.
+        """Take note of an odd answer; return whose it probably is.
 
-        :param kind: what it looked like, in a word.
+        :param kind: the class of failure that it looked like.
         :param rate: how often the proxy fails, 0 to 1, as known before.
         :param pair: how often a proxy is taken to give such an answer for one target only.
         """
@@ -135,7 +135,7 @@ class Answers:
         return sum(1 for name, counts in known.through.items() if name != who and kind in counts)
 
     def useful_answers(self, target: str) -> int:
-        """Return how many useful answers a target has given, through whomever."""
+        """Return how many useful answers a target has given, through any proxy."""
         known = self._targets.get(target)
         return known.useful if known is not None else 0
 

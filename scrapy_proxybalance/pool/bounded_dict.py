@@ -1,4 +1,4 @@
-"""A dict with a bound: what is remembered of many targets must not grow for ever."""
+"""A dict with a bound: what is remembered of many targets must not grow without limit."""
 
 from __future__ import annotations
 

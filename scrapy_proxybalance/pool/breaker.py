@@ -11,7 +11,7 @@ from math import ceil, log
 from .bounded_dict import BoundedDict
 
 # A run of failures without any answer is an outage when by chance, at the share of failures that is
-# usual, it would come once in so many attempts: in months of a busy crawl, as an outage that is none
+# usual, it would come once in so many attempts: in months of a busy crawl, as a false alarm
 # costs half a minute.
 _ONCE_IN = 1e9
 # That share is a mean over so many attempts; at first it is taken to be this, with that weight.

@@ -1,4 +1,4 @@
-"""Comparing what a lease brought with what others got: brings the members and the answers together.
+"""Compares the answer of a lease with what others got: connects the members and the answers.
 
 Who is compared is a proxy; or its gateway, where the pool has several gateways and this one is shared:
 what all exits of one gateway get may be the gateway's doing. Ends no lease and changes no health, but
@@ -69,7 +69,7 @@ class Comparison:
         return False
 
     def refused(self, lease: Lease, page: str, now: float) -> tuple[str, ...]:
-        """Take note of a refusal; return the targets that do not say it, the lease's included, or none.
+        """Take note of a refusal; return the targets that it is not of, the lease's included, or none.
 
         Then it is the proxy's or its gateway's.
 
@@ -81,7 +81,7 @@ class Comparison:
         )
 
     def refused_alone(self, lease: Lease, now: float, *, of_all: bool) -> bool:
-        """Take note of a refusal of the target's; return whether it means the lease's proxy alone.
+        """Take note of a refusal by the target; return whether it is for the lease's proxy alone.
 
         :param of_all: whether it is about all that is asked, and not about a page.
         """
@@ -94,9 +94,9 @@ class Comparison:
         )
 
     def odd(self, lease: Lease, kind: str, now: float) -> Suspicion:
-        """Take note of an odd answer; return whose it looks to be.
+        """Take note of an odd answer; return whose it probably is.
 
-        :param kind: what it looked like, in a word.
+        :param kind: the class of failure that it looked like.
         """
         success, _, _ = self._scoring.expected(lease.member, now)
         return self._answers.odd(
@@ -116,7 +116,7 @@ class Comparison:
         return self._answers.through_others(lease.target, kind, self.who(lease))
 
     def useful_answers(self, lease: Lease) -> int:
-        """Return how many useful answers the lease's target has given, through whomever."""
+        """Return how many useful answers the lease's target has given, through any proxy."""
         return self._answers.useful_answers(lease.target)
 
     def answers_others(self, lease: Lease) -> bool:

@@ -50,9 +50,8 @@ class Gate:
     ``members``: how many proxies it has; ``serving``: those of them in good standing. ``leases`` and
     ``proxies``: how many could be granted, on how many proxies, as counted in the pool's sums; ``shut``:
     whether none although proxies are free. ``before``: the healths of those that failed in the present
-    run of failures, as they were before it; ``groups``: the records of their groups, likewise;
-    ``failures``: the classes of these; ``borne``: the limit at
-    that time.
+    run of failures, as they were before it; ``groups``: the records of their groups at that
+    time; ``failures``: the classes of these; ``borne``: the limit at that time.
     """
 
     __slots__ = (
@@ -152,7 +151,7 @@ class Gates:
     """The gates of a pool.
 
     :param default: what holds for gateways that several proxies share.
-    :param by_name: what holds instead for some, by ``host:port``, whoever shares them.
+    :param by_name: what holds instead for some, by ``host:port``, shared or not.
     """
 
     def __init__(
@@ -234,7 +233,7 @@ class Gates:
     # What is free
 
     def recount(self, gate: Gate, now: float) -> tuple[int, int]:
-        """Work out anew what is free behind a gate; return by how much leases and proxies change."""
+        """Compute again what is free behind a gate; return by how much leases and proxies change."""
         room = gate.room(now)
         leases, proxies = gate.free_on_members, len(gate.free_members)
         if room < leases:

@@ -142,7 +142,7 @@ class Timeouts:
         durations.add(seconds / slowness, now)
 
     def timed_out(self, target: str, proxy: str) -> None:
-        """Take note that an attempt was cut off by its timeout, whoever set that.
+        """Take note that an attempt was cut off by its timeout, the user's or the plugin's.
 
         :param proxy: the name of the proxy that it went through.
         """

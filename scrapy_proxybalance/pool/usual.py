@@ -12,8 +12,8 @@ _ANSWERS = 30
 # The times of so many targets are kept, the youngest.
 _TARGETS = 10_000
 _SHORTEST = 1e-4
-# Times are compared with what a page costs besides, in seconds: while it waits for one answer, a crawl
-# is busy with others. 16 (CONCURRENT_REQUESTS) times the 1 to 2 ms of CPU that each takes.
+# Added to the times that are compared, in seconds: while it waits for one answer, a crawl
+# works on others. 16 (CONCURRENT_REQUESTS) times the 1 to 2 ms of CPU that each takes.
 _BUSY = 0.03
 
 
