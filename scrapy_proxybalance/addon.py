@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 class Addon:
-    """Adds what the plugin is made of: ``ADDONS = {"scrapy_proxybalance.Addon": 500}``.
+    """Adds the plugin's components: ``ADDONS = {"scrapy_proxybalance.Addon": 500}``.
 
-    That is the middlewares, the queue, and a download handler where Scrapy's own would be used.
+    These are the middlewares, the queue, and a download handler where Scrapy's own would be used.
 
     Settings of the project, the spider and the command line keep precedence.
     """

@@ -1,7 +1,7 @@
-"""Attempts: what came of each request that was sent, told to whoever listens.
+"""Attempts: the result of each request that was sent, passed to observers.
 
-The core's events know leases; an attempt has the request, its response and what became of its target
-besides. Knows nobody who listens; while nobody does, nothing is put together.
+The core's events know leases; an attempt also has the request, its response and the target's state
+afterwards. Knows no observer; without any, nothing is computed.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ class Balancer:
         self.asking_robots: set[str] = set()
         #: When anything was last answered through the pool, whatever its target.
         self.answered_at = float("-inf")
-        #: Whether an attempt through the pool has come to nothing.
+        #: Whether an attempt through the pool has failed.
         self.failed_once = False
         self._queues: list[HoldingQueue] = []
         self._flights: dict[Request, Flight] = {}
@@ -165,7 +165,7 @@ class Balancer:
         return list(self._flights.items())
 
     def land(self, request: Request) -> Flight | None:
-        """Take note that a request is back, by whatever way; whoever gets the flight ends it."""
+        """Take note that a request is back; the caller ends the flight that it gets."""
         self.book.strike(request)
         return self._flights.pop(request, None)
 
@@ -180,7 +180,7 @@ class Balancer:
         part: float | None = None,
         page: str | None = None,
     ) -> None:
-        """End a flight: release its lease and let whoever waits try again."""
+        """End a flight: release its lease and let waiting requests try again."""
         targets = self.pool.targets
         if flight.lease is not None:
             if outcome in (Outcome.SUCCESS, Outcome.TARGET_SIGNAL):
@@ -334,7 +334,7 @@ class Balancer:
             deferred_from_coro(self.crawler.engine.close_spider_async(reason=reason))
 
     def look_again(self) -> None:
-        """Let whoever waits for a proxy or a target try again: something was changed by hand."""
+        """Let requests that wait for a proxy or a target try again: something was changed by hand."""
         self._rouse()
         self._feed()
 
@@ -386,7 +386,7 @@ class Balancer:
     def _close_if_exhausted(self) -> None:
         pool, now = self.pool, self.clock()
         pool.available(now)
-        # A pool through which nothing has ever come back is none either, however well it stands.
+        # Nor is a pool in service through which nothing has ever come back.
         silent = self.answered_at == float("-inf") and self.failed_once
         if (pool.in_service and not silent) or pool.all_drained:
             self._unusable_since = None

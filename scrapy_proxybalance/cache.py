@@ -1,4 +1,4 @@
-"""What Scrapy's HTTP cache keeps and serves: no failure of a proxy's, and no refusal of a target's.
+"""What Scrapy's HTTP cache stores and serves: no failure of a proxy, and no refusal of a target.
 
 ``HttpCacheMiddleware`` (900) has a response before it is judged (740), and its policies cannot know the
 verdict. So its storage is wrapped: what the user's policy stores waits for the verdict, and what is in
@@ -29,9 +29,9 @@ _KEPT = (Outcome.SUCCESS, Outcome.IGNORED)
 
 
 class JudgedCache:
-    """Has the cache of one crawl keep and serve only what was judged to be an answer of the site.
+    """Makes the cache of one crawl store and serve only what was judged to be an answer of the site.
 
-    A status of ``RETRY_HTTP_CODES`` is none: by that setting it passes, and is asked for again.
+    A status of ``RETRY_HTTP_CODES`` is not such an answer: by that setting it is temporary, and retried.
 
     :param balancer: knows which requests will be judged.
     :param judge: returns whose fault a response was.
@@ -61,7 +61,7 @@ class JudgedCache:
             self._waiting[request] = _Waiting(storage, spider, response)
 
     def delivered(self, request: Request, verdict: Verdict) -> None:
-        """Store what waits for this verdict, if it is an answer. What is fetched again never is."""
+        """Store what waits for this verdict, if it is an answer; what is fetched again is not stored."""
         waiting = self._waiting.pop(request, None)
         if waiting is not None and self._is_answer(waiting.response, verdict):
             waiting.storage.store_response(waiting.spider, request, waiting.response)

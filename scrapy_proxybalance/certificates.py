@@ -1,4 +1,4 @@
-"""Whose a certificate is that does not verify: the target's, unless others get a good one.
+"""Bad certificates: the target's, unless other proxies get a good one.
 
 A target with a bad certificate costs no proxy anything, and its pages are not tried through proxy after
 proxy. A proxy that puts a certificate of its own in the way fails where others do not.
@@ -6,13 +6,14 @@ proxy. A proxy that puts a certificate of its own in the way fails where others 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
 from . import request_meta
 from .judging import CERTIFICATE, Verdict
 from .pool import Outcome
+from .pool.bounded_dict import BoundedDict
 
 if TYPE_CHECKING:
     from scrapy import Request
@@ -31,15 +32,14 @@ class Certificates:
     """Remembers which targets have shown a good certificate, and through whom they have not."""
 
     def __init__(self) -> None:
-        self._good: dict[str, None] = {}
-        self._bad: dict[str, list[str]] = {}
+        self._good: BoundedDict[str, None] = BoundedDict(_TARGETS)
+        self._bad: BoundedDict[str, list[str]] = BoundedDict(_TARGETS)
 
     def answered(self, request: Request, response: Response, target: str) -> None:
         """Take note that a target has answered a request."""
         if target in self._good or "cached" in response.flags:
             return
         if request.url.startswith("https:"):
-            _make_room(self._good)
             self._good[target] = None
             self._bad.pop(target, None)
 
@@ -55,15 +55,10 @@ class Certificates:
         if target in self._good:
             return attrs.evolve(verdict, outcome=Outcome.AMBIGUOUS)
         if target not in self._bad:
-            _make_room(self._bad)
-        through = self._bad.setdefault(target, [])
+            self._bad[target] = []
+        through = self._bad[target]
         if len(through) < _ATTEMPTS:
             through.append(lease.proxy.name)
         if len(set(through)) >= _PROXIES or len(through) >= _ATTEMPTS:
             request.meta["dont_retry"] = True
         return verdict
-
-
-def _make_room(known: dict[str, Any]) -> None:
-    if len(known) >= _TARGETS:
-        del known[next(iter(known))]

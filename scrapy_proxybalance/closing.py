@@ -1,8 +1,8 @@
-"""What is in flight through the pool when the spider is being closed: it ends within seconds.
+"""Ends the requests in flight through the pool within seconds when the spider is being closed.
 
-Scrapy waits for all of it, which takes ``DOWNLOAD_TIMEOUT`` where a proxy hangs; whoever stops a
-container waits for 10 s. Says which downloads are given up, and ends them. What becomes of their
-requests is the middleware's business.
+Scrapy waits for all of them, which takes ``DOWNLOAD_TIMEOUT`` where a proxy hangs; a container that is
+stopped gets 10 s. Says which downloads are given up, and ends them. The middleware decides about their
+requests.
 """
 
 from __future__ import annotations

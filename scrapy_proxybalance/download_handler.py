@@ -1,4 +1,4 @@
-"""Scrapy's default download handler, with what a pool of proxies needs besides.
+"""Scrapy's default download handler, with what a pool of proxies needs in addition.
 
 - A proxy that closes the connection instead of answering CONNECT is known at once, and no tunnel that
   was given up stays open: see ``tunnel.py``.
@@ -123,6 +123,6 @@ class _Connections(HTTPConnectionPool):
         self._forget(key)
 
     def _forget(self, key: Hashable) -> None:
-        """Drop a list that has become empty, which Twisted keeps for ever."""
+        """Drop a list that has become empty, which Twisted never does."""
         if key in self._connections and not self._connections[key]:
             del self._connections[key]

@@ -35,11 +35,11 @@ class Handler:
     :param proxies: by the scheme of a page, the schemes of the proxies that it can use for that.
     :param takes: which requests it sends itself; all others it leaves to Scrapy's default handler.
         ``None`` for all.
-    :param heeds_proxy: whether what it sends itself goes where ``meta["proxy"]`` says.
-    :param breaks_on: characters of a username or password with which no request gets through.
+    :param heeds_proxy: whether requests that it sends itself go through ``meta["proxy"]``.
+    :param breaks_on: characters of a username or password that make every request fail.
     :param breaks_on_with_socks: the same for SOCKS proxies.
     :param sends_in: the only encoding in which it sends a username and password; ``None`` for any.
-    :param idle_seconds: for how long a connection that it keeps can be believed in; 0 if it keeps none.
+    :param idle_seconds: for how long a connection that it keeps is assumed open; 0 if it keeps none.
     :param limit: the setting that says how many it keeps.
     """
 

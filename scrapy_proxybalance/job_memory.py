@@ -1,7 +1,7 @@
 """What a job remembers of its targets from one run to the next: pauses, backoff, suspensions.
 
 One small file in ``JOBDIR``, replaced whole soon after every change, so that it is valid whenever the
-crawl is killed. Moments are kept as seconds since the epoch: the pool's clock starts anew with a
+crawl is killed. Moments are kept as seconds since the epoch: the pool's clock is that of one
 process.
 """
 

@@ -27,6 +27,7 @@ from .job_memory import JobMemory
 from .judge import Judge
 from .judging import FORBIDDEN, IGNORED, Verdict
 from .pool import NoProxyAvailableError, Outcome, TargetState
+from .pool.credentials import REFUSED_BY
 from .pool.outcome import PROXY_AUTH, TIMEOUT, TOO_MANY, TRAFFIC_USED_UP
 from .proxy_watch import ProxyWatch, UnprovenError
 from .redaction import redact_exception
@@ -51,9 +52,9 @@ logger = logging.getLogger(__name__)
 #: Where the add-on puts the middleware.
 ORDER = 740
 
-# When so many proxies have refused their credentials for a page, it is about the page: if others were
-# answered meanwhile, and if there were no others.
-_REFUSED_BY, _REFUSED_BY_ALL = 3, 6
+# When so many proxies have refused their credentials for a page and no other page was answered since,
+# it is about the page.
+_REFUSED_BY_ALL = 6
 # When so many say for a page that the traffic is used up, it counts as a failure like any other.
 _USED_UP_AT = 6
 
@@ -372,7 +373,7 @@ class ProxyBalanceMiddleware:
         if verdict.failure == PROXY_AUTH and lease.member.answered:
             refused, others_answered = request_meta.mark_refused(request, lease.proxy, pool.answers)
             single = pool.refused_pages.is_a_single_one
-            if refused >= _REFUSED_BY and (
+            if refused >= REFUSED_BY and (
                 others_answered or (single and refused >= _REFUSED_BY_ALL)
             ):
                 logger.warning(

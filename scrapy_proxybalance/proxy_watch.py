@@ -36,13 +36,13 @@ logger = logging.getLogger(__name__)
 REASON_BYPASSED = "proxybalance_bypassed"
 REASON_UNSUPPORTED = "proxybalance_proxy_not_supported"
 
-#: The failures of an attempt that went out directly, or through somebody else's choice.
+#: The failures of an attempt that went out directly, or through another proxy.
 BYPASSED = "bypassed"
 OVERWRITTEN = "overwritten"
 
 # For so many seconds the others wait for the first answer through a handler that is not known.
 _PATIENCE = 10.0
-# After so many requests with a proxy of somebody else's choice, and none of ours, the log says so.
+# After so many requests with a proxy that was set elsewhere, and none of ours, the log says so.
 _WORTH_A_WORD = 50
 # The most pairs of a proxy's name and an address that are looked up.
 _LOOKUPS = 1000
@@ -109,7 +109,7 @@ class ProxyWatch:
             if not handler.heeds_proxy:
                 self._stop(
                     REASON_UNSUPPORTED,
-                    "%s sends %s itself and does not heed meta['proxy']: it would go out directly. "
+                    "%s sends %s itself and ignores meta['proxy']: it would go out directly. "
                     "Set meta['proxy'] = None on such requests if that is what you want, and give the "
                     "browser's contexts proxies of their own otherwise",
                     handler.name,
@@ -144,7 +144,7 @@ class ProxyWatch:
             self._first[page] = ref(request), self._balancer.clock()
 
     def departs_with_users(self, request: Request) -> None:
-        """Take note that a request goes out through a proxy of somebody else's choice, or directly."""
+        """Take note that a request goes out directly, or through a proxy that was set elsewhere."""
         if self._leases or request_meta.is_direct(request):
             return
         self._others += 1
@@ -206,7 +206,7 @@ class ProxyWatch:
             self._warned = True
             logger.warning(
                 "%s had a proxy of the pool and went out through another one: a middleware nearer to "
-                "the downloader has written over meta['proxy']. The pool learns nothing from such "
+                "the downloader has overwritten meta['proxy']. The pool learns nothing from such "
                 "requests. Take that middleware out of DOWNLOADER_MIDDLEWARES.",
                 request,
                 extra={"spider": self._balancer.crawler.spider},
@@ -217,7 +217,7 @@ class ProxyWatch:
         self._stop(
             REASON_BYPASSED,
             "%s did not go through proxy %s (%s), but directly: %s. A download handler, or a "
-            "middleware nearer to the downloader, takes no notice of meta['proxy'] or has removed it",
+            "middleware nearer to the downloader, ignores meta['proxy'] or has removed it",
             request,
             lease.proxy.name,
             lease.proxy.gateway,
@@ -254,7 +254,7 @@ class ProxyWatch:
         return peer.is_proxy
 
     def _settle(self) -> None:
-        """Look at what has been looked up meanwhile."""
+        """Check the names that have been resolved meanwhile."""
         done = [entry for entry in self._looked_up if not entry[0].is_pending]
         self._looked_up = [entry for entry in self._looked_up if entry[0].is_pending]
         for peer, request, lease in done:

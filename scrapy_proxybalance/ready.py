@@ -2,7 +2,7 @@
 
 Pure bookkeeping over names: what is held leaves the ring, and comes back when its time has come or
 when something it waits for has changed. What holds a slot, a target or a gate is asked of
-:class:`Limits`. A gate is what the queues of several targets have to pass besides, and is asked as if
+:class:`Limits`. A gate is a further limit for the queues of several targets, and is asked as if
 it were a target.
 """
 
@@ -138,7 +138,7 @@ class ReadyQueues:
     def put(self, key: str, slot: str, target: str, priority: int, gate: str | None = None) -> None:
         """Enter a queue with the priority of what it gives next: the lower, the more urgent.
 
-        :param gate: what it has to pass besides, if anything.
+        :param gate: a further limit that it has to pass, if any.
         """
         queue = self._queues[key] = _Queue(slot, target, priority, gate)
         self._make_ready(key, queue)

@@ -22,7 +22,7 @@ _HIDDEN = "***"
 
 
 def redact_exception(exception: BaseException, proxy: Proxy | None) -> None:
-    """Have an exception, and all that it was caused by, show no password.
+    """Remove the password from an exception, and from all its causes.
 
     Its type, its attributes and the rest of its text stay.
 
@@ -43,7 +43,7 @@ def redact_exception(exception: BaseException, proxy: Proxy | None) -> None:
 
 
 def _show(one: BaseException, text: str, representation: str) -> None:
-    """Give an exception another text, whatever its class makes it of."""
+    """Give an exception another text, whatever its class computes."""
     kind = type(one)
     hidden = type(
         kind.__name__,

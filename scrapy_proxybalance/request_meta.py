@@ -51,9 +51,9 @@ _TIMEOUTS = "_proxybalance_timeouts"
 _CUTS = "_proxybalance_cuts"
 #: ``(what is asked, id, count)``: what the attempts at a page have in common, and how many there were.
 _ATTEMPTS = "_proxybalance_attempts"
-#: Where RetryMiddleware counts how often a request has been retried; whoever copies meta copies it.
+#: Where RetryMiddleware counts how often a request has been retried; a copy of meta has it, too.
 _RETRY_TIMES = "retry_times"
-#: That count, as it was when a request last went: one that has it still is no retry anew.
+#: That count, as it was when a request last went: with the same count it is no new retry.
 _RETRIED = "_proxybalance_retried"
 #: Where download handlers write the seconds until the response's headers were there.
 _LATENCY = "download_latency"
@@ -215,7 +215,7 @@ def take_preferred(request: Request) -> str | None:
 
 
 def retry_of(request: Request) -> int:
-    """Return which retry of its page a request is, from 1 on; 0 if it is none, or has gone already.
+    """Return which retry of its page a request is, from 1 on; 0 if it is no retry, or was sent already.
 
     Redirects, careless spiders and our own :func:`resend` copy the count; they are no retries.
     """
@@ -243,8 +243,8 @@ def mark_retried(request: Request) -> None:
 def assign(request: Request, proxy: Proxy) -> None:
     """Send a request through a proxy: HttpProxyMiddleware turns the credentials into a header.
 
-    Whatever credentials the request has brought along were for another proxy. Only what no URL can hold,
-    such as a Bearer token, is the user's own doing and stays.
+    Credentials that the request has were for another proxy. Only those that no URL can hold, such as a
+    Bearer token, were set by the user and stay.
     """
     forget_credentials(request)
     _remove_basic(request)

@@ -1,4 +1,4 @@
-"""robots.txt: fetched once per host, and never taken as leave because it could not be fetched.
+"""robots.txt: fetched once per host; a failure to fetch it never permits anything.
 
 Scrapy's own middleware takes any failure as "everything is allowed here, for the whole crawl", reads
 a proxy's error page as if it were the site's rules, and lets all but one of several first requests to
@@ -37,16 +37,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# After so many rounds in which others could have confirmed what one proxy said, and got no answer, it is
-# believed for so long.
+# After so many rounds in which no other proxy could confirm an answer, it is accepted for this long.
 _ROUNDS = 2
 _BELIEVED_SECONDS = 60.0
 # After so many seconds in which no proxy got anywhere robots.txt is asked for again; twice as many each
 # time, up to the longest. As soon as anything is answered through the pool, it is asked for at once.
 _NO_PROXY_SECONDS = 1.0
 _NO_PROXY_SECONDS_MAX = 30.0
-# Another proxy is asked besides when the first has been silent for so long; for more, where robots.txt
-# usually takes longer.
+# Another proxy is asked in addition when the first has not answered for this long; later, where
+# robots.txt usually takes longer.
 _HEDGE_SECONDS = 1.0
 _HEDGE_TIMES_USUAL = 3.0
 _USUAL_OF_LAST = 10
@@ -91,7 +90,7 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
     async def process_request(self, request: Request) -> Request | None:  # type: ignore[override]
         """Let a request pass that robots.txt allows; hold it while robots.txt could not be fetched.
 
-        :return: ``None`` to go on; the request itself, anew, where it has to go back and wait in the
+        :return: ``None`` to go on; a copy of the request where it has to go back and wait in the
             scheduler.
         :raises IgnoreRequest: for what robots.txt forbids; and for a request that has bypassed the
             scheduler, when robots.txt could not be fetched in time.
@@ -300,7 +299,7 @@ def _is_exempt(request: Request) -> bool:
 
 
 def _stay_with_proxy(balancer: Balancer, request: Request) -> None:
-    """Have a redirect to another target go through the proxy that brought it: it may have made it up."""
+    """Send a redirect to another target through the proxy that returned it: it may have made it up."""
     proxy = request.meta.get(request_meta.PROXY_NAME)
     target = balancer.target_of(request)
     if proxy is None or target == request.meta[request_meta.ROBOTS].target:

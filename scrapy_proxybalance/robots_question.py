@@ -94,7 +94,7 @@ class Answer:
 
 
 class Kind(Enum):
-    """What a question has come to."""
+    """How a question ended."""
 
     RULES = auto()
     """There is an answer, and if it was doubtful, a second proxy has confirmed it."""
@@ -111,7 +111,7 @@ class Kind(Enum):
 
 @attrs.frozen(kw_only=True)
 class Finding:
-    """What a question has come to. ``wait``: seconds, where something says how long to wait."""
+    """How a question ended. ``wait``: seconds, where something says how long to wait."""
 
     kind: Kind
     answer: Answer | None = None
@@ -128,7 +128,7 @@ class Question:
     :param request: the request that needs the rules.
     :param doubted: an answer that is to be confirmed.
     :param seconds: after how long each proxy is cut off, but for the crawl's own timeout.
-    :param hedge_after: after how many seconds of silence another proxy is asked besides.
+    :param hedge_after: after how many seconds without an answer another proxy is asked in addition.
 
     ``target``: which one it is put to. ``is_over``: whether nobody waits for it any more.
     """
@@ -253,7 +253,7 @@ class Question:
         )
 
     def _is_late(self) -> bool:
-        """Whether who is asked has been silent for so long that another one is to be asked besides."""
+        """Whether another proxy is to be asked in addition, as there has been no answer for so long."""
         now, slots = self._balancer.clock(), self._balancer.slots
         for request, since in self._under_way.items():
             if since is None and slots.is_transferring(request):
@@ -267,7 +267,7 @@ class Question:
         latest = max(moment for moment in sent_at if moment is not None)
         seconds = self._hedge_after
         if self._doubted is not None:
-            seconds /= 4  # somebody has answered: who is silent is not the site
+            seconds /= 4  # one has answered, so the site is not the cause
         elif len(sent_at) > 1:
             seconds /= 2
         return now - latest >= seconds
@@ -362,7 +362,7 @@ class Question:
         return self._weigh(Answer(request, result, frozenset(carriers)))
 
     def _weigh(self, answer: Answer) -> Finding | None:
-        """Return what an answer comes to; nothing if another proxy has to be asked about it."""
+        """Return what an answer means; nothing if another proxy has to be asked about it."""
         doubted = self._doubted
         if answer.is_certain:
             return Finding(kind=Kind.RULES, answer=answer)
@@ -412,7 +412,7 @@ class Question:
             self._no_proxy = attrs.evolve(found, kind=Kind.NO_PROXY)
             return
         self._unreachable = found
-        # Nor by its silence.
+        # Nor by not answering.
         proxys = verdict.outcome is Outcome.GATEWAY_FAULT or (timed_out and not known)
         if not (proxys and self._open):
             self._failures += 1

@@ -59,7 +59,7 @@ def watch_downloads(
     downloader: Downloader,
     watch: Callable[[Download, Request], Coroutine[Any, Any, Response]],
 ) -> None:
-    """Have every download from now on made by ``watch(download, request)``.
+    """Run every download from now on through ``watch(download, request)``.
 
     It runs within the task of the download. No signal does, and without that task nobody can end one.
     """

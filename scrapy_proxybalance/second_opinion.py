@@ -55,7 +55,7 @@ class SecondOpinion:
     def compare(
         self, request: Request, lease: Lease, verdict: Verdict, response: Response
     ) -> Verdict:
-        """Return what becomes of a verdict when the answers are looked at that others got.
+        """Return a verdict as it is after a comparison with the answers that others got.
 
         :param verdict: the plugin's own; one of the user's classifier stands as it is.
         """
@@ -80,7 +80,7 @@ class SecondOpinion:
         return self._of_odd(request, lease, verdict, kind)
 
     def _of_refusal(self, lease: Lease, verdict: Verdict, response: Response) -> Verdict:
-        """Return whose a refusal is: the target's, unless another target says the same that way."""
+        """Return whose a refusal is: the target's, unless another target sends the same one."""
         now = self._balancer.clock()
         targets = self._comparison.refused(lease, signature(response), now)
         if not targets:
@@ -94,7 +94,7 @@ class SecondOpinion:
         logger.log(
             logging.DEBUG if gateway in self._told_of else logging.WARNING,
             "%s say the same through %s (response %d), which no site can do: it is taken for that "
-            "proxy's, or its gateway's, and less is sent that way",
+            "proxy's, or its gateway's, and less is sent through it",
             " and ".join(targets),
             lease.proxy.name,
             response.status,
@@ -133,7 +133,7 @@ class SecondOpinion:
             and earlier.who != who
             and (not account or comparison.answered_since(lease, earlier.at))
         ):
-            # The same page, the same answer, two ways to it: it is what the target says.
+            # The same answer for the same page through two proxies: it is the target's.
             comparison.confirmed(lease, kind)
             comparison.acquit(earlier.proxy, earlier.part)
             return attrs.evolve(targets, part=0.0)

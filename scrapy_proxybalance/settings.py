@@ -51,7 +51,7 @@ IDLE_POLICIES = ("wait", "close")
 
 _IPV6_FIRST = re.compile(r"\s*\[[0-9a-fA-F:.]+\]:\d")
 
-# A token that can be guessed is none.
+# A token must not be easy to guess.
 _SHORTEST_TOKEN = 16
 
 
@@ -86,7 +86,7 @@ def _from_zero(meant: str, name: str, value: Any) -> float:
 def _per_second(name: str, value: Any) -> float:
     number = _from_zero("a number per second above 0", name, value)
     if not number:
-        raise fail(name, value, "write a number per second above 0, or retries may wait for ever")
+        raise fail(name, value, "write a number per second above 0, or retries may never be sent")
     return number
 
 
@@ -432,7 +432,7 @@ def read_one(settings: BaseSettings, name: str) -> Any:
 
 
 def refuse_unknown(settings: BaseSettings) -> None:
-    """Raise :class:`ConfigurationError` for a setting that has our prefix and is none of ours."""
+    """Raise :class:`ConfigurationError` for a setting that has our prefix and does not exist."""
     for name in settings:
         if not isinstance(name, str) or not name.startswith(PREFIX):
             continue

@@ -1,4 +1,4 @@
-"""What is said when a crawl starts: what would not work well, and what the real limit is."""
+"""Messages at the start of a crawl: what would not work well, and what the real limit is."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Announcement:
         if not balancer.book.in_use:
             logger.warning(
                 "Requests that cannot be sent at once wait in the middleware, where each takes up one "
-                "of CONCURRENT_REQUESTS: %s, so that a paused target slows nobody else down.",
+                "of CONCURRENT_REQUESTS: %s, so that a paused target does not slow others down.",
                 _who_could_hold(settings),
                 extra={"spider": spider},
             )
@@ -72,7 +72,7 @@ def _who_could_hold(settings: BaseSettings) -> str:
     if isinstance(queue, type) and issubclass(queue, load_object(_QUEUE)):
         scheduler = global_object_name(load_object(settings["SCHEDULER"]))
         return (
-            f"SCHEDULER = {scheduler!r} makes no use of ProxyBalanceQueue. Scrapy's own scheduler "
+            f"SCHEDULER = {scheduler!r} does not use ProxyBalanceQueue. Scrapy's own scheduler "
             "holds them instead"
         )
     return (

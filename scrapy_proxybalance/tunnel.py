@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IProtocol
     from twisted.python.failure import Failure
 
-#: Bytes of an answer's status line and headers; whoever sends more is no proxy.
+#: The most bytes of an answer's status line and headers; more is not a proxy's answer.
 LONGEST_ANSWER = 65_536
 
 _BEGINNING = b"HTTP/1."
@@ -54,7 +54,7 @@ class Tunnel:
         self._connection: Any = None
 
     def through(self, proxy: TCP4ClientEndpoint) -> Tunnel:
-        """Return itself, to be opened through a proxy: only how to reach that is used."""
+        """Return itself, to be opened through a proxy, of which only the address is used."""
         self._proxy = proxy
         return self
 

@@ -1,6 +1,6 @@
-"""What our download handler raises when CONNECT comes to nothing. Nothing else; knows no state.
+"""What our download handler raises when CONNECT fails. Nothing else; knows no state.
 
-All are Scrapy's ``TunnelError``, so that whoever handles that one goes on doing so.
+All are Scrapy's ``TunnelError``, so that code that handles that one still works.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class UnknownFailures:
     def retry(
         self, request: Request, flight: Flight, verdict: Verdict, exception: Exception
     ) -> Request | None:
-        """Return a request anew that has failed through the pool, if nobody else would try it again."""
+        """Return a request that has failed through the pool, to be sent again if nobody else would."""
         spider = self._crawler.spider
         if (
             flight.lease is None

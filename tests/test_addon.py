@@ -166,5 +166,5 @@ async def test_a_scheduler_that_makes_no_use_of_the_queue_is_named(
         for record in caplog.records
         if "wait in the middleware" in record.getMessage()
     ]
-    assert f"SCHEDULER = '{__name__}.OwnScheduler' makes no use of ProxyBalanceQueue" in text
+    assert f"SCHEDULER = '{__name__}.OwnScheduler' does not use ProxyBalanceQueue" in text
     assert "ADDONS" not in text

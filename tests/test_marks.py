@@ -46,6 +46,10 @@ NOT_REACHED: list[Row] = [
     ("squid, closed", 502, MISSED | {"X-Squid-Error": "ERR_ZERO_SIZE_OBJECT 0"}, SQUIDS_PAGE),
     ("tinyproxy", 500, TINY, "Unable to connect Tinyproxy was unable to connect to the remote"),
     ("3proxy", 502, NOTHING, "502 Bad Gateway Host Not Found or connection failed"),
+    ("ziproxy, no name", 404, {"Server": "ziproxy"}, "404 Not Found Unknown host."),
+    ("ziproxy, refused", 503, {"Server": "ziproxy"}, "503 Service Unavailable Connection refused."),
+    ("ziproxy, closed", 500, {"Server": "ziproxy"}, "500 Server error Empty response from server"),
+    ("mockttp, refused", 502, NOTHING, "Error: connect ECONNREFUSED"),
     ("privoxy, no name", 404, NOTHING, "502 - Bad Gateway (Privoxy@localhost)"),
     ("privoxy, refused", 503, NOTHING, "503 - Connect failed (Privoxy@localhost)"),
     ("privoxy, silent", 504, NOTHING, "504 - Connection timeout (Privoxy@localhost)"),
@@ -231,14 +235,14 @@ def test_each_built_in_mark_is_what_decides_about_the_page_that_bears_it(mark: M
     assert (verdict.outcome, verdict.failure) == (outcome, failure)
 
 
-@pytest.mark.parametrize("status", [402, *range(441, 444), *range(445, 449), 452, 490, 557, 599])
+@pytest.mark.parametrize("status", [402, *range(441, 444), *range(445, 449), 452, 458, 490, 599])
 def test_a_status_that_only_proxies_use_is_not_certain(status: int) -> None:
     verdict = classify(PAGE, answer(status, NOTHING, "x"))
     assert verdict.outcome is not Outcome.SUCCESS
     assert not verdict.certain
 
 
-@pytest.mark.parametrize("status", [404, 444, 449, 450, 451, 499, 500, 520, 556])
+@pytest.mark.parametrize("status", [404, 444, 449, 450, 451, 459, 499, 500, 520, 557])
 def test_a_status_that_sites_use_has_no_meaning_of_a_proxys(status: int) -> None:
     assert classify(PAGE, answer(status, NOTHING, "x")).outcome is Outcome.SUCCESS
 

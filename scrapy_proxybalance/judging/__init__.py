@@ -1,8 +1,8 @@
 """From what came back, a response or an exception, to whose fault it was. No state, no consequence.
 
 The user's own classifier (``PROXYBALANCE_CLASSIFIER``) is asked first; where it returns ``None``,
-:func:`classify` decides. ``responses.py`` and ``exceptions.py`` have the two halves, ``marks.py`` what
-proxies sign their own pages with, ``handler_errors.py`` what the exceptions of other libraries say.
+:func:`classify` decides. ``responses.py`` and ``exceptions.py`` have the two halves, ``marks.py`` the
+marks of proxies' own pages, ``handler_errors.py`` what the exceptions of other libraries say.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def classify(
 
     :param request: as it was sent.
     :param result: what came back.
-    :param marks: what proxies sign their own pages with, see ``PROXYBALANCE_PROXY_MARKS``.
+    :param marks: of proxies' own pages, see ``PROXYBALANCE_PROXY_MARKS``.
     """
     if isinstance(result, Exception):
         return of_exception(request, result)

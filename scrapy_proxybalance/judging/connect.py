@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..pool import Outcome
 from ..pool.outcome import HOST_REFUSED, NO_CONNECT, PROXY_AUTH, TRAFFIC_USED_UP
 from .verdict import Verdict
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 # nginx as a plain forward proxy answers 400, others 405 (RFC 9110, section 15.5.6) or 501.
 _NO_CONNECT = frozenset((400, 405, 501))
 _USED_UP = frozenset((402, 452))
-# What says that there is too much to do: 429 and 503, and what providers use besides.
+# Statuses for too much to do: 429 and 503, and those of providers.
 _TOO_MANY = frozenset((429, 441, 453, 503, 525, *range(590, 600)))
-# What says that it did not get through, for its own line or for the site.
+# Statuses for not getting through, because of the proxy's own connection or of the site.
 _UPSTREAM = frozenset((500, 502, 504))
 
 
-def of_connect(status: int | None, headers: Mapping[str, str] | None = None) -> Verdict:  # noqa: ARG001
+def of_connect(status: int | None) -> Verdict:
     """Return whose fault it was that CONNECT was refused.
 
     :param status: of the answer; ``None`` if it was not HTTP.
-    :param headers: of the answer, where the download handler gives them.
     """
     if status in (401, 407):
         return Verdict(outcome=Outcome.PROXY_FAULT, failure=PROXY_AUTH)

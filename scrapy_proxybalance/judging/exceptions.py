@@ -21,7 +21,7 @@ from ..pool import Outcome
 from ..pool.outcome import CLOSED_AFTER_CONNECT, CONNECT_CLOSED, NO_RESPONSE, TIMEOUT
 from ..tunnel_errors import ClosedAfterConnectError, ConnectClosedError, ConnectFailedError
 from .connect import of_connect
-from .handler_errors import chain, connect_answer, is_bad_certificate, of_library
+from .handler_errors import chain, connect_status, is_bad_certificate, of_library
 from .verdict import CERTIFICATE, UNSUPPORTED, Verdict
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ _CERTAIN: tuple[_Row, ...] = (
     ),
     (_named("ResponseDataLossError"), Outcome.AMBIGUOUS, "truncated"),
 )
-# These hold where what is inside of them says nothing more.
+# These decide where the exceptions inside of them say nothing more.
 _BROAD: tuple[_Row, ...] = (
     (
         (twisted_error.ConnectionRefusedError, *_named("DownloadConnectionRefusedError")),
@@ -95,7 +95,7 @@ def of_exception(request: Request, exception: Exception) -> Verdict:
     if isinstance(exception, ClosedAfterConnectError):
         return Verdict(outcome=Outcome.AMBIGUOUS, failure=CLOSED_AFTER_CONNECT)
     if isinstance(exception, ConnectFailedError):
-        return of_connect(exception.status, exception.headers)
+        return of_connect(exception.status)
     if isinstance(exception, TunnelError):  # of Scrapy's own handler
         match = _TUNNEL_STATUS.search(str(exception))
         return of_connect(int(match[1]) if match else None)
@@ -111,9 +111,9 @@ def of_exception(request: Request, exception: Exception) -> Verdict:
         if str(request.meta.get("proxy") or "").startswith("https:"):
             return Verdict(outcome=Outcome.AMBIGUOUS, failure="tls")  # it may be the proxy's own
         return Verdict(outcome=Outcome.IGNORED, failure=CERTIFICATE)
-    answer = connect_answer(inside)
-    if answer is not None:
-        return of_connect(*answer)
+    status = connect_status(inside)
+    if status is not None:
+        return of_connect(status)
     failed = next((one for one in inside if isinstance(one, ResponseFailed)), None)
     if failed is not None:
         return _of_failed_response(failed)

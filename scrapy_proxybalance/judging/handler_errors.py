@@ -19,7 +19,7 @@ from ..pool.outcome import PROXY_AUTH, TIMEOUT
 from .verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 _LONGEST_CHAIN = 20
 
@@ -95,22 +95,17 @@ def is_bad_certificate(exceptions: Sequence[BaseException]) -> bool:
     return False
 
 
-def connect_answer(
-    exceptions: Sequence[BaseException],
-) -> tuple[int, Mapping[str, str] | None] | None:
-    """Return the status and headers that CONNECT was answered with, headers where there are any.
-
-    ``None`` if no exception says so.
-    """
+def connect_status(exceptions: Sequence[BaseException]) -> int | None:
+    """Return the status that CONNECT was answered with, ``None`` if no exception says so."""
     for one in exceptions:
         status = getattr(one, "status", None)
         if isinstance(status, int):  # aiohttp
-            return status, getattr(one, "headers", None)
+            return status
         match = _CONNECT_ANSWER.search(str(one))
         if match is None and _is_proxy_error(one):
             match = _STATUS_LINE.match(str(one))
         if match is not None:
-            return int(match[1]), None
+            return int(match[1])
     return None
 
 

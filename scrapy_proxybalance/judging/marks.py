@@ -1,4 +1,4 @@
-"""What proxies sign their own pages with: headers, statuses and words that tell them from the site's.
+"""Marks of proxies' own pages: headers, statuses and words that distinguish them from the site's.
 
 A mark says whose page it is where it is certain, and nothing where it is not. No state: whether a
 mark that a site's front end may use as well is a proxy's is decided by who else gets it.
@@ -34,7 +34,7 @@ MEANINGS: dict[str, tuple[Outcome, str]] = {
 
 @attrs.frozen(kw_only=True)
 class Mark:
-    """What a proxy's own page looks like. All that is given has to fit.
+    """What a proxy's own page looks like. All that is given has to match.
 
     :param header: the name of a header that the page has.
     :param value: what that header's value begins with, in any case.
@@ -75,8 +75,8 @@ def _statuses(*given: int | range) -> frozenset[int]:
     return frozenset(found)
 
 
-#: What the proxies that were run say (docs/reference/proxy-marks.md has the versions), and what the
-#: manuals of providers list. The first that fits decides; the user's own stand before them.
+#: What the proxies that were run say, and what the documentation of providers lists; see
+#: docs/reference/proxy-marks.md for both. The first that fits decides; the user's own stand before them.
 BUILT_IN: tuple[Mark, ...] = (
     Mark(header="Server", value="tinyproxy/", statuses=_statuses(403), verdict="host_refused"),
     Mark(header="Server", value="tinyproxy/", statuses=_statuses(401), verdict="credentials"),
@@ -104,11 +104,6 @@ BUILT_IN: tuple[Mark, ...] = (
         body="Host Not Found or connection failed",
         verdict="upstream",
     ),
-    Mark(
-        statuses=_statuses(502),
-        body="Error communicating with upstream server",
-        verdict="upstream",
-    ),
     Mark(statuses=_statuses(503), body="No rules were found matching this request"),
     Mark(header="X-SOAX-Error"),
     Mark(header="X-BRD-Err-Code"),
@@ -118,19 +113,19 @@ BUILT_IN: tuple[Mark, ...] = (
     Mark(header="X-Crawlera-Error", value="banned", verdict="upstream"),
     Mark(header="X-Crawlera-Error", value="slavebanned", verdict="upstream"),
     Mark(header="X-Crawlera-Error", value="user_session_limit", verdict="too_many"),
-    Mark(header="X-Crawlera-Error", value="max_conn", verdict="too_many"),
+    Mark(header="X-Crawlera-Error", value="too_many_conns", verdict="too_many"),
     Mark(header="X-Crawlera-Error"),
     Mark(statuses=_statuses(402, 452), verdict="traffic_used_up", certain=False),
     Mark(statuses=_statuses(441, 453), verdict="too_many", certain=False),
     Mark(
-        statuses=_statuses(range(442, 449), range(454, 460), 490, 557) - {444},
+        statuses=_statuses(442, 443, range(445, 449), 454, 455, 457, 458, 490),
         certain=False,
     ),
     Mark(statuses=_statuses(range(590, 600)), verdict="upstream", certain=False),
 )
 
 # RFC 9209, section 2.3: the errors in which the proxy itself is at fault. The others say that it did
-# not reach, or did not understand, what lies behind it.
+# not reach, or did not understand, the next server.
 _PROXY_STATUS_OWN_FAULT = {
     "http_request_denied",
     "proxy_configuration_error",
@@ -140,8 +135,8 @@ _PROXY_STATUS_OWN_FAULT = {
 }
 _PROXY_STATUS_ERROR = re.compile(rb";\s*error\s*=\s*\"?([a-z_]+)")
 
-# A page that Squid has made up itself bears the name of its template. With these the proxy will not do
-# it. With any other one it could not, for its own line or for the site.
+# A page of Squid's own has the name of its template. With these, Squid refuses the request. With any
+# other one it could not serve it, because of its own connection or of the site.
 _SQUID_WILL_NOT = {
     "squid_err_access_denied",
     "squid_err_forwarding_denied",
@@ -150,7 +145,7 @@ _SQUID_WILL_NOT = {
 _SQUID_ERROR = re.compile(rb"\s*(ERR_[A-Za-z0-9_]+)")
 _QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _LONGEST_FAILURE = 40
-# What a page's signature is made of, besides its status.
+# What a page's signature consists of, in addition to its status.
 _HEAD = 256
 
 
@@ -183,7 +178,7 @@ def _squid_says(response: Response) -> Verdict | None:
 
 
 def _proxy_status_says(response: Response) -> Verdict | None:
-    # The last member is of whoever is nearest to us (RFC 9209, section 2).
+    # The last member is of the server nearest to us (RFC 9209, section 2).
     last = _last_member(b",".join(response.headers.getlist("Proxy-Status")))
     error = _PROXY_STATUS_ERROR.search(last)
     if error is None:

@@ -1,4 +1,4 @@
-"""What is odd about an answer that is no failure as such: what a proxy may have made up by itself.
+"""Odd answers: not failures as such, but pages that a proxy may have made up.
 
 Gives kinds of answers as words, for :class:`~.pool.comparison.Comparison`. No state.
 """

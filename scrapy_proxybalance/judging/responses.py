@@ -27,7 +27,7 @@ def of_response(
 ) -> Verdict:
     """Return whose fault a response was.
 
-    :param marks: of proxies' own pages; ``None`` to take the page for the site's, whatever it bears.
+    :param marks: of proxies' own pages; ``None`` to take the page for the site's, even with a mark.
     """
     status = response.status
     if "cached" in response.flags:
@@ -35,7 +35,7 @@ def of_response(
     if status < 400:
         return SUCCESS
     if marks is not None and urlparse_cached(request).scheme == "http":
-        # Through a tunnel no proxy has a say: there such a page is of a proxy in front of the site.
+        # Not through a tunnel: such a page there is of a proxy in front of the site.
         if status == 407 and response.headers.get("Proxy-Authenticate"):
             return Verdict(outcome=Outcome.PROXY_FAULT, failure=PROXY_AUTH, certain=True)
         says = proxy_says(response, marks)

@@ -12,12 +12,12 @@ class Verdict:
     """Whose fault an attempt's end was.
 
     :param outcome: whose.
-    :param failure: the class of failure in a word, as it appears in stats; ``None`` for none.
+    :param failure: the class of failure, as it appears in stats; ``None`` for none.
     :param retry_after: seconds that the target asked for, if it did.
     :param header: the response's header that said so, for the log; ``None`` if none did.
     :param certain: whether it needs no comparison with what others get from the target.
-    :param part: the proxy's part of an answer that was of no use, 0 to 1, where a comparison with the
-        answers that others got has told it; ``None`` where there was none.
+    :param part: the proxy's part of a useless answer, 0 to 1, by a comparison with the answers that
+        others got; ``None`` where there was none.
     :param unsure: whether it is a second opinion that has to tell whose answer this was.
     """
 

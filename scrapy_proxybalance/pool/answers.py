@@ -1,4 +1,4 @@
-"""Answers: what a target says of late through other proxies, and whose an odd answer looks to be.
+"""Answers: what a target recently answered through other proxies, and whose an odd answer probably is.
 
 A proxy may answer with a page of its own in place of the site's: an error, nothing, a redirect to its
 shop. One such page proves nothing; that nobody else gets it from the same target does. Keeps counts
@@ -12,8 +12,9 @@ once has the most answers.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import NamedTuple
+
+from .bounded_dict import BoundedDict
 
 # A target that others had answers of is taken to give an odd answer so often, with the weight of so
 # many answers; and one of which only this proxy knows anything.
@@ -38,7 +39,7 @@ _SAME_PAGE = 2
 
 
 class Suspicion(NamedTuple):
-    """Whose an odd answer looks to be.
+    """Whose an odd answer probably is.
 
     ``part``: the proxy's, 0 to 1. ``compared``: whether others have had an answer of the target's, so
     that there was anything to compare with.
@@ -59,15 +60,13 @@ class _Target:
 
     def __init__(self) -> None:
         self.asked_at = float("-inf")
-        self.through: OrderedDict[str, dict[str, float]] = OrderedDict()
-        self.pages: OrderedDict[str, str] = OrderedDict()
+        self.through: BoundedDict[str, dict[str, float]] = BoundedDict(_PROXIES)
+        self.pages: BoundedDict[str, str] = BoundedDict(_PAGES)
 
     def note(self, who: str, kind: str) -> None:
         """Count an answer."""
         counts = self.through.get(who)
         if counts is None:
-            if len(self.through) >= _PROXIES:
-                self.through.popitem(last=False)
             counts = self.through[who] = {}
         else:
             self.through.move_to_end(who)
@@ -86,10 +85,10 @@ class Answers:
     """
 
     def __init__(self) -> None:
-        self._targets: OrderedDict[str, _Target] = OrderedDict()
+        self._targets: BoundedDict[str, _Target] = BoundedDict(_TARGETS)
         self._all = 0.0
-        self._all_odd: dict[str, float] = {}
-        self._last_page: OrderedDict[tuple[str, str], tuple[str, str, int]] = OrderedDict()
+        self._all_odd: BoundedDict[str, float] = BoundedDict(_KINDS_IN_ALL)
+        self._last_page: BoundedDict[tuple[str, str], tuple[str, str, int]] = BoundedDict(_TARGETS)
 
     def useful(self, target: str, who: str, asked_at: float = float("-inf")) -> None:
         """Take note of an answer as one wants it.
@@ -102,9 +101,9 @@ class Answers:
         self._all += 1.0
 
     def odd(self, target: str, kind: str, who: str, *, rate: float, pair: float = 0.0) -> Suspicion:
-        """Take note of an odd answer; return whose it looks to be.
+        """Take note of an odd answer; return whose it probably is.
 
-        :param kind: what it looked like, in a word.
+        :param kind: the class of failure that it looked like.
         :param rate: how often the proxy fails, 0 to 1, as known before.
         :param pair: how often a proxy is taken to give such an answer for one target only.
         """
@@ -164,8 +163,6 @@ class Answers:
         pages = self._known(target).pages
         giver = pages.get(page)
         if giver is None:
-            if len(pages) >= _PAGES:
-                pages.popitem(last=False)
             pages[page] = giver = who
         elif giver != who:
             pages[page] = giver = ""
@@ -173,22 +170,16 @@ class Answers:
         last_page, last_url, count = self._last_page.get(pair, ("", "", 0))
         count = (count + 1 if url != last_url else count) if page == last_page else 1
         self._last_page[pair] = (page, url, count)
-        if len(self._last_page) > _TARGETS:
-            self._last_page.popitem(last=False)
         return count >= _SAME_PAGE and giver == who and self.answers_others(target, who)
 
     def _count(self, kind: str, targets: float) -> None:
         """Count an odd answer among all; ``targets`` is the part of it that was the target's."""
         self._all += 1.0
-        if kind not in self._all_odd and len(self._all_odd) >= _KINDS_IN_ALL:
-            del self._all_odd[next(iter(self._all_odd))]
         self._all_odd[kind] = self._all_odd.get(kind, 0.0) + targets
 
     def _known(self, target: str) -> _Target:
         known = self._targets.get(target)
         if known is None:
-            if len(self._targets) >= _TARGETS:
-                self._targets.popitem(last=False)
             known = self._targets[target] = _Target()
         else:
             self._targets.move_to_end(target)

@@ -1,6 +1,6 @@
 """Who can take a request now, how many, and when that changes next.
 
-Works out each member's free leases anew whenever something happened to it or its time has come, and
+Computes each member's free leases again whenever something happened to it or its time has come, and
 keeps the strategies in step. Grants nothing and learns nothing.
 """
 
@@ -77,7 +77,7 @@ class Availability:
         return moment
 
     def refresh(self, member: Member, now: float) -> None:
-        """Work out anew how many leases a member can take."""
+        """Compute again how many leases a member can take."""
         name, health = member.proxy.name, member.health
         free, serving = 0, member.in_good_standing
         if serving:
@@ -161,7 +161,7 @@ class Availability:
             self._set_free(member, 0)
 
     def recount(self, gate: Gate, now: float) -> None:
-        """Count what is free behind a gate anew."""
+        """Count again what is free behind a gate."""
         leases, members = self._gates.recount(gate, now)
         self.free += leases
         self.free_members += members

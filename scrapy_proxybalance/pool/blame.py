@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from math import exp
 
+from .bounded_dict import BoundedDict
+
 # A target or gateway that has ever answered is taken to fail so often, with the weight of so many
 # attempts; and one that has not.
 _ANSWERING = (0.02, 4.0)
@@ -50,8 +52,8 @@ class Blame:
     """Remembers how the targets, and the gateways, that have ever failed are doing."""
 
     def __init__(self) -> None:
-        self._rates: dict[str, _Rate] = {}
-        self._answering: dict[str, None] = {}
+        self._rates: BoundedDict[str, _Rate] = BoundedDict(_SUSPECTS)
+        self._answering: BoundedDict[str, None] = BoundedDict(_SUSPECTS)
 
     def succeeded(self, suspects: tuple[str, ...], now: float) -> None:
         """Take note that an attempt that these were part of went well."""
@@ -61,8 +63,6 @@ class Blame:
                 rate.count(0.0, now)
                 rate.prior = _ANSWERING
             if suspect not in self._answering:
-                if len(self._answering) >= _SUSPECTS:
-                    del self._answering[next(iter(self._answering))]
                 self._answering[suspect] = None
 
     def failed(self, suspects: tuple[str, ...], proxy_rate: float, now: float) -> float:
@@ -89,7 +89,5 @@ class Blame:
     def _rate_of(self, suspect: str) -> _Rate:
         rate = self._rates.get(suspect)
         if rate is None:
-            if len(self._rates) >= _SUSPECTS:
-                del self._rates[next(iter(self._rates))]
             rate = self._rates[suspect] = _Rate(self._prior(suspect))
         return rate

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from math import ceil, log
 
+from .bounded_dict import BoundedDict
+
 # A run of failures without any answer is an outage when by chance, at the share of failures that is
-# usual, it would come once in so many attempts: in months of a busy crawl, as an outage that is none
+# usual, it would come once in so many attempts: in months of a busy crawl, as a false alarm
 # costs half a minute.
 _ONCE_IN = 1e9
 # That share is a mean over so many attempts; at first it is taken to be this, with that weight.
@@ -76,7 +78,7 @@ class Breaker:
         self._known = _WEIGHT_AT_FIRST  # attempts
         self._usual_seconds: float | None = None
         self._answers = 0  # since they were last counted
-        self._answered: dict[str, float] = {}
+        self._answered: BoundedDict[str, float] = BoundedDict(_TARGETS)
         #: When it tripped; ``None`` while it has not.
         self.tripped_at: float | None = None
         #: When the next probe may go.
@@ -116,8 +118,6 @@ class Breaker:
         ):
             return False  # nothing new
         self._answered.pop(target, None)
-        if len(self._answered) >= _TARGETS:
-            del self._answered[next(iter(self._answered))]
         self._answered[target] = now
         if self.tripped_at is not None:
             if granted_at < self.tripped_at:

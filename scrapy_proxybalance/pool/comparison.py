@@ -1,4 +1,4 @@
-"""Comparing what a lease brought with what others got: brings the members and the answers together.
+"""Compares the answer of a lease with what others got: connects the members and the answers.
 
 Who is compared is a proxy; or its gateway, where the pool has several gateways and this one is shared:
 what all exits of one gateway get may be the gateway's doing. Ends no lease and changes no health, but
@@ -22,9 +22,17 @@ if TYPE_CHECKING:
 _JUST_THIS_HOST = 0.3
 # A proxy through which the connection was closed may have passed on what the site did: it is as likely
 # to be that as its own doing.
-HALF_CLEARED = 0.5
+_HALF_CLEARED = 0.5
 # So many refusals in a row mean one proxy alone, if others are served: of all, and of single pages.
 _ALONE_OF_ALL, _ALONE_OF_PAGES = 2, 3
+
+
+def own_rate(success: float, failure: str | None) -> float:
+    """Return how often a proxy is taken to cause a failure of a class by itself, 0 to 1.
+
+    :param success: the chance that an attempt through it succeeds, as known before.
+    """
+    return (1.0 - success) * (_HALF_CLEARED if failure in CLOSED else 1.0)
 
 
 class Comparison:
@@ -61,7 +69,7 @@ class Comparison:
         return False
 
     def refused(self, lease: Lease, page: str, now: float) -> tuple[str, ...]:
-        """Take note of a refusal; return the targets that do not say it, the lease's included, or none.
+        """Take note of a refusal; return the targets that it is not of, the lease's included, or none.
 
         Then it is the proxy's or its gateway's.
 
@@ -73,7 +81,7 @@ class Comparison:
         )
 
     def refused_alone(self, lease: Lease, now: float, *, of_all: bool) -> bool:
-        """Take note of a refusal of the target's; return whether it means the lease's proxy alone.
+        """Take note of a refusal by the target; return whether it is for the lease's proxy alone.
 
         :param of_all: whether it is about all that is asked, and not about a page.
         """
@@ -86,16 +94,16 @@ class Comparison:
         )
 
     def odd(self, lease: Lease, kind: str, now: float) -> Suspicion:
-        """Take note of an odd answer; return whose it looks to be.
+        """Take note of an odd answer; return whose it probably is.
 
-        :param kind: what it looked like, in a word.
+        :param kind: the class of failure that it looked like.
         """
         success, _, _ = self._scoring.expected(lease.member, now)
         return self._answers.odd(
             lease.target,
             kind,
             self.who(lease),
-            rate=(1.0 - success) * (HALF_CLEARED if kind in CLOSED else 1.0),
+            rate=own_rate(success, kind),
             pair=_JUST_THIS_HOST if kind == HOST_REFUSED else 0.0,
         )
 

@@ -7,7 +7,7 @@ not work for several pages in a row. Keeps counts and answers questions; changes
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from .bounded_dict import BoundedDict
 
 # Refusals in a row, for different pages, after which credentials that have worked are taken for wrong:
 # at several targets, and at a single one; and those that never have, at several targets.
@@ -16,8 +16,8 @@ _NEVER_WORKED = 2
 # Credentials that have never worked are sent in so many requests at once, and no more often until the
 # proxy is asked again after a while: providers lock accounts.
 UNTRIED_IN_FLIGHT = 3
-# A target that so many proxies were refused for, and none answered for, is one that they do not serve.
-_REFUSED_BY = 3
+#: So many proxies that refuse their credentials for a page or a target, and not for others, mean that.
+REFUSED_BY = 3
 _TARGETS = 1000
 _PAGES = 2
 
@@ -67,7 +67,7 @@ class RefusedPages:
     """What proxies refuse credentials for that work elsewhere: targets, and single pages."""
 
     def __init__(self) -> None:
-        self._targets: OrderedDict[str, tuple[set[str], int]] = OrderedDict()
+        self._targets: BoundedDict[str, tuple[set[str], int]] = BoundedDict(_TARGETS)
         self._since_an_answer: set[object] = set()
 
     def answered(self, target: str) -> None:
@@ -92,12 +92,12 @@ class RefusedPages:
             self._since_an_answer.add(object() if page is None else page)
         if not worked:
             return False
-        proxies, before = self._targets.setdefault(target, (set(), answers))
-        if len(self._targets) > _TARGETS:
-            self._targets.popitem(last=False)
-        if len(proxies) < _REFUSED_BY:
+        if target not in self._targets:
+            self._targets[target] = (set(), answers)
+        proxies, before = self._targets[target]
+        if len(proxies) < REFUSED_BY:
             proxies.add(proxy)
-        return len(proxies) >= _REFUSED_BY and answers > before
+        return len(proxies) >= REFUSED_BY and answers > before
 
     @property
     def is_a_single_one(self) -> bool:

@@ -1,4 +1,4 @@
-"""How much proxies differ in speed, beside how much the answers of one and the same proxy do.
+"""How much proxies differ in speed, compared with the answers of the same proxy.
 
 If the answers of two proxies differ no more than two answers of one do, that one of them was slower says
 next to nothing: the next time it is the other. Told of answers; knows no proxy.

@@ -1,4 +1,4 @@
-"""The end of a lease: what it teaches, and whom, in the right order.
+"""The end of a lease: who learns what from it, in the right order.
 
 Everything that keeps something of a lease is told here that it has ended, and nowhere else. Chooses
 nothing and grants nothing.
@@ -61,11 +61,11 @@ class Endings:
     :param ledger: gets the lease back.
     :param scoring: knows what was to be expected.
     :param gates: count what is in flight; ``outages`` watches how it ends.
-    :param teacher: has everybody pay for it.
+    :param teacher: charges each for its part.
     :param comparison: knows what others got.
     :param pairs: remember who does not go where.
     :param refused_pages: tell what credentials are refused for that work elsewhere.
-    :param availability: counts anew.
+    :param availability: counts again.
     :param membership: lets those go that are leaving.
     :param rng: is for the strategies.
     :param events: is told.
@@ -255,7 +255,7 @@ class Endings:
         return member.own_limit.closed(lease.granted_at, lease.in_flight, proven, now)
 
     def _refused_to_go(self, lease: Lease, failure: str, page: str | None, now: float) -> float:
-        """Have a proxy rest where it will not go; return what it pays for that."""
+        """Let a proxy rest at a host that it refuses; return what it is charged."""
         proxies = max(1, self._availability.serving)
         if failure == NO_CONNECT:
             self._pairs.refused(CONNECT, lease.proxy.name, now, proxies)

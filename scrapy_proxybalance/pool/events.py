@@ -106,10 +106,10 @@ class ProxyDrained(Event):
 
 @attrs.define(kw_only=True)
 class ProxyEnabled(Event):
-    """A proxy that was drained, or out, may take leases again: somebody said so.
+    """A proxy that was drained, or out, may take leases again, by hand.
 
-    :param anew: whether it was out, and begins anew. One that was drained while it was cooling down
-        goes on cooling down.
+    :param anew: whether it was out, and starts over. One that was drained while it was cooling down
+        continues to cool down.
     """
 
     proxy: Proxy

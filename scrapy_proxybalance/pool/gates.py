@@ -155,7 +155,7 @@ class Gates:
     """The gates of a pool.
 
     :param default: what holds for gateways that several proxies share.
-    :param by_name: what holds instead for some, by ``host:port``, whoever shares them.
+    :param by_name: what holds instead for some, by ``host:port``, shared or not.
     """
 
     def __init__(
@@ -237,7 +237,7 @@ class Gates:
     # What is free
 
     def recount(self, gate: Gate, now: float) -> tuple[int, int]:
-        """Work out anew what is free behind a gate; return by how much leases and proxies change."""
+        """Compute again what is free behind a gate; return by how much leases and proxies change."""
         room = gate.room(now)
         leases, proxies = gate.free_on_members, len(gate.free_members)
         if room < leases:

@@ -46,7 +46,7 @@ _TARGETS = 256
 _OTHERS = ""
 _SAMPLES_MIN, _SAMPLES_MAX = 30, 101
 
-# Rejections that come below the last ceiling are none of the load's: so many leases are remembered.
+# The load does not cause rejections below the last ceiling: so many leases are remembered.
 _NOISE_MEMORY, _NOISE_PRIOR = 200.0, 20.0
 _BELOW_CEILING = 0.95
 _NOISE_MAX = 0.4
@@ -123,7 +123,7 @@ class GatewayLimit:
     - When answers take longer than 1.5 times the least that their target ever took, by the median of
       a round trip, it stops growing, and beyond twice that it is cut (as TCP Vegas does; Brakmo and
       Peterson, 1995). If smaller limits do not make answers faster, the load was not the cause: then
-      what is usual is learned anew.
+      what is usual is learned again.
 
     A fixed limit stays what it is, but for the time after an outage.
 
@@ -170,7 +170,7 @@ class GatewayLimit:
         self._slow_start_until = float("inf")
         self._ceiling = self.limit
         self._cut_ended = self._cut_rejected = 0  # requests since the last cut
-        self._harmless = 0.0  # in flight: rejections below that are none of the load's
+        self._harmless = 0.0  # in flight: the load does not cause rejections below that
         self._cut_at = float("-inf")
         self._changed_at = float("-inf")
         self._attempts_below = 0.0
@@ -215,7 +215,7 @@ class GatewayLimit:
     def answered(self, granted_at: float, latency: float | None, target: str, now: float) -> None:
         """Learn from a request that was answered; call it before the request is taken out of flight.
 
-        :param granted_at: when it was let go.
+        :param granted_at: when it was sent.
         :param latency: seconds to the response's headers, if known.
         :param target: what it went to.
         """
@@ -268,9 +268,9 @@ class GatewayLimit:
         return True
 
     def restart(self, borne: float, now: float) -> None:
-        """Begin low and double every round trip, up to what was borne before: an outage is over.
+        """Begin low and double every round trip, up to the limit before: an outage is over.
 
-        :param borne: the limit as it was then.
+        :param borne: the limit before the outage.
         """
         self._changed_at = now
         self._ceiling = self._slow_start_until = min(borne, float(self.hard_cap))
@@ -281,7 +281,7 @@ class GatewayLimit:
 
     @property
     def restarting(self) -> bool:
-        """Whether it is still below what was borne before an outage."""
+        """Whether it is still below the limit before an outage."""
         return self._slow_start and self._slow_start_until < float("inf")
 
     @property

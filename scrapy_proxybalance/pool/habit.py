@@ -52,7 +52,7 @@ class Habit:
             self.slowness = usual + (slowness - usual) / successes
 
     def acquit(self, share: float) -> None:
-        """Count a failure of which such a share was counted as somebody else's after all."""
+        """Take back such a share of a failure: it was not the proxy's."""
         self.success = min(1.0, self.success + share / max(1.0, self.attempts))
 
     def failed(self, share: float) -> None:

@@ -25,10 +25,10 @@ _FIRST_RECOVERY = 0.5
 # each answer that is nearer to the usual says that this is over, and lately counts so much less.
 _IN_TROUBLE = 1.5
 _OVER = 0.5
-# So unlikely a run of failures is none of chance's; the share that fails is taken to be within bounds.
+# A run of failures this unlikely is not chance; the share that fails is assumed to be within bounds.
 _HARDLY_BY_CHANCE = 1e-6
 _FAILS_LEAST, _FAILS_MOST = 0.05, 0.5
-#: A failure of which so much is the proxy's is a whole fault of its own; one of which less is, is none.
+#: A failure of which so much is the proxy's is a whole fault of its own; with less, it is no fault.
 MOSTLY = 0.5
 
 

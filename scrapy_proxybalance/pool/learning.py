@@ -1,4 +1,4 @@
-"""What an outcome teaches: who pays for it, the proxy, the gateway, the target or nobody, and how much.
+"""What an outcome teaches: who is charged, the proxy, the gateway, the target or nobody, and how much.
 
 Changes healths and groups, and tells the target gate; chooses nothing and counts no leases. Whoever
 is told of a change finds the pool as it is since then.
@@ -9,11 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .blame import Blame
-from .comparison import HALF_CLEARED
+from .comparison import own_rate
 from .events import CooldownStarted, ProxyOut, ProxyRecovered
 from .health import OUT, PROBING
 from .outcome import (
-    CLOSED,
     GATEWAY_FAULT,
     IGNORED,
     PROXY_AUTH,
@@ -39,9 +38,9 @@ if TYPE_CHECKING:
 _FASTEST, _SLOWEST = 0.05, 20.0
 # Where a gateway says that it could not, the proxy itself is so much less likely the cause.
 _ITS_OWN_WORD = 0.3
-# An answer that was of no use, and of which so little is the proxy's, has come from the target.
+# A useless answer of which so little is the proxy's has come from the target.
 _HARDLY = 0.25
-# What a proxy pays for refusing its credentials once, which may mean anything.
+# What a proxy is charged for refusing its credentials once, which may have many causes.
 _ONE_REFUSAL = 0.3
 
 
@@ -88,7 +87,7 @@ class Teacher:
         page: str | None = None,
         doubtful: bool = False,
     ) -> float:
-        """Learn from an ended lease; return the part of a failure that the proxy pays for, 0 to 1.
+        """Learn from an ended lease; return the part of a failure that the proxy is charged, 0 to 1.
 
         :param expectation: what was to be expected of it, see :func:`~.score.expected`.
         :param duration: seconds to the end of the body, or to the failure; ``None`` if not known.
@@ -109,7 +108,7 @@ class Teacher:
         if outcome is SUCCESS:
             self._targets.answered(lease.target, lease.granted_at, now)
             if part is not None:
-                # What was of no use earns nothing, and says nothing of anybody's speed.
+                # A useless answer is no success, and says nothing about speed.
                 return self._pays(lease, part, None, now)
             self._carried(lease, expectation[1], duration, now, gateway_shared=gateway_shared)
             return 0.0
@@ -121,9 +120,7 @@ class Teacher:
             return self._refused_credentials(lease, page, now, doubtful=doubtful)
         if part is not None:
             return self._pays(lease, part, duration, now)
-        rate = 1.0 - expectation[0]
-        if failure in CLOSED:
-            rate *= HALF_CLEARED
+        rate = own_rate(expectation[0], failure)
         share = self._share(lease, outcome, rate, now, gateway_shared=gateway_shared)
         return self._pays(lease, share, duration, now)
 
@@ -158,13 +155,13 @@ class Teacher:
             return 1.0
         suspects = self._suspects(lease, gateway_shared=gateway_shared)
         if outcome is PROXY_FAULT:
-            suspects = suspects[1:]  # it was not so much as asked for the target
+            suspects = suspects[1:]  # the target was not asked at all
         if outcome is GATEWAY_FAULT and gateway_shared:
             rate *= _ITS_OWN_WORD
         return self._blame.failed(suspects, rate, now)
 
     def _pays(self, lease: Lease, share: float, duration: float | None, now: float) -> float:
-        """Have the proxy pay its part of a failure; return it."""
+        """Charge the proxy its part of a failure; return it."""
         health, group = lease.member.health, lease.member.group
         lost = self.usual.relative(lease.timed_as, duration) if duration is not None else None
         lost = 1.0 if lost is None else min(_SLOWEST, lost)
@@ -197,7 +194,7 @@ class Teacher:
             return 1.0
         probing = health.state is PROBING
         if not (wrong or probing) or (probing and lease.generation != health.generation):
-            # Also what had been sent before the probe: whether they work by now is for that to say.
+            # Also for requests sent before the probe: the probe shows whether the credentials work now.
             return self._pays(lease, _ONE_REFUSAL, None, now)
         health.put_out(now, self._policy, self._rng)
         self._tell(

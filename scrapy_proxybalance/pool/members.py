@@ -184,9 +184,9 @@ class Members:
     def replace(self, proxy: Proxy) -> Member:
         """Put a proxy in the place of the one of its name; what was learned stays.
 
-        One that was out, or has a new endpoint or new credentials, begins anew.
+        One that was out, or has a new endpoint or new credentials, starts over.
 
-        :raises KeyError: if there is none of its name.
+        :raises KeyError: if there is no proxy of its name.
         :raises ConfigurationError: if its endpoint with its credentials is there under another name.
         """
         member = self._by_name[proxy.name]

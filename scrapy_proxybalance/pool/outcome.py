@@ -30,15 +30,15 @@ PROXY_PAGE = "proxy_page"
 HOST_REFUSED = "host_refused"
 #: The proxy's account has no traffic left.
 TRAFFIC_USED_UP = "traffic_used_up"
-#: The proxy, or its gateway, has too much to do.
+#: The proxy, or its gateway, is overloaded.
 TOO_MANY = "too_many"
-#: The proxy did not get through to the site: for its own line, or for the site.
+#: The proxy did not reach the site: because of its own connection, or of the site.
 UPSTREAM = "upstream"
-#: The proxy does no CONNECT, so that only http:// pages can be had through it.
+#: The proxy does not support CONNECT, so it carries only http:// pages.
 NO_CONNECT = "no_connect"
 #: The connection was closed without a byte in answer.
 NO_RESPONSE = "no_response"
-#: The proxy closed the connection in place of an answer to CONNECT.
+#: The proxy closed the connection instead of answering CONNECT.
 CONNECT_CLOSED = "connect_closed"
 
 #: The classes of failure that come before the proxy is told the target, or that no target can cause.
@@ -46,16 +46,16 @@ BEFORE_THE_TARGET = frozenset(
     (PROXY_AUTH, "connection_refused", "connect_error", "dns", TRAFFIC_USED_UP)
 )
 
-#: The classes of failure in which a gateway says something else than that it has too much to do, by
-#: what they begin with.
+#: The classes of failure in which a gateway says something other than that it is overloaded, by
+#: their beginnings.
 NOT_FOR_THE_LOAD = (UPSTREAM, "connect_500", "connect_502", "connect_504", "squid_err_")
 
-#: The connection was closed after the proxy had said that it is through.
+#: The connection was closed after the proxy had answered CONNECT with 200.
 CLOSED_AFTER_CONNECT = "closed_after_connect"
 #: The classes of failure in which a proxy may have passed on that the site has closed.
 CLOSED = frozenset((NO_RESPONSE, CLOSED_AFTER_CONNECT, CONNECT_CLOSED))
 
-#: The classes of failure in which nothing was said at all.
+#: The classes of failure without any answer.
 WITHOUT_A_WORD = frozenset((NO_RESPONSE, CONNECT_CLOSED))
-#: The classes of failure that may come of too much at once through a single proxy.
+#: The classes of failure that too many requests at once through a single proxy may cause.
 MAY_BE_THE_LOAD = WITHOUT_A_WORD | {TOO_MANY}

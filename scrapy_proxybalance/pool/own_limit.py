@@ -1,4 +1,4 @@
-"""How many requests a single proxy carries at once, where it closes what is too much for it.
+"""The limit of requests at once of a single proxy that closes excess connections.
 
 Some proxies, such as nginx with ``limit_conn`` or HAProxy with a full queue, close what is too much
 without a byte. The limit is halved then, and grows back by one after a while of answers: additive

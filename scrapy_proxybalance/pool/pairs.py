@@ -1,4 +1,4 @@
-"""Pairs of a proxy and a target that do not go together: the proxy rests at that target for a while.
+"""Pairs of a proxy and a target that do not work together: the proxy rests at that target for a while.
 
 A proxy may refuse one host and carry all others; a site may refuse one proxy and serve all others; and
 a proxy that does no CONNECT still carries http. None of that is a matter of the proxy's health. Pure:
@@ -7,8 +7,9 @@ times come from the caller and never go back.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING
+
+from .bounded_dict import BoundedDict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +19,7 @@ CONNECT = "CONNECT"
 
 # A pair rests for so many seconds, each further time for twice as long, up to a longest time.
 _REST, _LONGEST_REST = 60.0, 3600.0
-# So many proxies that refuse a host speak for all: it is one that they are not allowed to go to.
+# So many proxies that refuse a host stand for all: the provider forbids it.
 _SPEAK_FOR_ALL = 8
 # And so many refusals in a row of a pool of fewer: behind each of its proxies may be many exits, some of
 # which are bad.
@@ -44,7 +45,7 @@ class Pairs:
     """Who rests where, and until when."""
 
     def __init__(self) -> None:
-        self._targets: OrderedDict[str, _Target] = OrderedDict()
+        self._targets: BoundedDict[str, _Target] = BoundedDict(_TARGETS)
 
     def __contains__(self, target: str) -> bool:
         return target in self._targets
@@ -74,7 +75,7 @@ class Pairs:
     ) -> bool:
         """Take note that a proxy will not go to a target: it rests there.
 
-        :param target: :data:`CONNECT` for one that will not go to any that needs CONNECT.
+        :param target: :data:`CONNECT` for one that does not support CONNECT.
         :param proxies: how many proxies could be asked.
         :param page: which page it would not fetch, where it may be about that page alone: it rests once
             it has refused a second one, and has fetched none in between.
@@ -89,7 +90,7 @@ class Pairs:
         if len(denied) < enough:
             return False
         self.rest(target, proxy, now)
-        self.resting(target, now)  # whoever is due again no longer speaks for it
+        self.resting(target, now)  # a proxy that is due again no longer counts
         known = self._targets[target]
         known.refused_by.add(proxy)
         speak = proxies if target == CONNECT else min(_SPEAK_FOR_ALL, proxies)
@@ -142,7 +143,5 @@ class Pairs:
     def _known(self, target: str) -> _Target:
         known = self._targets.get(target)
         if known is None:
-            if len(self._targets) >= _TARGETS:
-                self._targets.popitem(last=False)
             known = self._targets[target] = _Target()
         return known

@@ -35,7 +35,7 @@ class PoolPolicy:
     :param timeout_min: seconds that no adaptive timeout is below, see ``Pool.timeout``.
     :param health: when proxies are sent out.
     :param gateways: how much gateways carry that several proxies share.
-    :param gateways_by_name: how much others carry, by ``host:port``, whoever shares them.
+    :param gateways_by_name: how much others carry, by ``host:port``, shared or not.
     :param warm: what keeps connections open, so that proxies that have one can be preferred; ``None`` to
         prefer none.
     :param targets: what holds for a target: how much it may get, how long it is left alone.

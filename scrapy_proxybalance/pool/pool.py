@@ -196,7 +196,7 @@ class Pool:
         return self._membership.drain(name, now)
 
     def enable(self, name: str, now: float) -> bool:
-        """Let a proxy that was drained take leases again, or try one that is out anew.
+        """Let a proxy that was drained take leases again, or try one again that is out.
 
         :return: whether it was drained or out, and is not leaving.
         :raises KeyError: if there is no such proxy.
@@ -232,8 +232,8 @@ class Pool:
     ) -> Lease:
         """Lease a proxy.
 
-        A target's rule may narrow which proxies will do: by a filter, which has to accept besides
-        ``matching``, and by its spacing. How much it may get at all is :attr:`targets`' to say.
+        A target's rule may narrow which proxies will do: by a filter, which applies in addition to
+        ``matching``, and by its spacing. :attr:`targets` says how much it may get at all.
 
         :param target: what the request goes to, like ``example.com``; see :attr:`rules`.
         :param session: keeps all requests of the same key on one proxy.
@@ -246,7 +246,7 @@ class Pool:
             own; ``None`` for that of the target's rule, or else the policy's.
         :param tunnel: what the connection can be used again for, such as the site's host and port where
             the proxy tunnels; ``None`` where a new one costs little. See ``PoolPolicy.warm``.
-        :raises NoProxyAvailableError: if none can be had now.
+        :raises NoProxyAvailableError: if none is free now.
         :raises NoProxyMatchesError: if no proxy of the pool, in whatever state, will do, or the
             target's filter does not accept the session's; as :class:`~.errors.TargetRefusedError` while
             all proxies refuse the target.
@@ -310,7 +310,7 @@ class Pool:
         """Return why :meth:`acquire` would find no proxy now, or ``None`` if it would find one.
 
         :param besides: leases that other requests like this one (the same session; or else the same
-            target and filter), which have been let go already, will take first.
+            target and filter), which have been released already, will take first.
         :param connect: whether it needs a proxy that does CONNECT.
         :raises NoProxyMatchesError: as :meth:`acquire` does.
         :raises SessionLostError: as :meth:`acquire` does.
@@ -368,7 +368,7 @@ class Pool:
             to the failure. Left out, the score takes the latency, or else the time since the lease was
             granted.
         :param failure: the class of failure, in a word.
-        :param part: the proxy's part of an answer that was of no use, 0 to 1, as :attr:`comparison` has
+        :param part: the proxy's part of a useless answer, 0 to 1, as :attr:`comparison` has
             judged it; ``None`` for any other end.
         :param page: what was asked for, such as its URL: tells apart refusals of one page and of all.
         :return: whether this call ended it.
@@ -389,7 +389,7 @@ class Pool:
         return len(self._members) == 1 or self._gates.rotates(lease.proxy.gateway)
 
     def keep_apart(self, lease: Lease, now: float) -> None:
-        """Have a lease's proxy rest for long at its target, which refuses it and serves others."""
+        """Let a lease's proxy rest for an hour at its target, which refuses it and serves others."""
         self._pairs.rest(lease.target, lease.proxy.name, now, least=_APART)
 
     def timeout(
@@ -429,7 +429,7 @@ class Pool:
 
     @property
     def capacity(self) -> int:
-        """How many requests the pool carries at once when every proxy is well."""
+        """How many requests the pool carries at once when every proxy is healthy."""
         return sum(member.cap for member in self._members)
 
     @property
@@ -501,7 +501,7 @@ class Pool:
         return self._gates.limits()
 
     def overview(self, now: float) -> list[ProxyOverview]:
-        """Return what costs little to know of every proxy: less than a snapshot."""
+        """Return the state of every proxy, which costs less than a snapshot."""
         self._availability.advance(now)
         reachable = self._gates.reachable
         return [

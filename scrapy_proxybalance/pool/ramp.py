@@ -1,6 +1,6 @@
-"""What a target has borne, and how its traffic grows back after it refused.
+"""The rate that a target has sustained, and how its traffic grows back after it refused.
 
-Arithmetic on times that the caller passes in; which state a target is in is the gate's business.
+Arithmetic on times that the caller passes in; the gate keeps the state of a target.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PRECISION = 0.0005
 
 
 class Traffic:
-    """Counts what a target answered as usual, to know at a refusal what it has borne."""
+    """Counts a target's normal answers, to know at a refusal what rate it has sustained."""
 
     __slots__ = ("_count", "_counted_at", "_since", "_weight", "peak")
 
@@ -30,7 +30,7 @@ class Traffic:
         self.start_over(now)
 
     def start_over(self, now: float) -> None:
-        """Begin anew, as at the beginning of a pause."""
+        """Start over, as at the beginning of a pause."""
         self._since = self._counted_at = now
         self._weight = 0.0
         self._count = 0
@@ -44,7 +44,7 @@ class Traffic:
         self._count += 1
 
     def borne(self, now: float, *, lately: bool) -> Borne:
-        """Return what the target has borne.
+        """Return what the target has sustained.
 
         :param lately: in the last ten seconds or so; or else since the beginning, quiet times
             included.
@@ -65,7 +65,7 @@ class Traffic:
 
 @attrs.define(kw_only=True)
 class Borne:
-    """What a target bore before it refused.
+    """What a target sustained before it refused.
 
     :param answers: as usual, in ``seconds``; those that came late count too.
     :param seconds: the time that the answers count for.
@@ -82,7 +82,7 @@ class Borne:
 
     @property
     def rate(self) -> float:
-        """The requests per second that were borne; one answer at least is taken for granted."""
+        """The requests per second that were sustained; at least one answer is assumed."""
         return min(self.ceiling, max(1.0, self.answers) / self.seconds)
 
 
@@ -91,12 +91,12 @@ class Ramp:
 
     The rate begins at 0.8 of what was sustained, levels off at 0.95 of it over ``seconds``, and then
     grows beyond, slowly at first, in the shape of CUBIC (RFC 9438, section 4.2): so it stays long
-    near what was borne, and still finds out when the target bears more. Requests are spaced evenly.
+    near the sustained rate, and still finds out when the target can do more. Requests are spaced evenly.
     Time in which less than half of what is allowed was sent proves nothing, and counts as much less
     (as for TCP, RFC 7661, section 4.3).
 
-    :param sustained: requests per second that were borne; above 0.
-    :param peak: requests that were borne at once.
+    :param sustained: requests per second that were sustained; above 0.
+    :param peak: the most requests at once before.
     :param seconds: how long the growth takes.
     :param now: when it begins.
     """

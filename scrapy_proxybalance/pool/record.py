@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from math import exp
 
-# What is known fades with this time constant, in seconds, besides being pushed out by newer outcomes:
-# a proxy's luck turns within minutes.
+# What is known fades with this time constant, in seconds, and newer outcomes replace it as well:
+# a proxy's state changes within minutes.
 _FADES_IN = 200.0
 
 
 class Record:
     """Faded sums and means over attempts.
 
-    ``successes`` and ``failures`` are counts, and so is ``forgiven``, of what went wrong and was laid at
-    others' doors. ``slowness`` is the mean of how long each success took, relative to what is usual for
-    its target; ``lost`` the sum of how long each failure took, likewise. ``at`` is when it was last told
-    of something.
+    ``successes`` and ``failures`` are counts, and so is ``forgiven``, of failures that were
+    attributed to others. ``slowness`` is the mean of how long each success took, relative to what is
+    usual for its target; ``lost`` the sum of how long each failure took, in the same unit. ``at`` is
+    when it was last updated.
     """
 
     __slots__ = ("at", "failures", "forgiven", "lost", "slowness", "successes")
@@ -47,7 +47,7 @@ class Record:
     ) -> None:
         """Count a failure.
 
-        :param share: the part of it that is to be laid at this door, 0 to 1.
+        :param share: the part of it that is attributed to this one, 0 to 1.
         :param lost: the time that it took, relative to what is usual for its target.
         :param window: outcomes that are remembered, about.
         :param weight: for how much it counts.
@@ -58,7 +58,7 @@ class Record:
         self.forgiven += weight * (1.0 - share)
 
     def acquit(self, share: float) -> None:
-        """Count a failure, or what is left of it, as somebody else's after all."""
+        """Take back a failure, or what is left of it: it was not the proxy's."""
         share = min(share, self.failures)
         if share:
             self.lost *= 1.0 - share / self.failures

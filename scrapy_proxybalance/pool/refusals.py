@@ -1,22 +1,24 @@
-"""Refusals: whether one that a target seems to say is a proxy's or a gateway's, or for one proxy alone.
+"""Refusals: whether a target's refusal is in fact a proxy's or a gateway's, or for one proxy alone.
 
-No site can have the same refusal said for another site. Two targets that refuse through one proxy, or
-through one gateway, within seconds and with the same page, while nobody else is refused, do not say it.
-And a target that refuses one proxy again and again, and serves all others, means that one. Everything
-else is the target's word. Keeps what was said of late, and answers questions.
+Two sites do not send the same refusal. If two targets refuse through one proxy, or through one gateway,
+within seconds and with the same page, while no other proxy is refused, the refusal is not theirs. And if
+a target refuses one proxy repeatedly, and serves all others, its refusal is for that proxy. All other
+refusals are the target's. Keeps recent refusals, and answers questions.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 
 import attrs
+
+from .bounded_dict import BoundedDict
 
 # Within so many seconds two refusals are one event.
 _TOGETHER = 5.0
 # So many refusals are looked back on.
 _LATEST = 200
-# One proxy is meant if the target has refused it in a row, and served others so often meanwhile.
+# A refusal is for one proxy if the target has refused it in a row, and served others so often meanwhile.
 _SERVED_OTHERS = 5
 _TARGETS = 2000
 
@@ -48,7 +50,7 @@ class Refusals:
 
     def __init__(self) -> None:
         self._latest: deque[_Refusal] = deque(maxlen=_LATEST)
-        self._targets: OrderedDict[str, _Target] = OrderedDict()
+        self._targets: BoundedDict[str, _Target] = BoundedDict(_TARGETS)
 
     def useful(self, target: str, proxy: str) -> None:
         """Take note of an answer as one wants it."""
@@ -63,11 +65,11 @@ class Refusals:
     def refused(
         self, target: str, proxy: str, gateway: str, page: str, *, granted_at: float, now: float
     ) -> tuple[str, ...]:
-        """Take note of a refusal; return the targets that do not say it, this one included, or none.
+        """Take note of a refusal; return the targets that it is not of, this one included, or none.
 
         :param gateway: that of the proxy.
         :param page: equal for answers that look the same.
-        :param granted_at: when the request was let go.
+        :param granted_at: when the request was sent.
         """
         refusal = _Refusal(now, target, proxy, gateway, page)
         latest = [one for one in self._latest if now - one.at < _TOGETHER]
@@ -90,7 +92,7 @@ class Refusals:
         return ()
 
     def alone(self, target: str, proxy: str, *, granted_at: float, now: float, enough: int) -> bool:
-        """Take note of a refusal that is the target's word; return whether it means one proxy alone.
+        """Take note of a refusal by the target; return whether it is for one proxy alone.
 
         :param enough: how many in a row say so.
         """
@@ -107,7 +109,5 @@ class Refusals:
     def _known(self, target: str) -> _Target:
         known = self._targets.get(target)
         if known is None:
-            if len(self._targets) >= _TARGETS:
-                self._targets.popitem(last=False)
             known = self._targets[target] = _Target()
         return known

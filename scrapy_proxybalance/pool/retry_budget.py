@@ -23,17 +23,17 @@ _ROUNDING = 1e-9
 
 
 class RetryBudget:
-    """A share of the requests sent in the last ten seconds or so, and so many per second besides.
+    """A share of the requests sent in the last ten seconds or so, plus so many per second.
 
     The idea is Finagle's ``RetryBudget`` (https://twitter.github.io/finagle/guide/Clients.html#retries):
     where each request may be retried some times, a pool that fails gets as many times its traffic just
-    when it bears the least; a budget for all of them together bounds that. Two differences. What was
+    when it can carry the least; a budget for all of them together bounds that. Two differences. What was
     earned fades evenly instead of lapsing with its slice of a window. And a retry that gets its
-    answer is given back: only those that come to nothing are charged, because a crawl, other than a
+    answer is given back: only those that fail are charged, because a crawl, other than a
     client of a service, has to send everything in the end, and in its last minutes there is nothing
     but retries.
 
-    So of any span of time, counting from the start: retries that come to nothing, and those under
+    So of any span of time, counting from the start: failed retries, and those under
     way, are no more than ``share`` for each request sent, ``floor`` for each second, and what can
     be saved up: one second's ``floor``, or 1 if that is less.
 

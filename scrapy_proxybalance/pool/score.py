@@ -98,7 +98,7 @@ def _expected(
     record: Record, success: float, slowness: float, lost: float, worth: float, weight: float
 ) -> tuple[float, float, float]:
     successes, failures = record.successes * worth, record.failures * worth
-    # What was laid at others' doors is as good as carried: left out, it would make bad what is left.
+    # What was attributed to others counts as carried: left out, it would make the rest look worse.
     carried = successes + record.forgiven * worth
     return (
         (carried + _PRIOR_ATTEMPTS * success) / (carried + failures + _PRIOR_ATTEMPTS),
@@ -118,8 +118,8 @@ class Score:
     :param cost: the expected time per success.
     :param load: 1 for an idle proxy, 2 for one at its cap.
     :param doubt: above 1, the more the less is known of it.
-    :param recovery: 0 while it sits out, 1/2 after its probe, 1 after the next success.
-    :param forgiven: failures of late that were laid at the door of a target or a gateway.
+    :param recovery: 0 during a cooldown, 1/2 after its probe, 1 after the next success.
+    :param forgiven: recent failures that were attributed to a target or a gateway.
     """
 
     weight: float

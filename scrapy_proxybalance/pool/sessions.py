@@ -1,7 +1,7 @@
 """Which session is on which proxy: a map with an idle expiry and a bound, and each one's share.
 
-Knows proxies by name only; whether a proxy is well, and what to do when it is lost, is the pool's
-business.
+Knows proxies by name only; the pool decides whether a proxy is healthy, and what to do when it
+is lost.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ProxyOverview(NamedTuple):
-    """What costs little to know of one proxy at one moment.
+    """The state of one proxy at one moment, cheap to compute.
 
     ``answered``: whether anything has ever come back through it; ``reachable``: whether no outage
     cuts it off, of its gateway or of the whole pool.

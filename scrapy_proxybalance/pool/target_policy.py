@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .limits import Rate
     from .strategies import StrategyChoice
 
-# Hosts whose rule is remembered; beyond that all are looked up anew.
+# Hosts whose rule is remembered; beyond that all are looked up again.
 _HOSTS_REMEMBERED = 10_000
 
 # A host, or one in brackets (IPv6), and a port.

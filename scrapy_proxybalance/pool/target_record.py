@@ -43,8 +43,8 @@ class TargetMemory:
     :param left: seconds of its pause that are left; 0 or less when it is over.
     :param step: pauses in a row.
     :param pause: seconds that the last pause was to last in all.
-    :param rate: requests per second that it bore before.
-    :param peak: requests at once that it bore before.
+    :param rate: requests per second that it sustained before.
+    :param peak: the most requests at once before.
     :param observed: seconds for which it had been crawled before.
     :param suspended: why it gets nothing more; ``None`` if it does.
     :param by_hand: whether somebody said how long the pause is to be, whatever the policy.

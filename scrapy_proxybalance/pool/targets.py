@@ -44,11 +44,11 @@ UNLIMITED = sys.maxsize
 
 # Of so many targets at most something is kept although there is nothing to say of them.
 _QUIET_TARGETS = 10_000
-# What was learned within moments is found out anew sooner: the ramp is no longer than the target had
+# What was learned within moments is learned again sooner: the ramp is no longer than the target had
 # been crawled, but at least the policy's divided by this.
 _SHORT_RAMP = 12
-# A target that asks for less than a moment is left alone for a moment, in seconds; so it is after a
-# probe that came to nothing, and after each further one for twice as long.
+# A target that asks for less than this is paused for this long, in seconds; so it is after a failed
+# probe, and after each further one for twice as long.
 _MOMENT = 1.0
 
 
@@ -201,8 +201,8 @@ class TargetGate:
         elif known.state is not OPEN:
             return
         if known.pauses_in_a_row:
-            # The backoff is forgotten when the target has borne traffic as long as it was paused. To
-            # answer once in a long while is no traffic.
+            # The backoff is forgotten when the target has answered traffic as long as it was paused.
+            # Rare answers are no traffic.
             known.back_for += min(now - known.seen_at, known.policy.pause)
             known.seen_at = now
             if known.back_for > known.pause:
@@ -302,13 +302,13 @@ class TargetGate:
 
     @staticmethod
     def _measure(known: TargetRecord, now: float) -> None:
-        """Find out what the target bore before it refused, to begin below that after the pause.
+        """Measure the rate that the target sustained before it refused, to begin below it afterwards.
 
-        What it bore lately; but if it refuses again soon after a pause, then what it bore on the
-        whole since that pause began: a site with a quota an hour bears much, and then nothing.
+        That is its recent rate; but if it refuses again soon after a pause, the mean rate since that
+        pause began: a site with a quota per hour answers much, and then nothing.
         """
         if known.state is PROBING:
-            return  # it bore nothing since, and what was measured then still stands
+            return  # it has answered nothing since, and what was measured then still holds
         known.borne = known.traffic.borne(now, lately=known.pauses_in_a_row == 1)
         if known.ramp is not None:
             known.borne.ceiling = known.ramp.rate(now)
@@ -377,7 +377,7 @@ class TargetGate:
         return True
 
     def withdraw(self, target: str, now: float) -> bool:
-        """Take a refusal back that was not the target's: it is as open as before.
+        """Cancel a refusal that was not the target's: it is as open as before.
 
         :return: whether it was paused for that.
         """

@@ -14,6 +14,8 @@ from __future__ import annotations
 from array import array
 from math import exp, log
 
+from .bounded_dict import BoundedDict
+
 # A histogram's buckets: each a tenth wider than the one before; from 1 ms to 200 s.
 _SHORTEST = 0.001
 _STEP = 1.1
@@ -118,7 +120,7 @@ class Timeouts:
 
     def __init__(self, floor: float) -> None:
         self._floor = floor
-        self._targets: dict[str, _Durations] = {}
+        self._targets: BoundedDict[str, _Durations] = BoundedDict(_TARGETS)
 
     def succeeded(self, target: str, seconds: float, now: float, slowness: float = 1.0) -> None:
         """Take note of a success.
@@ -128,8 +130,6 @@ class Timeouts:
         """
         durations = self._targets.get(target)
         if durations is None:
-            if len(self._targets) >= _TARGETS:
-                del self._targets[next(iter(self._targets))]
             durations = self._targets[target] = _Durations(now)
         elif durations.row:
             durations.row.clear()
@@ -142,7 +142,7 @@ class Timeouts:
         durations.add(seconds / slowness, now)
 
     def timed_out(self, target: str, proxy: str) -> None:
-        """Take note that an attempt was cut off by its timeout, whoever set that.
+        """Take note that an attempt was cut off by its timeout, the user's or the plugin's.
 
         :param proxy: the name of the proxy that it went through.
         """

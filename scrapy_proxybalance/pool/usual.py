@@ -5,13 +5,15 @@ Sums that are told of answers; knows no proxy.
 
 from __future__ import annotations
 
+from .bounded_dict import BoundedDict
+
 # An average over about so many answers, and a plain mean while there are fewer.
 _ANSWERS = 30
 # The times of so many targets are kept, the youngest.
 _TARGETS = 10_000
 _SHORTEST = 1e-4
-# Times are compared with what a page costs besides, in seconds: while it waits for one answer, a crawl
-# is busy with others. 16 (CONCURRENT_REQUESTS) times the 1 to 2 ms of CPU that each takes.
+# Added to the times that are compared, in seconds: while it waits for one answer, a crawl
+# works on others. 16 (CONCURRENT_REQUESTS) times the 1 to 2 ms of CPU that each takes.
 _BUSY = 0.03
 
 
@@ -35,7 +37,7 @@ class UsualTimes:
 
     def __init__(self) -> None:
         self._all = _Mean()
-        self._by_target: dict[str, _Mean] = {}
+        self._by_target: BoundedDict[str, _Mean] = BoundedDict(_TARGETS)
 
     def add(self, target: str, seconds: float, slowness: float = 1.0) -> None:
         """Take note of an answer.
@@ -47,8 +49,6 @@ class UsualTimes:
             seconds = max(0.0, (seconds + _BUSY) / slowness - _BUSY)
         mean = self._by_target.get(target)
         if mean is None:
-            if len(self._by_target) >= _TARGETS:
-                del self._by_target[next(iter(self._by_target))]
             mean = self._by_target[target] = _Mean()
         mean.add(seconds)
         self._all.add(seconds)

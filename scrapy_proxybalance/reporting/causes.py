@@ -1,4 +1,4 @@
-"""Why nothing comes back through proxies: the likeliest causes in words, from the classes of failure.
+"""Why proxies do not answer: the likeliest causes in words, from the classes of failure.
 
 For people who have just written a list of proxies; knows no crawl and no pool.
 """

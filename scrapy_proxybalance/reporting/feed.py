@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Formats that a file can be continued in; a file in another one is begun anew.
+#: Formats that a file can be continued in; a file in another one is replaced.
 _APPENDABLE = ("csv", "jl", "jsonl", "jsonlines")
 #: Our own exporters, of formats that Scrapy has none for.
 _EXPORTERS = {"parquet": "scrapy_proxybalance.reporting.parquet.ParquetItemExporter"}

@@ -1,4 +1,4 @@
-"""Says within seconds that nothing has come back through any proxy, and why that may be. Once."""
+"""Warns once, within seconds, that no proxy has answered, with the likely causes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Longer than a slow site needs, and shorter than anybody's patience; in seconds.
+# Longer than a slow site needs, and short enough to be useful; in seconds.
 _PATIENCE = 8.0
 _LOOK_EVERY = 0.5
 

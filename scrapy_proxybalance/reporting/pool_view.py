@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 # So many targets are named in a line.
 _NAMED = 3
-# The worst first. Who sits out, or is on trial, comes before who is in service; of whom nothing is known
-# yet is no worse than who is well.
+# The worst first. Proxies in a cooldown or on trial come before those in service; unknown ones are
+# no worse than healthy ones.
 _RANKS = {
     Standing.OUT: 0,
     Standing.UNREACHABLE: 1,

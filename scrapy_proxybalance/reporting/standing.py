@@ -1,4 +1,4 @@
-"""The one word that people and machines are shown for how a proxy is doing.
+"""The state of a proxy in one word, the same for people and machines.
 
 Every reporter takes it from here, so that the log, the pages, the metrics and the files say the same.
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Standing(Enum):
-    """How a proxy is doing. Listed in this order.
+    """The state of a proxy. Listed in this order.
 
     ``UNPROVEN``: it may be used, and nothing has come back through it yet, tried or not.
     ``UNREACHABLE``: nothing gets through its gateway, or the whole pool, at the moment.
@@ -39,7 +39,7 @@ _OF_STATE = {
 
 
 def standing(one: ProxyOverview | ProxySnapshot) -> Standing:
-    """Return how a proxy is doing."""
+    """Return the state of a proxy."""
     if one.draining:
         return Standing.DRAINED
     if one.state in _OF_STATE:

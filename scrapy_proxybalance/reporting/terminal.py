@@ -72,7 +72,7 @@ class Terminal:
 
     def show(self, what: RenderableType) -> None:
         """Draw this in place of what was shown before."""
-        # Laid out once, and not anew for each line that is logged above it.
+        # Laid out once, and not again for each line that is logged above it.
         lines = self._console.render_lines(what, pad=False)
         simple = [list(Segment.simplify(line)) for line in lines]
         drawn = SegmentLines(simple, new_lines=True)

@@ -1,4 +1,4 @@
-"""Says at the close which names of ``PROXYBALANCE_TARGETS`` no request has matched: often a slip."""
+"""Says at the end which names of ``PROXYBALANCE_TARGETS`` no request has matched: often a typo."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class UnmatchedTargets:
             return
         for name in names[:_LINES]:
             logger.warning(
-                "PROXYBALANCE_TARGETS[%r] held for nothing: no request went to a host of that name%s",
+                "PROXYBALANCE_TARGETS[%r] was never used: no request went to a host of that name%s",
                 name,
                 _meant(name, self._figures.targets),
                 extra={"spider": spider},

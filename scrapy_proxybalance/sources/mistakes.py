@@ -1,4 +1,4 @@
-"""What somebody meant whose entry is no URL: the forms of providers' lists, and usual slips.
+"""What an entry that is no URL was meant to be: the forms of providers' lists, and common mistakes.
 
 Each is told in words that hold no part of a password: what is named is the form, and not the text.
 """

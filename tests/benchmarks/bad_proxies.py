@@ -9,24 +9,18 @@ so a cooldown of 1 s, which sees many, is measured too. Exits with 1 if a bar is
 
 from __future__ import annotations
 
-import asyncio
-import sys
 import time
 from contextlib import AsyncExitStack
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import scrapy
 from scrapy import signals
 from scrapy.crawler import AsyncCrawlerRunner
-from scrapy.utils.reactor import install_reactor
+from servers import PAGE_RESPONSE, Behaviour, ForwardProxy, Origin, named
+from worlds import COMMON, run_in_reactor
 
 from scrapy_proxybalance import Addon, ProxyBalanceMiddleware
 from scrapy_proxybalance.pool.events import LeaseGranted
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "example_project"))
-from bookshop.servers.forward_proxy import Behaviour, ForwardProxy
-from bookshop.servers.origin import Origin, OriginResponse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -54,13 +48,12 @@ CASTS = {
 COOLDOWNS = (30.0, 1.0)
 
 SETTINGS: dict[str, Any] = {
+    **COMMON,
     "ADDONS": {Addon: 500},
     "CONCURRENT_REQUESTS": 32,
     "CONCURRENT_REQUESTS_PER_DOMAIN": 32,
     "DOWNLOAD_TIMEOUT": 2,
     "RETRY_TIMES": 10,
-    "LOG_ENABLED": False,
-    "TELNETCONSOLE_ENABLED": False,
 }
 
 
@@ -106,8 +99,7 @@ class PagesSpider(scrapy.Spider):
 async def crawl(behaviours: list[Behaviour], cooldown: float) -> tuple[int, list[str]]:
     """Run a crawl; return the pages fetched, and the proxies in the order of their leases."""
     async with AsyncExitStack() as stack:
-        page = OriginResponse(body=b"<p>A page like any other.</p>")
-        origin = await stack.enter_async_context(Origin(lambda _: page))
+        origin = await stack.enter_async_context(Origin(lambda _: PAGE_RESPONSE))
         resolve = {"shop.example": (origin.host, origin.port)}
         proxies = [
             ForwardProxy(f"good-{number}", resolve=resolve, latency=0.005 * (number + 1))
@@ -122,7 +114,7 @@ async def crawl(behaviours: list[Behaviour], cooldown: float) -> tuple[int, list
         settings = {
             **SETTINGS,
             "PROXYBALANCE_COOLDOWN": cooldown,
-            "PROXYBALANCE_PROXIES": [{"url": proxy.url(), "name": proxy.name} for proxy in proxies],
+            "PROXYBALANCE_PROXIES": named(proxies),
         }
         crawler = AsyncCrawlerRunner(settings).create_crawler(PagesSpider)
         await crawler.crawl_async()
@@ -157,26 +149,5 @@ async def measure() -> int:
     return 1 if missed else 0
 
 
-def main() -> int:
-    """Run everything in one reactor; return the exit status."""
-    install_reactor("twisted.internet.asyncioreactor.AsyncioSelectorReactor")
-    from twisted.internet import defer
-    from twisted.internet import reactor as installed
-
-    reactor = cast("Any", installed)
-    status = 1
-
-    async def run() -> None:
-        nonlocal status
-        try:
-            status = await measure()
-        finally:
-            reactor.stop()
-
-    reactor.callWhenRunning(lambda: defer.Deferred.fromFuture(asyncio.ensure_future(run())))
-    reactor.run()
-    return status
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    run_in_reactor(measure)

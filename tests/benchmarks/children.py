@@ -6,6 +6,7 @@ servers serve and what the spider fetches belongs in the benchmark.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import resource
 import subprocess
@@ -16,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from worlds import start_crawl
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     # typing.Self requires Python 3.11
     from typing_extensions import Self
@@ -56,6 +57,24 @@ class Servers:
         if not line:
             raise SystemExit("the servers failed")
         return json.loads(line)
+
+
+def read_told() -> dict[str, Any]:
+    """Return, in the process of the servers, what it is to serve."""
+    told: dict[str, Any] = json.loads(sys.stdin.readline())
+    return told
+
+
+async def answer_until_end(
+    serving: Mapping[str, Any], seen: Callable[[], Mapping[str, Any]]
+) -> None:
+    """Say in the process of the servers what it serves, and answer ``take`` until standard input ends.
+
+    :param seen: returns what was seen since it was last called.
+    """
+    print(json.dumps(serving), flush=True)
+    while await asyncio.to_thread(sys.stdin.readline):
+        print(json.dumps(seen()), flush=True)
 
 
 def run_until_report(script: str, settings: Mapping[str, Any], **arguments: Any) -> dict[str, Any]:

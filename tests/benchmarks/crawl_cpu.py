@@ -51,8 +51,6 @@ LATENCY_SECONDS = 0.015
 PAGE = b"<html><body>" + b"<p>A page like any other.</p>" * 100 + b"</body></html>"
 SITE = "http://shop.example"
 
-EXAMPLE_PROJECT = Path(__file__).resolve().parents[2] / "example_project"
-
 COMMON: dict[str, Any] = {
     "CONCURRENT_REQUESTS": CONCURRENCY,
     "CONCURRENT_REQUESTS_PER_DOMAIN": CONCURRENCY,
@@ -70,9 +68,7 @@ async def serve() -> None:
     Prints the proxies' URLs as a line of JSON, and for every line that comes in, what arrived since
     the last one.
     """
-    sys.path.insert(0, str(EXAMPLE_PROJECT))
-    from bookshop.servers.forward_proxy import ForwardProxy
-    from bookshop.servers.origin import Origin, OriginResponse
+    from servers import ForwardProxy, Origin, OriginResponse
 
     class CountingProxy(ForwardProxy):
         """A proxy that counts the connections made to it."""

@@ -12,20 +12,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
 from contextlib import AsyncExitStack
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import scrapy
-from children import Servers
-from worlds import COMMON, PAGE, Bars, ReportingSpider, crawl_here, run_crawl
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "example_project"))
-from bookshop.servers.forward_proxy import ForwardProxy
-from bookshop.servers.origin import Origin, OriginResponse
+from children import Servers, answer_until_end, read_told
+from servers import PAGE, PAGE_RESPONSE, ForwardProxy, Origin
+from worlds import COMMON, Bars, ReportingSpider, crawl_here, run_crawl
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -47,9 +42,8 @@ CASTS: dict[str, tuple[list[float], float]] = {
 
 async def serve() -> None:
     """Run the site and the proxies until standard input ends."""
-    told = json.loads(sys.stdin.readline())
-    page = OriginResponse(headers=[("Content-Type", "text/html; charset=utf-8")], body=PAGE)
-    async with Origin(lambda _: page) as origin, AsyncExitStack() as stack:
+    told = read_told()
+    async with Origin(lambda _: PAGE_RESPONSE) as origin, AsyncExitStack() as stack:
         resolve = {HOST: (origin.host, origin.port)}
         proxies = [
             ForwardProxy(f"p{number}", resolve=resolve, latency=seconds)
@@ -57,9 +51,10 @@ async def serve() -> None:
         ]
         for proxy in proxies:
             await stack.enter_async_context(proxy)
-        print(json.dumps({"proxies": [proxy.url() for proxy in proxies]}), flush=True)
-        while await asyncio.to_thread(sys.stdin.readline):
-            print(json.dumps({"requests": [len(proxy.requests) for proxy in proxies]}), flush=True)
+        await answer_until_end(
+            {"proxies": [proxy.url() for proxy in proxies]},
+            lambda: {"requests": [len(proxy.requests) for proxy in proxies]},
+        )
 
 
 class PagesSpider(ReportingSpider):

@@ -33,19 +33,22 @@ import socket
 import sys
 import time
 from contextlib import AsyncExitStack
-from pathlib import Path
 from random import Random
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import scrapy
-from children import Servers, cpu_seconds, kept_waiting_seconds, run_until_report
+from children import (
+    Servers,
+    answer_until_end,
+    cpu_seconds,
+    kept_waiting_seconds,
+    read_told,
+    run_until_report,
+)
 from scrapy import signals
-from worlds import COMMON, PAGE, Bars, crawl_here
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "example_project"))
-from bookshop.servers.forward_proxy import Behaviour, ForwardProxy
-from bookshop.servers.origin import Origin, OriginResponse
+from servers import PAGE, PAGE_RESPONSE, Behaviour, ForwardProxy, Origin
+from worlds import COMMON, Bars, crawl_here
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -148,27 +151,25 @@ def _bad_proxies() -> Iterator[Any]:
 
 async def serve() -> None:
     """Run the site and the proxies until standard input ends."""
-    told = json.loads(sys.stdin.readline())
+    told = read_told()
     rng = Random(told["seed"])
-    page = OriginResponse(headers=[("Content-Type", "text/html; charset=utf-8")], body=PAGE)
-    async with Origin(lambda _: page) as origin, AsyncExitStack() as stack:
+    async with Origin(lambda _: PAGE_RESPONSE) as origin, AsyncExitStack() as stack:
         resolve = {HOST: (origin.host, origin.port)}
         proxies = [*_good_proxies(told, resolve, rng), *_bad_proxies()]
         for proxy in proxies:
             await stack.enter_async_context(proxy)
         urls = [proxy.url() for proxy in proxies]
         rng.shuffle(urls)
-        print(json.dumps({"proxies": urls}), flush=True)
         cpu = cpu_seconds()
-        while await asyncio.to_thread(sys.stdin.readline):
-            seen = {
-                "requests": len(origin.requests),
-                "pages": len({request.path for request in origin.requests}),
-                "cpu": cpu_seconds() - cpu,
-            }
-            print(json.dumps(seen), flush=True)
-            cpu = cpu_seconds()
+
+        def seen() -> dict[str, Any]:
+            nonlocal cpu
+            before, cpu = cpu, cpu_seconds()
+            paths = [request.path for request in origin.requests]
             origin.requests.clear()
+            return {"requests": len(paths), "pages": len(set(paths)), "cpu": cpu - before}
+
+        await answer_until_end({"proxies": urls}, seen)
 
 
 # The crawls

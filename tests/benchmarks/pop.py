@@ -14,10 +14,8 @@ books when it is over, are given too: the work is not to hide there. Exits with 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import gc
 import logging
-import sys
 import time
 from collections import deque
 from random import Random
@@ -29,7 +27,7 @@ from scrapy.crawler import AsyncCrawlerRunner, Crawler
 from scrapy.pqueues import DownloaderAwarePriorityQueue
 from scrapy.squeues import FifoMemoryQueue, LifoMemoryQueue
 from scrapy.utils.misc import build_from_crawler
-from scrapy.utils.reactor import install_reactor
+from worlds import COMMON, run_in_reactor
 
 from scrapy_proxybalance import ProxyBalanceMiddleware, ProxyBalanceQueue
 
@@ -40,12 +38,6 @@ CYCLES = {100: 5000, 10_000: 1000}
 REQUESTS_PER_HOST = 3
 UNDER_WAY = 30
 
-SETTINGS: dict[str, Any] = {
-    "TWISTED_REACTOR": "twisted.internet.asyncioreactor.AsyncioSelectorReactor",
-    "LOG_ENABLED": False,
-    "TELNETCONSOLE_ENABLED": False,
-    "REMOTE_CONTROL_ENABLED": False,
-}
 PLUGIN: dict[str, Any] = {
     "ADDONS": {"scrapy_proxybalance.Addon": 500},
     "PROXYBALANCE_PROXIES": ["http://proxy.example:8080"],
@@ -68,7 +60,7 @@ class Arm:
         hosts: int,
         paused: int = 0,
     ) -> None:
-        self._crawler = _unstarted({**SETTINGS, **settings})
+        self._crawler = _unstarted({**COMMON, **settings})
         self._queue: Any = build_from_crawler(
             kind,
             self._crawler,
@@ -208,30 +200,18 @@ def _is_ours(label: str) -> bool:
     return label.startswith("ProxyBalanceQueue")
 
 
-def main() -> int:
-    """Run everything in one reactor, for the timers; return the exit status."""
+def main() -> None:
+    """Run everything in one reactor, for the timers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=9, help="turns of each queue")
     repeats = parser.parse_args().repeats
     logging.disable()  # each pause is a line
-    install_reactor("twisted.internet.asyncioreactor.AsyncioSelectorReactor")
-    from twisted.internet import defer
-    from twisted.internet import reactor as installed
 
-    reactor = cast("Any", installed)
-    status = 1
+    async def run() -> int:
+        return measure(repeats)
 
-    async def run() -> None:
-        nonlocal status
-        try:
-            status = measure(repeats)
-        finally:
-            reactor.stop()
-
-    reactor.callWhenRunning(lambda: defer.Deferred.fromFuture(asyncio.ensure_future(run())))
-    reactor.run()
-    return status
+    run_in_reactor(run)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -13,18 +13,22 @@ import asyncio
 import sys
 import time
 from contextlib import AsyncExitStack
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import scrapy
 from scrapy.crawler import AsyncCrawlerRunner
-from scrapy.utils.reactor import install_reactor
+from servers import (
+    PAGE_RESPONSE,
+    Behaviour,
+    ForwardProxy,
+    Origin,
+    OriginRequest,
+    OriginResponse,
+    named,
+)
+from worlds import COMMON, Bars, run_in_reactor
 
 from scrapy_proxybalance import Addon
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "example_project"))
-from bookshop.servers.forward_proxy import Behaviour, ForwardProxy
-from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -41,12 +45,7 @@ RULES = OriginResponse(body=b"User-agent: *\nDisallow: /private\n")
 NO_FILE = OriginResponse(404, (), b"Not found")
 SITES = {"rules": RULES, "no robots.txt": NO_FILE}
 
-SETTINGS: dict[str, Any] = {
-    "ADDONS": {Addon: 500},
-    "ROBOTSTXT_OBEY": True,
-    "LOG_ENABLED": False,
-    "TELNETCONSOLE_ENABLED": False,
-}
+SETTINGS: dict[str, Any] = {**COMMON, "ADDONS": {Addon: 500}, "ROBOTSTXT_OBEY": True}
 
 
 class FirstPageSpider(scrapy.Spider):
@@ -77,7 +76,7 @@ async def seconds_to_first_page(robots: OriginResponse) -> tuple[float, int]:
         if request.path == "/robots.txt":
             asked += 1
             return robots
-        return OriginResponse(body=b"<p>A page like any other.</p>")
+        return PAGE_RESPONSE
 
     async with AsyncExitStack() as stack:
         origin = await stack.enter_async_context(Origin(serve))
@@ -88,8 +87,7 @@ async def seconds_to_first_page(robots: OriginResponse) -> tuple[float, int]:
         ]
         for proxy in proxies:
             await stack.enter_async_context(proxy)
-        urls = [{"url": proxy.url(), "name": proxy.name} for proxy in proxies]
-        runner = AsyncCrawlerRunner({**SETTINGS, "PROXYBALANCE_PROXIES": urls})
+        runner = AsyncCrawlerRunner({**SETTINGS, "PROXYBALANCE_PROXIES": named(proxies)})
         crawler = runner.create_crawler(FirstPageSpider)
         came = asyncio.Event()
         began_at = time.monotonic()
@@ -110,39 +108,14 @@ async def seconds_to_first_page(robots: OriginResponse) -> tuple[float, int]:
 
 async def measure(runs: int) -> int:
     """Measure and print; return the exit status."""
-    missed = 0
+    bars = Bars()
     for number in range(runs):
         name, robots = list(SITES.items())[number % len(SITES)]
         seconds, asked = await seconds_to_first_page(robots)
-        missed += seconds > BAR_SECONDS
-        print(
-            f"{name:15} first page after {seconds:5.1f} s; robots.txt served {asked} times",
-            flush=True,
-        )
-    print(f"{runs - missed} of {runs} runs within {BAR_SECONDS:g} s")
-    return 1 if missed else 0
-
-
-def main() -> int:
-    """Run everything in one reactor; return the exit status."""
-    install_reactor("twisted.internet.asyncioreactor.AsyncioSelectorReactor")
-    from twisted.internet import defer
-    from twisted.internet import reactor as installed
-
-    reactor = cast("Any", installed)
-    status = 1
-
-    async def run() -> None:
-        nonlocal status
-        try:
-            status = await measure(int(sys.argv[1]) if len(sys.argv) > 1 else RUNS)
-        finally:
-            reactor.stop()
-
-    reactor.callWhenRunning(lambda: defer.Deferred.fromFuture(asyncio.ensure_future(run())))
-    reactor.run()
-    return status
+        what = f"{name}: first page; robots.txt served {asked} times"
+        bars.row(what, f"{seconds:.1f} s", f"{BAR_SECONDS:g} s", seconds <= BAR_SECONDS)
+    return bars.status
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_in_reactor(lambda: measure(int(sys.argv[1]) if len(sys.argv) > 1 else RUNS))

@@ -12,26 +12,23 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "example_project")]
-
-from bookshop.servers.forward_proxy import Behaviour, ForwardProxy  # noqa: E402
-from bookshop.servers.origin import Origin, OriginResponse  # noqa: E402
-
-from tests.crawl.certificates import server_context  # noqa: E402
+import scrapy
+from servers import Behaviour, ForwardProxy, Origin, OriginResponse, named, server_context
+from worlds import COMMON, Bars, crawl_here, start_crawl
 
 if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import AsyncIterator
+
     from scrapy.http import Response
 
 PAGES = 600
@@ -41,37 +38,30 @@ BAR_SECONDS = 8.0
 _RESUMED_SECONDS = 120
 
 
-def crawl(told: dict[str, Any]) -> None:
-    """Be one crawl: write the URL of every page that has come to a file."""
-    from scrapy import Request, Spider
-    from scrapy.crawler import CrawlerProcess
+class PagesSpider(scrapy.Spider):
+    """Writes the URL of every page that has come to a file."""
 
-    class Pages(Spider):
-        name = "pages"
+    name = "pages"
+    site: str
+    came: str
 
-        async def start(self) -> Any:
-            for number in range(PAGES):
-                yield Request(f"{told['site']}/{number}")
+    async def start(self) -> AsyncIterator[scrapy.Request]:
+        """Ask for every page."""
+        for number in range(PAGES):
+            yield scrapy.Request(f"{self.site}/{number}")
 
-        def parse(self, response: Response) -> None:
-            with Path(told["came"]).open("a") as came:
-                came.write(f"{response.url}\n")
-
-    process = CrawlerProcess(told["settings"])
-    process.crawl(Pages)
-    process.start()
+    def parse(self, response: Response) -> None:
+        """Take note of a page."""
+        with Path(self.came).open("a") as came:
+            came.write(f"{response.url}\n")
 
 
-def start(told: dict[str, Any]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, __file__, "--crawl", json.dumps(told)])
+def pages_in(came: Path) -> Counter[str]:
+    """Return the URLs that were written to a file, and how often."""
+    return Counter(came.read_text().split() if came.exists() else ())
 
 
-def came(told: dict[str, Any]) -> Counter[str]:
-    path = Path(told["came"])
-    return Counter(path.read_text().split() if path.exists() else ())
-
-
-async def ended(process: subprocess.Popen[bytes], within: float) -> float:
+async def ended(process: subprocess.Popen[str], within: float) -> float:
     """Wait for a crawl to end; return the seconds that took."""
     began = time.monotonic()
     try:
@@ -95,36 +85,35 @@ async def one_round(options: argparse.Namespace) -> tuple[float, int, int]:
         ]
         for proxy in proxies[:HANGING]:
             proxy.behaviour = Behaviour.HANG
-        told = {
-            "site": f"http{'s' if options.https else ''}://127.0.0.1:{origin.port}",
-            "came": str(directory / "came"),
-            "settings": {
-                "ADDONS": {"scrapy_proxybalance.Addon": 500},
-                "PROXYBALANCE_PROXIES": [
-                    {"url": proxy.url(), "name": proxy.name} for proxy in proxies
-                ],
-                "JOBDIR": str(directory / "job"),
-                "LOG_LEVEL": "ERROR",
-                "TELNETCONSOLE_ENABLED": False,
-                "DOWNLOAD_HANDLERS": dict.fromkeys(("http", "https"), options.handler)
-                if options.handler
-                else {},
-            },
+        came = directory / "came"
+        settings = {
+            **COMMON,
+            "ADDONS": {"scrapy_proxybalance.Addon": 500},
+            "PROXYBALANCE_PROXIES": named(proxies),
+            "JOBDIR": str(directory / "job"),
+            "DOWNLOAD_HANDLERS": dict.fromkeys(("http", "https"), options.handler)
+            if options.handler
+            else {},
         }
-        process = start(told)
+        site = f"http{'s' if options.https else ''}://127.0.0.1:{origin.port}"
+
+        def start() -> subprocess.Popen[str]:
+            return start_crawl(__file__, settings, site=site, came=str(came))
+
+        process = start()
         while process.poll() is None and not (
-            sum(came(told).values()) >= PAGES // 2
+            sum(pages_in(came).values()) >= PAGES // 2
             and sum(proxy.in_flight for proxy in proxies[:HANGING])
         ):
             await asyncio.sleep(0.02)
         hung = sum(proxy.in_flight for proxy in proxies[:HANGING])
         process.send_signal(signal.SIGTERM)
         seconds = await ended(process, 200)
-        before = sum(came(told).values())
+        before = sum(pages_in(came).values())
         for proxy in proxies:
             proxy.behaviour = Behaviour.HEALTHY
-        await ended(start(told), _RESUMED_SECONDS)
-        pages = came(told)
+        await ended(start(), _RESUMED_SECONDS)
+        pages = pages_in(came)
         lost, twice = PAGES - len(pages), sum(pages.values()) - len(pages)
         print(
             f"{before} pages had come, {hung} requests hung: the crawl ended {seconds:.1f} s after "
@@ -135,20 +124,20 @@ async def one_round(options: argparse.Namespace) -> tuple[float, int, int]:
 
 
 def main() -> int:
+    """Do as the command line says; return the exit status."""
+    if sys.argv[1:] == ["crawl"]:
+        return crawl_here(PagesSpider)
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--https", action="store_true")
     parser.add_argument("--handler", help="a download handler other than the one installed")
-    parser.add_argument("--crawl", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.crawl:
-        crawl(json.loads(options.crawl))
-        return 0
     rounds = [asyncio.run(one_round(options)) for _ in range(options.rounds)]
     slowest, lost = max(one[0] for one in rounds), sum(one[1] for one in rounds)
-    missed = slowest > BAR_SECONDS or lost > 0
-    print(f"slowest {slowest:.1f} s (bar {BAR_SECONDS:.0f} s), lost {lost} (bar 0)")
-    return int(missed)
+    bars = Bars()
+    bars.row("slowest stop", f"{slowest:.1f} s", f"{BAR_SECONDS:g} s", slowest <= BAR_SECONDS)
+    bars.row("pages lost", str(lost), "0", lost == 0)
+    return bars.status
 
 
 if __name__ == "__main__":

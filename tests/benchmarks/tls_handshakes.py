@@ -33,20 +33,17 @@ import scrapy
 from children import (
     Servers,
     allow_many_sockets,
+    answer_until_end,
     cpu_seconds,
     kept_waiting_seconds,
+    read_told,
     run_until_report,
 )
 from scrapy import signals
-from worlds import COMMON, PAGE, Bars, crawl_here
+from servers import PAGE_RESPONSE, ForwardProxy, Origin, OriginResponse, server_context
+from worlds import COMMON, Bars, crawl_here
 
 from scrapy_proxybalance.settings import SETTINGS
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "example_project"))
-sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "crawl"))
-from bookshop.servers.forward_proxy import ForwardProxy
-from bookshop.servers.origin import Origin, OriginResponse
-from certificates import server_context
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -137,16 +134,15 @@ class CountingOrigin(Origin):
 
 async def serve() -> None:
     """Run the sites and the proxies until standard input ends."""
-    told = json.loads(sys.stdin.readline())
+    told = read_told()
     allow_many_sockets()
     # A quarter of a megabyte for each of thousands of idle connections is too much.
     cast("Any", sslproto).SSLProtocol.max_size = 16384
     rng = Random(told["seed"])
-    page = OriginResponse(headers=[("Content-Type", "text/html; charset=utf-8")], body=PAGE)
 
     async def answer(_: object) -> OriginResponse:
         await asyncio.sleep(PAGE_SECONDS)
-        return page
+        return PAGE_RESPONSE
 
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -168,14 +164,16 @@ async def serve() -> None:
         for proxy in proxies:
             await stack.enter_async_context(proxy)
         serving = {"proxies": [proxy.url() for proxy in proxies], "hosts": hosts}
-        print(json.dumps(serving), flush=True)
         cpu = cpu_seconds()
-        while await asyncio.to_thread(sys.stdin.readline):
-            seen = {
+
+        def seen() -> dict[str, Any]:
+            nonlocal cpu
+            before, cpu = cpu, cpu_seconds()
+            counted = {
                 "handshakes": sum(origin.handshakes for origin in origins),
                 "requests": sum(len(origin.requests) for origin in origins),
                 "connects": sum(proxy.connects for proxy in proxies),
-                "cpu": cpu_seconds() - cpu,
+                "cpu": cpu - before,
             }
             for origin in origins:
                 origin.handshakes = 0
@@ -183,8 +181,9 @@ async def serve() -> None:
             for proxy in proxies:
                 proxy.connects = 0
                 proxy.requests.clear()
-            print(json.dumps(seen), flush=True)
-            cpu = cpu_seconds()
+            return counted
+
+        await answer_until_end(serving, seen)
 
 
 # The crawls

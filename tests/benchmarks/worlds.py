@@ -16,23 +16,20 @@ import time
 from collections import deque
 from contextlib import AsyncExitStack
 from dataclasses import astuple, dataclass
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
 
 import scrapy
 from scrapy import signals
 from scrapy.crawler import CrawlerProcess
 from scrapy.utils.asyncio import create_looping_call
+from scrapy.utils.reactor import install_reactor
+from servers import PAGE_RESPONSE, ForwardProxy, Origin, OriginRequest, OriginResponse
 
 from scrapy_proxybalance import ProxyBalanceMiddleware
 from scrapy_proxybalance.pool.events import Event, TargetPaused, TargetSuspended
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "example_project"))
-from bookshop.servers.forward_proxy import ForwardProxy
-from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from scrapy.crawler import Crawler
 
@@ -42,14 +39,14 @@ if TYPE_CHECKING:
 #: Tells the target when a request left the crawler; see :class:`NoteDeparture`.
 DEPARTURE_HEADER = "X-Departed-At"
 
-PAGE = b"<html><body>" + b"<p>A page like any other.</p>" * 20 + b"</body></html>"
+_REACTOR = "twisted.internet.asyncioreactor.AsyncioSelectorReactor"
 
 #: Of every crawl; the plugin is added with :func:`with_plugin`.
 COMMON: dict[str, Any] = {
     "LOG_LEVEL": "ERROR",
     "TELNETCONSOLE_ENABLED": False,
     "REMOTE_CONTROL_ENABLED": False,
-    "TWISTED_REACTOR": "twisted.internet.asyncioreactor.AsyncioSelectorReactor",
+    "TWISTED_REACTOR": _REACTOR,
 }
 
 
@@ -180,7 +177,7 @@ _KINDS: dict[str, Callable[..., Target]] = {
 def _page(path: str) -> OriginResponse:
     if path == "/robots.txt":
         return OriginResponse(200, [("Content-Type", "text/plain")], b"User-agent: *\nDisallow:\n")
-    return OriginResponse(200, [("Content-Type", "text/html; charset=utf-8")], PAGE)
+    return PAGE_RESPONSE
 
 
 def _refusal(retry_after: int | None) -> OriginResponse:
@@ -329,6 +326,17 @@ def crawl_here(spider: type[scrapy.Spider]) -> int:
     process.crawl(spider, **told["arguments"])
     process.start()
     return 0
+
+
+def run_in_reactor(measure: Callable[[], Coroutine[Any, Any, int]]) -> NoReturn:
+    """Measure crawls in this process, in one reactor; end with the exit status that is returned."""
+    install_reactor(_REACTOR)
+    from twisted.internet import defer, task
+
+    def run(_: object) -> defer.Deferred[int]:
+        return defer.Deferred.fromFuture(asyncio.ensure_future(measure())).addCallback(sys.exit)
+
+    task.react(run)
 
 
 class NoteDeparture:

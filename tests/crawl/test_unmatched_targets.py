@@ -51,7 +51,7 @@ async def test_only_names_without_a_request_are_told_with_what_may_have_been_mea
                 prepare=prepare,
             )
     assert said_before_the_close == []
-    held = "held for nothing: no request went to a host of that name"
+    held = "was never used: no request went to a host of that name"
     assert [line for line in caplog.messages if "PROXYBALANCE_TARGETS" in line] == [
         f"PROXYBALANCE_TARGETS['shop.test'] {held}. Requests went to 'www.shop.test': '.shop.test' "
         "holds for all hosts of that domain",

@@ -239,7 +239,7 @@ async def test_a_middleware_that_writes_over_the_proxy_is_named_once_and_the_poo
     assert len(crawler.spider.responses) == PAGES
     stats = proxybalance_stats(crawler)
     assert stats["outcome/ignored"] == stats["failure/overwritten"] == PAGES
-    assert caplog.text.count("has written over meta['proxy']") == 1
+    assert caplog.text.count("has overwritten meta['proxy']") == 1
 
 
 @pytest.mark.parametrize(("pages", "times"), [(49, 0), (60, 1)])

@@ -23,7 +23,7 @@ class Strategies:
     :param default: what is used where nothing else is asked for.
     :param members: whose state they are told.
     :param view: what they may ask.
-    :raises ConfigurationError: for a default that is none.
+    :raises ConfigurationError: for a default that is not a strategy.
     """
 
     def __init__(self, default: StrategyChoice, members: Members, view: View) -> None:
@@ -37,7 +37,7 @@ class Strategies:
     def find(self, choice: StrategyChoice | None) -> Strategy:
         """Return the strategy that is asked for; without any, the default.
 
-        :raises ConfigurationError: for what is none.
+        :raises ConfigurationError: for a choice that is not a strategy.
         """
         return self._default if choice is None else self._get(choice)
 

@@ -33,7 +33,7 @@ class Latency(Strategy):
     The latency is a Peak EWMA, from Finagle (``PeakEwma.scala``) and tower (``load::peak_ewma``): it
     follows a longer duration at once, and shorter ones slowly; two choices: Mitzenmacher, 2001. As it
     fades, it approaches half of what is usual in the pool, and not 0 as in these two, so that slow
-    proxies are tried again, but not all of the traffic goes to whoever has been idle.
+    proxies are tried again, but not all of the traffic goes to idle ones.
 
     A failure counts as a long duration, however fast it came, and further ones as longer still: else
     a proxy that fails fast would draw all requests. It is tried again when that has faded.

@@ -1,7 +1,7 @@
-"""What a strategy is: it is told of every proxy's state, and picks one when asked.
+"""What a strategy is: it gets every proxy's state, and picks one when asked.
 
-A strategy knows proxies by index, and nothing of caps, rates, cooldowns, sessions or filters: whoever
-asks it has seen to these. It has no clock and no randomness of its own.
+A strategy knows proxies by index, and nothing of caps, rates, cooldowns, sessions or filters: its
+caller handles these. It has no clock and no randomness of its own.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from hashlib import blake2s
 from math import inf, log
 from typing import TYPE_CHECKING
 
+from ..bounded_dict import BoundedDict
 from .index_set import IndexSet
 from .interface import Strategy
 
@@ -67,7 +68,7 @@ class Sticky(Strategy):
         self._load = 0
         self._ring: list[tuple[int, int]] = []
         self._ring_is_sorted = True
-        self._rankings: dict[str, _Ranking] = {}
+        self._rankings: BoundedDict[str, _Ranking] = BoundedDict(_KEYS)
 
     def set(
         self, index: int, *, usable: bool, on_trial: bool, weight: float, in_flight: int
@@ -153,8 +154,6 @@ class Sticky(Strategy):
         key = f"target {pick.target}" if pick.session is None else f"session {pick.session}"
         ranking = self._rankings.get(key)
         if ranking is None:
-            if len(self._rankings) >= _KEYS:
-                del self._rankings[next(iter(self._rankings))]
             ranking = self._rankings[key] = _Ranking(key)
         return ranking
 

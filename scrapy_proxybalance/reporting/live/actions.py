@@ -33,8 +33,8 @@ class RefusedError(ValueError):
 class Actions:
     """Acts on one crawl.
 
-    :param token: whoever has it may act; ``None``: nobody may.
-    :param view: is made anew after each act.
+    :param token: allows its holder to act; ``None``: nobody may.
+    :param view: is refreshed after each act.
     """
 
     def __init__(self, balancer: Balancer, token: str | None, view: LiveView) -> None:
@@ -77,7 +77,7 @@ class Actions:
 
         :param action: one of :data:`TARGET_ACTIONS`.
         :param how: ``seconds`` of a pause.
-        :raises RefusedError: if they are none, or no target can be called that.
+        :raises RefusedError: if these are invalid, or no target can have that name.
         """
         if not name.isprintable():  # it would write what it likes into the log
             raise RefusedError(f"target {name!r}: give a host")

@@ -214,7 +214,7 @@ class Metrics:
             (
                 GaugeMetricFamily,
                 "capacity",
-                "Requests that the pool carries at once when every proxy is well.",
+                "Requests that the pool carries at once when every proxy is healthy.",
                 balancer.pool.capacity,
             ),
         ):

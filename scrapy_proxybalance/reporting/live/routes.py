@@ -76,7 +76,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             answer()
         except ConnectionError:
-            pass  # whoever asked has gone: no fault of the crawl's
+            pass  # the client has gone: not the crawl's fault
         except _AnswerError as error:
             self._json({"error": str(error)}, error.status, **error.headers)
         except TimeoutError as error:
@@ -235,7 +235,7 @@ class Handler(BaseHTTPRequestHandler):
         self._json({"error": message or status.phrase}, status)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Say nothing: one line for each scrape is of no use to anybody."""
+        """Log nothing: one line for each scrape would be noise."""
 
 
 def is_local_name(host: str) -> bool:

@@ -1,7 +1,7 @@
 """What the live page and its JSON show of one crawl, as of now.
 
-Everything is worked out in the crawl's thread, from what others have counted, and in plain types. That
-takes time from the crawl: it is done anew only after many times as long as it took.
+Everything is computed in the crawl's thread, from existing counts, and in plain types. That takes
+time from the crawl: it is repeated only after many times as long as it took.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class LiveView:
         self._p95: dict[str, tuple[int, float | None]] = {}
 
     def show(self) -> Row:
-        """Return everything but the proxies' scores in detail; made anew if it is out of date.
+        """Return everything but the proxies' scores in detail; computed again if it is out of date.
 
         What is returned is never changed, so that other threads may read it.
         """
@@ -59,7 +59,7 @@ class LiveView:
         return self._made
 
     def outdate(self) -> None:
-        """Have it made anew next time: something was changed by hand."""
+        """Compute it again next time: something was changed by hand."""
         self._fresh_until = float("-inf")
 
     def score(self, proxy: str) -> Row:

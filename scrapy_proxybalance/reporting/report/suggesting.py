@@ -19,7 +19,7 @@ _ATTEMPTS, _PROXIES = 20, 4
 _BAD = 0.5
 _MOST = 0.8
 _OFTEN = 3
-# A part of all attempts that is worth a word.
+# A share of all attempts that is worth mentioning.
 _MUCH = 0.1
 # So many names are listed.
 _NAMES = 5
@@ -137,7 +137,7 @@ def _words_of(report: Report, outcome: str) -> str:
 
 def _ambiguous(report: Report) -> Iterator[str]:
     ambiguous = sum(one.outcomes["ambiguous"] for one in report.proxies.values())
-    ambiguous -= report.failures()[TIMEOUT]  # they have a word of their own
+    ambiguous -= report.failures()[TIMEOUT]  # there is a suggestion for these
     if ambiguous >= max(_ATTEMPTS, _MUCH * report.requests):
         yield (
             f"Of {ambiguous / report.requests:.0%} of the attempts nobody can say whether the proxy or "

@@ -1,4 +1,4 @@
-"""Crawls through proxy.py, which passes all requests of an http connection to the first one's host."""
+"""Crawls through pproxy and proxy.py, which pass all requests of a connection to its first host."""
 
 from __future__ import annotations
 
@@ -26,16 +26,21 @@ if TYPE_CHECKING:
 
 pytestmark = of_tls_with_old_scrapy
 
+#: What follows ``python -m``, for each program.
+ARGUMENTS = {
+    "pproxy": "pproxy -l http://127.0.0.1:{port}",
+    "proxy.py": "proxy --hostname 127.0.0.1 --port {port} --num-workers 1 --num-acceptors 1",
+}
 
-def _configuration(port: int, _: Path) -> str:
-    one_process = "--num-workers 1 --num-acceptors 1"
-    return f'exec "{sys.executable}" -m proxy --hostname 127.0.0.1 --port {port} {one_process}\n'
 
+@pytest.fixture(scope="module", params=ARGUMENTS)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """One of the programs, open to everybody."""
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    """proxy.py, open to everybody."""
-    with running(["/bin/sh"], _configuration) as server:
+    def configuration(port: int, _: Path) -> str:
+        return f'exec "{sys.executable}" -m {ARGUMENTS[request.param].format(port=port)}\n'
+
+    with running(["/bin/sh"], configuration) as server:
         yield server
 
 
@@ -51,7 +56,7 @@ async def test_with_scrapys_own_handler_pages_come_under_wrong_names(server: Ser
     came, right = await crawl_in_turns(
         server, 40, CONCURRENT_REQUESTS=1, DOWNLOAD_HANDLERS={"http": HTTP11DownloadHandler}
     )
-    assert came != right, "proxy.py has been corrected: the test above shows nothing any more"
+    assert came != right, "it has been corrected: the test above shows nothing any more"
 
 
 @crawl_test
