@@ -25,7 +25,7 @@ from .outcome import (
     TIMEOUT,
     Outcome,
 )
-from .own_limit import OwnLimit
+from .own_limit import OwnLimit, after_answered, after_closed, often_closed
 from .pairs import CONNECT
 from .score import usual_slowness
 from .timeouts import slowness_of
@@ -236,23 +236,28 @@ class Endings:
             self._pairs.answered(lease.target, lease.proxy.name)
         if lease.tunnel is not None and CONNECT in self._pairs:
             self._pairs.answered(CONNECT, lease.proxy.name)
-        (member.proven if lease.gate is None else lease.gate.proven).answered(lease.in_flight, now)
+        shared = member if lease.gate is None else lease.gate
+        if shared.recent:
+            shared.recent = after_answered(shared.recent)
         if member.own_limit is not None:
-            member.own_limit.answered(lease.in_flight)
+            member.own_limit.answered()
             if member.own_limit.is_over(member.cap, now):
                 member.own_limit = None
 
     def _was_too_many(self, lease: Lease, now: float) -> bool:
         """Return whether a connection may have been closed for the number of others; have fewer then."""
         member, gate = lease.member, lease.gate
-        proven = (member.proven if gate is None else gate.proven).most(now)
-        if not member.answered or lease.in_flight <= max(1, proven):
+        shared = member if gate is None else gate
+        shared.recent = after_closed(shared.recent)
+        if not member.answered:
             return False
-        if gate is not None:
-            return True
-        if member.own_limit is None:
-            member.own_limit = OwnLimit()
-        return member.own_limit.closed(lease.granted_at, lease.in_flight, proven, now)
+        if gate is None and member.own_limit is not None:
+            return member.own_limit.closed(lease.granted_at, lease.in_flight, now)
+        if lease.in_flight < 2 or not often_closed(shared.recent):
+            return False
+        if gate is None:
+            member.own_limit = OwnLimit(lease.in_flight, now)
+        return True
 
     def _refused_to_go(self, lease: Lease, failure: str, page: str | None, now: float) -> float:
         """Let a proxy rest at a host that it refuses; return what it is charged."""

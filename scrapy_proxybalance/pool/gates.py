@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from .breaker import Breaker
 from .budget import Limit
 from .gateway_limit import GatewayLimit, GatewayPolicy
-from .own_limit import Proven
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -53,7 +52,7 @@ class Gate:
     whether none although proxies are free. ``before``: the healths of those that failed in the present
     run of failures, as they were before it; ``groups``: the records of their groups, likewise;
     ``failures``: the classes of these; ``borne``: the limit at
-    that time. ``proven``: how many requests at once, of late.
+    that time. ``recent``: whether its last requests were closed, a bit for each.
     """
 
     __slots__ = (
@@ -73,8 +72,8 @@ class Gate:
         "members",
         "name",
         "position",
-        "proven",
         "proxies",
+        "recent",
         "serving",
         "shut",
     )
@@ -83,7 +82,7 @@ class Gate:
         self.name = name
         self.limit = GatewayLimit(policy)
         self.breaker = Breaker()
-        self.proven = Proven()
+        self.recent = 0
         self._answered = self._rejected = 0  # attempts
         self._answered_latest = float("-inf")  # when the latest that was answered had been granted
         self.members = 0

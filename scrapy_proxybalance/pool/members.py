@@ -11,7 +11,6 @@ from .credentials import UNTRIED_IN_FLIGHT, Refusals
 from .errors import ConfigurationError, NoProxyMatchesError
 from .groups import Groups
 from .health import COOLING, HEALTHY, OUT, RECOVERING, Health
-from .own_limit import Proven
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
@@ -35,11 +34,11 @@ class Member:
     was to be expected of it, and ``price``: its score but for the ``load``, at ``priced_at``;
     ``known_since``: the generation that what is known of it begins with;
     ``gate``: that of its gateway, if it has one; ``answered``: whether anything has ever come
-    back through it with these credentials; ``refusals``: of these, since then; ``proven``: how
-    many requests at once, of late; ``own_limit``: what it may carry, if it has closed connections for
-    their number; ``rejected_by_chance``: how likely
-    it is that its gateway has said no as often in
-    a row, while others got through, as it has, the last time at ``rejected_at``, for the load alone;
+    back through it with these credentials; ``refusals``: of these, since then; ``recent``: whether its
+    last requests were closed, a bit for each; ``own_limit``: what it may carry, if it has closed
+    connections for their number; ``rejected_by_chance``: how likely it is that its gateway has said no as
+    often in a row, while others got through, as it has, the last time at ``rejected_at``, for the load
+    alone;
     ``answered_before``, ``rejected_before``: how many attempts the gateway had answered and rejected
     by then.
     """
@@ -63,8 +62,8 @@ class Member:
         "price",
         "priced_at",
         "probe_out",
-        "proven",
         "proxy",
+        "recent",
         "refusals",
         "rejected_at",
         "rejected_before",
@@ -94,7 +93,7 @@ class Member:
         self.gate: Gate | None = None
         self.answered = False
         self.refusals = Refusals()
-        self.proven = Proven()
+        self.recent = 0
         self.own_limit: OwnLimit | None = None
         self.rejected_by_chance = 1.0
         self.answered_before = self.rejected_before = 0

@@ -1,86 +1,80 @@
 """The limit of requests at once of a single proxy that closes excess connections.
 
 Some proxies, such as nginx with ``limit_conn`` or HAProxy with a full queue, close what is too much
-without a byte. The limit is halved then, and grows back by one after a while of answers: additive
-increase, multiplicative decrease (Chiu and Jain, 1989). It is never cut below what the proxy has carried
-of late, and a connection that is closed with no more in flight than that was closed for another reason:
-a bad exit, a site. Knows no proxies: it is told of one.
+without a byte: much of what ends then was closed, as what is closed ends at once. The limit is halved,
+and grows back by one after a while of answers: additive increase, multiplicative decrease (Chiu and Jain,
+1989). A proxy that also closes a connection that is the only one has another reason, such as a bad
+exit: then there is no limit for a while. Knows no proxies: it is told of one.
 """
 
 from __future__ import annotations
 
 from math import inf
 
+# Of so many requests that ended last, so many have to have been closed before it is for their number.
+_ENDED, _CLOSED = 8, 3
+_RECENT = (1 << _ENDED) - 1
 # Answers for each request that it may carry, after which it may carry one more.
 _GROWS_AFTER = 10
-# So many connections have to be closed before it is for their number.
-_CLOSED = 2
-# Seconds after which what was carried, or closed, is too long ago.
-_LATELY = 60.0
+# For so many seconds there is no limit when the number was not the reason.
+_LIFTED = 60.0
 
 
-class Proven:
-    """The most requests that were in flight at once of late when one went that was answered."""
+def after_closed(recent: int) -> int:
+    """Return what is to be remembered of the endings of late after one more was closed.
 
-    __slots__ = ("_at", "_most")
+    :param recent: what was to be remembered before, 0 at first.
+    """
+    return (recent << 1 | 1) & _RECENT
 
-    def __init__(self) -> None:
-        self._most = 0
-        self._at = -inf
 
-    def answered(self, in_flight: int, now: float) -> None:
-        """Take note that a request was answered.
+def after_answered(recent: int) -> int:
+    """Return what is to be remembered of the endings of late after one more was answered."""
+    return recent << 1 & _RECENT
 
-        :param in_flight: how many were in flight when it went, that one included.
-        """
-        if in_flight >= self._most or now - self._at > _LATELY:
-            self._most = in_flight
-            self._at = now
 
-    def most(self, now: float) -> int:
-        """Return how many that were, 0 if it is not known."""
-        return self._most if now - self._at <= _LATELY else 0
+def often_closed(recent: int) -> bool:
+    """Return whether so many were closed of late that it may be for their number."""
+    return recent.bit_count() >= _CLOSED
 
 
 class OwnLimit:
-    """The limit of one proxy, below its cap. There is none until a second connection was closed."""
+    """The limit of one proxy, below its cap.
 
-    __slots__ = ("_answers", "_closed", "_closed_at", "_closed_with", "_cut_at", "limit")
+    :param in_flight: how many requests were in flight when one went that was closed for their number.
+    :param now: the time, in seconds.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_answers", "_cut_at", "_lifted_until", "limit")
+
+    def __init__(self, in_flight: int, now: float) -> None:
         #: How many it carries at once; infinite while there is no limit.
-        self.limit: float = inf
-        self._cut_at = -inf
+        self.limit: float = max(1, in_flight // 2)
+        self._lifted_until = -inf
+        self._cut_at = now
         self._answers = 0
-        self._closed, self._closed_with, self._closed_at = 0, 0, -inf
 
-    def closed(self, granted_at: float, in_flight: int, proven: int, now: float) -> bool:
-        """Take note that it has closed a connection; return whether that is for their number.
+    def closed(self, granted_at: float, in_flight: int, now: float) -> bool:
+        """Take note that it has closed another connection; return whether that may be for the number.
 
         :param granted_at: when that request was let go: one of before the last cut says nothing new.
         :param in_flight: how many were in flight when it went, that one included.
-        :param proven: how many it has carried of late.
         """
+        if now < self._lifted_until:
+            return False
         if granted_at < self._cut_at:
             return True
-        if now - self._closed_at > _LATELY:
-            self._closed = 0
-        self._closed += 1
-        self._closed_with, self._closed_at = in_flight, now
-        if self.limit == inf and self._closed < _CLOSED:
+        if in_flight < 2:
+            self.limit = inf
+            self._lifted_until = now + _LIFTED
             return False
-        self.limit = max(1, proven, int(min(self.limit, in_flight)) // 2)
+        self.limit = max(1, int(min(self.limit, in_flight)) // 2)
         self._cut_at = now
         self._answers = 0
         return True
 
-    def answered(self, in_flight: int) -> None:
-        """Take note of an answer.
-
-        :param in_flight: how many were in flight when its request went, that one included.
-        """
-        if in_flight >= self._closed_with:
-            self._closed = 0
+    def answered(self) -> None:
+        """Take note of an answer."""
         self._answers += 1
         if self._answers >= _GROWS_AFTER * self.limit:
             self._answers = 0
@@ -88,4 +82,4 @@ class OwnLimit:
 
     def is_over(self, cap: int, now: float) -> bool:
         """Return whether nothing is left of it, for a proxy that may carry so many."""
-        return self.limit >= cap and (self._closed == 0 or now - self._closed_at > _LATELY)
+        return self.limit >= cap and now >= self._lifted_until
