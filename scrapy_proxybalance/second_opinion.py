@@ -66,11 +66,7 @@ class SecondOpinion:
         if verdict.outcome is Outcome.SUCCESS:
             kind = oddity(request, response)
             if kind is None:
-                # Several hosts of one target may well have the same page under the same path.
-                path = request.url.split("/", 3)[-1]
-                if not self._comparison.useful(lease, looks(request, response), path):
-                    return verdict
-                kind = SAME_PAGE
+                return self._of_page(request, lease, verdict, looks(request, response))
         elif verdict.certain:
             return self._of_certain(request, lease, verdict, response)
         elif verdict.outcome is not Outcome.GATEWAY_FAULT and verdict.failure is not None:
@@ -78,6 +74,28 @@ class SecondOpinion:
         else:
             return verdict  # whose part it is is told by how often each fails elsewhere
         return self._of_odd(request, lease, verdict, kind)
+
+    def _of_page(
+        self, request: Request, lease: Lease, verdict: Verdict, all_looks: tuple[str, ...]
+    ) -> Verdict:
+        """Return whose a page is: the site's, unless one proxy gives it for different URLs."""
+        comparison, who = self._comparison, self._comparison.who(lease)
+        # Several hosts of one target may well have the same page under the same path.
+        path = request.url.split("/", 3)[-1]
+        same = comparison.page(lease, all_looks, path)
+        earlier = request_meta.odd_answer(request)
+        if earlier is not None and earlier.kind in all_looks and earlier.who != who:
+            if comparison.gives_others(lease, earlier.kind):
+                comparison.acquit(earlier.proxy, earlier.part)
+                return verdict
+            return attrs.evolve(verdict, part=0.0, unsure=True)
+        if same is None:
+            return verdict
+        request_meta.mark_odd(
+            request,
+            request_meta.OddAnswer(same.look, who, lease.proxy.name, same.part, lease.granted_at),
+        )
+        return attrs.evolve(verdict, outcome=Outcome.PROXY_FAULT, failure=SAME_PAGE, part=same.part)
 
     def _of_refusal(self, lease: Lease, verdict: Verdict, response: Response) -> Verdict:
         """Return whose a refusal is: the target's, unless another target sends the same one."""
@@ -131,6 +149,7 @@ class SecondOpinion:
             earlier is not None
             and earlier.kind == kind
             and earlier.who != who
+            and comparison.convinces(lease, kind)
             and (not account or comparison.answered_since(lease, earlier.at))
         ):
             # The same answer for the same page through two proxies: it is the target's.

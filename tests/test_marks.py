@@ -318,18 +318,33 @@ def test_a_redirect_is_odd_if_it_leads_to_another_site(
 
 @pytest.mark.parametrize(
     ("method", "status", "kind"),
-    [("GET", 200, "empty"), ("GET", 204, None), ("GET", 304, None), ("HEAD", 200, None)],
+    [
+        ("GET", 200, "empty"),
+        ("GET", 204, "empty"),
+        ("POST", 204, None),
+        ("GET", 304, None),
+        ("HEAD", 200, None),
+    ],
 )
 def test_an_empty_page_is_odd_where_there_should_be_one(
     method: str, status: int, kind: str | None
 ) -> None:
     request = Request(PAGE.url, method=method)
     assert oddity(request, answer(status, NOTHING, "")) == kind
-    assert looks(request, answer(status, NOTHING, "")) is None
+    assert not looks(request, answer(status, NOTHING, ""))
 
 
-def test_pages_that_begin_alike_look_alike() -> None:
-    long = "x" * 300
-    assert looks(PAGE, answer(200, NOTHING, long)) == looks(PAGE, answer(200, NOTHING, long + "y"))
-    assert looks(PAGE, answer(200, NOTHING, "a")) != looks(PAGE, answer(200, NOTHING, "b"))
-    assert looks(PAGE, answer(404, NOTHING, "a")) is None
+def test_pages_look_the_same_in_all_or_in_the_words_that_they_begin_with() -> None:
+    blocked, other = "<title>No access</title> id 5f3a9c", "<title>No access</title> id 77b1e2"
+    whole, words = looks(PAGE, answer(200, NOTHING, blocked))
+    assert looks(PAGE, answer(200, NOTHING, blocked)) == (whole, words)
+    assert looks(PAGE, answer(200, NOTHING, other))[0] != whole
+    assert looks(PAGE, answer(200, NOTHING, other))[1] == words
+    assert looks(PAGE, answer(200, NOTHING, "a shop"))[1] != words
+    assert not looks(PAGE, answer(404, NOTHING, "a"))
+
+
+def test_redirects_look_the_same_that_lead_to_the_same_place() -> None:
+    there = looks(PAGE, answer(302, {"Location": "/blocked"}, ""))
+    assert there == looks(PAGE, answer(302, {"Location": "/blocked"}, "words"))
+    assert there != looks(PAGE, answer(302, {"Location": "/login"}, ""))

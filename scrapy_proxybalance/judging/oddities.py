@@ -5,6 +5,8 @@ Gives kinds of answers as words, for :class:`~.pool.comparison.Comparison`. No s
 
 from __future__ import annotations
 
+import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 from zlib import crc32
@@ -20,10 +22,10 @@ ELSEWHERE = "redirect_elsewhere"
 SAME_PAGE = "same_page"
 
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
-# With these statuses an answer has no body by rights (RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5).
-_WITHOUT_BODY = frozenset((204, 205, 304))
-# So much of the beginning of a page is compared.
-_HEAD = 256
+# So much of the beginning of a page, and of its end, is compared.
+_HEAD, _END, _WORDS = 4096, 1024, 512
+# Neither numbers nor what looks like the name of one request: those differ from answer to answer.
+_WORD = re.compile(rb"(?<![0-9A-Za-z])[A-Za-z]{1,15}(?![0-9A-Za-z])")
 
 
 def oddity(request: Request, response: Response) -> str | None:
@@ -33,17 +35,24 @@ def oddity(request: Request, response: Response) -> str | None:
         return str(status)
     if status in _REDIRECTS:
         return ELSEWHERE if _leads_elsewhere(request, response) else None
-    if status in _WITHOUT_BODY or request.method == "HEAD" or response.body:
+    if status == HTTPStatus.NOT_MODIFIED or request.method != "GET" or response.body:
         return None
     # A signal handler may have stopped the download at its headers.
     return None if "download_stopped" in response.flags else EMPTY
 
 
-def looks(request: Request, response: Response) -> str | None:
-    """Return what is equal for pages that begin alike; ``None`` where nothing can be told from that."""
-    if response.status >= 300 or not response.body or request.method == "HEAD":
-        return None
-    return f"{crc32(response.body[:_HEAD]):x}"
+def looks(request: Request, response: Response) -> tuple[str, ...]:
+    """Return what is equal for pages that look the same: in all, and in the words they begin with.
+
+    Of a redirect, where it leads. Nothing where nothing can be told.
+    """
+    if response.status in _REDIRECTS:
+        return (f"to {crc32(response.headers.get('Location') or b''):x}",)
+    body = response.body
+    if response.status >= 300 or not body or request.method == "HEAD":
+        return ()
+    words = b" ".join(_WORD.findall(body[:_WORDS]))
+    return f"{crc32(body[:_HEAD] + body[-_END:]):x} {len(body)}", f"{crc32(words):x}"
 
 
 def _leads_elsewhere(request: Request, response: Response) -> bool:

@@ -30,12 +30,11 @@ _ONE_VOICE = 3.0
 _PROXIES = 16
 _KINDS = 16
 _KINDS_IN_ALL = 1000
-_PAGES = 64
 # The kind of a page as one wants it.
 _USEFUL = ""
 _TARGETS = 2000
-# A page is the proxy's own when it has been given for so many different URLs, one after the other.
-_SAME_PAGE = 2
+# Whoever gets an answer for so much of all that it asks for says nothing about others.
+_ALWAYS = 0.9
 
 
 class Suspicion(NamedTuple):
@@ -52,16 +51,33 @@ class Suspicion(NamedTuple):
 class _Target:
     """``through``: for each of the last proxies, its answers by kind; pages as one wants them are "".
 
-    ``asked_at``: when the last page was asked for that came as one wants it. ``pages``: who gave a page
-    that looks like this; "" for several.
+    ``asked_at``: when the last page was asked for that came as one wants it.
     """
 
-    __slots__ = ("asked_at", "pages", "through")
+    __slots__ = ("asked_at", "through")
 
     def __init__(self) -> None:
         self.asked_at = float("-inf")
         self.through: BoundedDict[str, dict[str, float]] = BoundedDict(_PROXIES)
-        self.pages: BoundedDict[str, str] = BoundedDict(_PAGES)
+
+    def share(self, who: str, kind: str) -> float:
+        """Return how much of what a proxy got was of a kind, 0 to 1."""
+        counts = self.through.get(who)
+        return counts.get(kind, 0.0) / sum(counts.values()) if counts else 0.0
+
+    def others(self, who: str, kind: str) -> tuple[float, float]:
+        """Return how many answers of a kind others got, and how many in all; each has one voice.
+
+        Those that get nothing else are left out where others do: they may be as bad.
+        """
+        heard = []
+        for name, counts in self.through.items():
+            if name != who:
+                count = sum(counts.values())
+                voice = min(_ONE_VOICE, count)
+                heard.append((voice * counts.get(kind, 0.0) / count, voice))
+        telling = [one for one in heard if one[0] < _ALWAYS * one[1]] or heard
+        return sum(odd for odd, _ in telling), sum(voice for _, voice in telling)
 
     def note(self, who: str, kind: str) -> None:
         """Count an answer."""
@@ -88,7 +104,6 @@ class Answers:
         self._targets: BoundedDict[str, _Target] = BoundedDict(_TARGETS)
         self._all = 0.0
         self._all_odd: BoundedDict[str, float] = BoundedDict(_KINDS_IN_ALL)
-        self._last_page: BoundedDict[tuple[str, str], tuple[str, str, int]] = BoundedDict(_TARGETS)
 
     def useful(self, target: str, who: str, asked_at: float = float("-inf")) -> None:
         """Take note of an answer as one wants it.
@@ -108,13 +123,7 @@ class Answers:
         :param pair: how often a proxy is taken to give such an answer for one target only.
         """
         known = self._known(target)
-        odd = answers = 0.0
-        for name, counts in known.through.items():
-            if name != who:
-                count = sum(counts.values())
-                voice = min(_ONE_VOICE, count)
-                answers += voice
-                odd += voice * counts.get(kind, 0.0) / count
+        odd, answers = known.others(who, kind)
         compared = answers > 0.0
         usual = _UNHEARD_OF
         if compared:
@@ -138,6 +147,16 @@ class Answers:
             return 0
         return sum(1 for name, counts in known.through.items() if name != who and kind in counts)
 
+    def convinces(self, target: str, kind: str, who: str) -> bool:
+        """Return whether a proxy that gets an answer says that it is the target's.
+
+        Not so if it gets nothing else of the target, and others do.
+        """
+        known = self._targets.get(target)
+        if known is None or known.share(who, kind) < _ALWAYS:
+            return True
+        return not any(name != who and known.share(name, kind) < _ALWAYS for name in known.through)
+
     def answered_since(self, target: str, when: float) -> bool:
         """Return whether a target has given a useful answer to what was asked after a moment."""
         known = self._targets.get(target)
@@ -154,23 +173,6 @@ class Answers:
         return known is not None and any(
             name != who and _USEFUL in counts for name, counts in known.through.items()
         )
-
-    def repeats(self, target: str, page: str, who: str, url: str) -> bool:
-        """Return whether one proxy gives the same page for different URLs, and no other gives it.
-
-        :param page: equal for pages that look the same.
-        """
-        pages = self._known(target).pages
-        giver = pages.get(page)
-        if giver is None:
-            pages[page] = giver = who
-        elif giver != who:
-            pages[page] = giver = ""
-        pair = (who, target)
-        last_page, last_url, count = self._last_page.get(pair, ("", "", 0))
-        count = (count + 1 if url != last_url else count) if page == last_page else 1
-        self._last_page[pair] = (page, url, count)
-        return count >= _SAME_PAGE and giver == who and self.answers_others(target, who)
 
     def _count(self, kind: str, targets: float) -> None:
         """Count an odd answer among all; ``targets`` is the part of it that was the target's."""

@@ -7,10 +7,12 @@ for :meth:`Comparison.acquit`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .answers import Answers, Suspicion
+from .health import MOSTLY
 from .outcome import CLOSED, HOST_REFUSED
+from .pages import Pages
 from .refusals import Refusals
 
 if TYPE_CHECKING:
@@ -25,6 +27,20 @@ _JUST_THIS_HOST = 0.3
 _HALF_CLEARED = 0.5
 # So many refusals in a row mean one proxy alone, if others are served: of all, and of single pages.
 _ALONE_OF_ALL, _ALONE_OF_PAGES = 2, 3
+
+
+# A page is the proxy's own when it was given for so many URLs of a target, and at so many targets.
+_SAME_PAGE, _SAME_PAGE_EVERYWHERE = 2, 3
+
+
+class SamePage(NamedTuple):
+    """A page that one proxy gives for different URLs, and others do not.
+
+    ``look``: what it looks like. ``part``: how much of it is the proxy's, 0 to 1.
+    """
+
+    look: str
+    part: float
 
 
 def own_rate(success: float, failure: str | None) -> float:
@@ -46,6 +62,8 @@ class Comparison:
         self._members = members
         self._scoring = scoring
         self._answers = Answers()
+        self._pages = Pages(_SAME_PAGE)
+        self._everywhere = Pages(_SAME_PAGE_EVERYWHERE)
         self._refusals = Refusals()
 
     def who(self, lease: Lease) -> str:
@@ -55,18 +73,33 @@ class Comparison:
             return lease.proxy.gateway
         return lease.proxy.name
 
-    def useful(self, lease: Lease, page: str | None, url: str) -> bool:
-        """Take note of an answer as one wants it; return whether it is the proxy's own after all.
+    def page(self, lease: Lease, looks: tuple[str, ...], url: str) -> SamePage | None:
+        """Take note of an answer as one wants it; return how it is the proxy's own after all.
 
-        :param page: equal for pages that look the same; ``None`` where nothing can be told from it.
+        :param looks: each equal for pages that look the same in one way.
         :param url: the page's.
         """
         who = self.who(lease)
-        if page is not None and self._answers.repeats(lease.target, page, who, url):
-            return True
+        found = self._pages.seen(lease.target, who, looks, url)
+        if found is None:
+            found = self._everywhere.seen("", who, looks, lease.target)
+        if found is not None:
+            success, _, _ = self._scoring.expected(lease.member, lease.granted_at)
+            rate = own_rate(success, None)
+            part = rate / (rate + found.usual)
+            if part >= MOSTLY:
+                return SamePage(found.look, part)
         self._answers.useful(lease.target, who, lease.granted_at)
         self._refusals.useful(lease.target, lease.proxy.name)
-        return False
+        return None
+
+    def gives_others(self, lease: Lease, look: str) -> bool:
+        """Return whether who is compared gives other pages of the lease's target than one."""
+        return self._pages.gives_others(lease.target, self.who(lease), look)
+
+    def convinces(self, lease: Lease, kind: str) -> bool:
+        """Return whether an answer through the lease says that it is the target's, if another had it."""
+        return self._answers.convinces(lease.target, kind, self.who(lease))
 
     def refused(self, lease: Lease, page: str, now: float) -> tuple[str, ...]:
         """Take note of a refusal; return the targets that it is not of, the lease's included, or none.

@@ -36,11 +36,10 @@ class Member:
     ``gate``: that of its gateway, if it has one; ``answered``: whether anything has ever come
     back through it with these credentials; ``refusals``: of these, since then; ``recent``: whether its
     last requests were closed, a bit for each; ``own_limit``: what it may carry, if it has closed
-    connections for their number; ``rejected_by_chance``: how likely it is that its gateway has said no as
-    often in a row, while others got through, as it has, the last time at ``rejected_at``, for the load
-    alone;
-    ``answered_before``, ``rejected_before``: how many attempts the gateway had answered and rejected
-    by then.
+    connections for their number; ``rejected_by_chance``: how likely it is that its gateway has said no
+    as often in a row, while others got through, as it has, the last time at ``rejected_at``, for the
+    load alone; ``answered_before``, ``rejected_before``: how many attempts the gateway had answered and
+    rejected by then.
     """
 
     __slots__ = (

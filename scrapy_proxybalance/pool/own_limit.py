@@ -2,7 +2,7 @@
 
 Some proxies, such as nginx with ``limit_conn`` or HAProxy with a full queue, close what is too much
 without a byte: much of what ends then was closed, as what is closed ends at once. The limit is halved,
-and grows back by one after a while of answers: additive increase, multiplicative decrease (Chiu and Jain,
+and grows by one after a while of answers: additive increase, multiplicative decrease (Chiu and Jain,
 1989). A proxy that also closes a connection that is the only one has another reason, such as a bad
 exit: then there is no limit for a while. Knows no proxies: it is told of one.
 """

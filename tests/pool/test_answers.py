@@ -78,7 +78,8 @@ def test_a_proxy_does_not_excuse_itself_by_giving_the_same_answer_often() -> Non
 
 def test_one_voice_counts_no_more_than_a_few_times_however_often_it_speaks() -> None:
     good = [f"good-{number % 8}" for number in range(40)]
-    one, several = after(*good), after(*good)
+    mixed = [f"p{number}" for number in range(10)]
+    one, several = after(*good, "first"), after(*good, *mixed * 2)
     for number in range(100):
         one.odd(SITE, "503", "first", rate=LITTLE)
         several.odd(SITE, "503", f"p{number % 10}", rate=LITTLE)
@@ -160,38 +161,30 @@ def test_the_more_others_get_useful_answers_the_more_an_odd_one_is_the_proxys(
     )
 
 
-# The same page for every URL
+# Whoever gets nothing else
 
 
-def test_one_page_for_different_urls_that_nobody_else_gets_is_the_proxys_own() -> None:
-    answers = after("good")
-    assert not answers.repeats(SITE, "page", "bad", "http://shop.test/1")
-    assert answers.repeats(SITE, "page", "bad", "http://shop.test/2")
+def test_those_that_get_nothing_else_excuse_nobody_while_others_get_pages() -> None:
+    answers = after("good", "good", "good")
+    for who in ("bad-0", "bad-1", "bad-2") * 5:
+        suspicion = answers.odd(SITE, "503", who, rate=LITTLE)
+    assert suspicion.part >= MOSTLY
 
 
-def test_one_page_for_one_url_is_not() -> None:
-    answers = after("good")
-    assert not any(answers.repeats(SITE, "page", "p0", "http://shop.test/1") for _ in range(9))
+def test_those_that_get_nothing_else_confirm_nothing_while_others_get_pages() -> None:
+    answers = after("good", "mixed")
+    for who in ("bad", "mixed"):
+        answers.odd(SITE, "503", who, rate=LITTLE)
+    assert not answers.convinces(SITE, "503", "bad")
+    assert answers.convinces(SITE, "503", "mixed")
+    assert answers.convinces(SITE, "503", "new")
 
 
-def test_one_page_for_different_urls_that_others_get_as_well_is_the_sites() -> None:
-    answers = after("good")
-    assert not answers.repeats(SITE, "shell", "good", "http://shop.test/0")
-    for number in range(9):
-        assert not answers.repeats(SITE, "shell", "p0", f"http://shop.test/{number}")
-
-
-def test_one_page_for_different_urls_says_nothing_while_others_have_had_no_answer() -> None:
-    answers = after("p0")
-    for number in range(9):
-        assert not answers.repeats(SITE, "page", "p0", f"http://shop.test/{number}")
-
-
-def test_pages_that_differ_are_not_the_same() -> None:
-    answers = after("good")
-    for number in range(9):
-        page, url = f"page {number % 2}", f"http://shop.test/{number}"
-        assert not answers.repeats(SITE, page, "p0", url)
+def test_they_do_where_nobody_gets_anything_else() -> None:
+    answers = Answers()
+    for who in ("a", "b", "c"):
+        answers.odd(SITE, "503", who, rate=LITTLE)
+        assert answers.convinces(SITE, "503", who)
 
 
 # Memory
@@ -205,7 +198,6 @@ def test_what_is_remembered_stops_growing() -> None:
         answers.odd(SITE, f"kind {number:04}", f"p{number:04}", rate=LITTLE)
         answers.odd(f"{number:04}.test", f"{number % 40:02}", f"p{number:04}", rate=LITTLE)
         answers.confirmed(SITE, "404", f"p{number:04}")
-        answers.repeats(SITE, f"page {number:04}", f"p{number:04}", "http://shop.test/")
         if number % 3000 == 2999:
             sizes.append(len(pickle.dumps(answers)))
     assert sizes[2] <= 1.05 * sizes[1] <= 1.1 * sizes[0]
@@ -236,7 +228,7 @@ def test_exits_of_one_of_several_gateways_are_compared_as_one() -> None:
     }
     assert pool.comparison.who(leases["g0"]) == pool.comparison.who(leases["g1"])
     assert pool.comparison.who(leases["alone"]) == "alone"
-    pool.comparison.useful(leases["g0"], None, "")
+    pool.comparison.page(leases["g0"], (), "")
     assert not pool.comparison.odd(leases["g1"], "503", 0).compared
     assert pool.comparison.odd(leases["alone"], "503", 0).compared
 

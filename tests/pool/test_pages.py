@@ -1,0 +1,91 @@
+"""One page for different URLs is the proxy's own, unless others give it as well."""
+
+from __future__ import annotations
+
+import pickle
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scrapy_proxybalance.pool.pages import Pages, Repeated
+
+SITE = "shop.test"
+
+
+def after(**answers: str) -> Pages:
+    """Return what is known when these have given such pages, a letter each, for different URLs."""
+    pages = Pages(2)
+    for who, looks in answers.items():
+        for number, look in enumerate(looks):
+            pages.seen(SITE, who, (look,), f"{who}/{number}")
+    return pages
+
+
+def usual(pages: Pages, who: str, look: str) -> float | None:
+    found = pages.seen(SITE, who, (look,), "another")
+    return found.usual if found is not None else None
+
+
+def test_a_page_for_different_urls_that_nobody_else_gives_is_unusual() -> None:
+    assert usual(after(good="abc", bad="x"), "bad", "x") == 0.04 / 5
+
+
+def test_so_it_is_when_several_give_it_who_give_nothing_else() -> None:
+    assert usual(after(good="abc", bad="xxx", worse="xxx", worst="xxx"), "bad", "x") == 0.04 / 5
+
+
+def test_a_page_for_one_url_is_not_the_same_for_different_ones() -> None:
+    pages = after(good="abc")
+    assert all(pages.seen(SITE, "p0", ("x",), "/1") is None for _ in range(9))
+
+
+def test_a_page_that_others_give_among_others_is_usual() -> None:
+    share = usual(after(one="xxab", two="xxab", bad="x"), "bad", "x")
+    assert share is not None
+    assert 0.3 < share < 0.5
+
+
+def test_nothing_is_compared_where_all_give_one_page() -> None:
+    assert usual(after(one="xxx", two="xxx", three="x"), "three", "x") is None
+
+
+def test_nothing_is_compared_while_nobody_else_has_given_a_page() -> None:
+    assert usual(after(p0="xxx"), "p0", "x") is None
+
+
+def test_of_several_looks_the_one_counts_that_others_give_least() -> None:
+    pages = Pages(2)
+    for number in range(3):
+        pages.seen(SITE, "good", ("frame", f"{number}"), f"{number}")
+    pages.seen(SITE, "bad", ("frame", "x"), "a")
+    pages.seen(SITE, "good", ("other", "y"), "b")
+    assert pages.seen(SITE, "bad", ("frame", "x"), "c") == Repeated("x", 0.04 / 5)
+
+
+def test_who_gives_other_pages_is_known() -> None:
+    pages = after(good="abx", bad="xxx", new="x")
+    assert pages.gives_others(SITE, "good", "x")
+    assert not pages.gives_others(SITE, "bad", "x")
+    assert not pages.gives_others(SITE, "new", "x")
+    assert not pages.gives_others(SITE, "nobody", "x")
+    assert not pages.gives_others("other.test", "good", "x")
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xyz"), st.integers(0, 9))))
+def test_what_is_usual_is_a_share(heard: list[tuple[str, str, int]]) -> None:
+    pages = Pages(2)
+    for who, look, url in heard:
+        found = pages.seen(SITE, who, (look,), str(url))
+        assert found is None or (found.look == look and 0 < found.usual < 1)
+
+
+def test_what_is_remembered_stops_growing() -> None:
+    pages = Pages(2)
+    sizes = []
+    for number in range(9000):
+        looks = (f"page {number:04}", "same")
+        pages.seen(f"{number:04}.test", f"p{number:04}", looks, f"{number:04}")
+        pages.seen(SITE, f"p{number:04}", looks, f"{number:04}")
+        if number % 3000 == 2999:
+            sizes.append(len(pickle.dumps(pages)))
+    assert sizes[2] <= 1.05 * sizes[1] <= 1.1 * sizes[0]
