@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FAILED = (Outcome.PROXY_FAULT, Outcome.GATEWAY_FAULT, Outcome.AMBIGUOUS)
+# A proxy that got so many answers in a row that say so has no traffic left.
+_USED_UP = 2
 # A site may not take these twice (RFC 9110, section 9.2.1).
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -85,7 +87,7 @@ class SecondOpinion:
         same = comparison.page(lease, all_looks, path)
         earlier = request_meta.odd_answer(request)
         if earlier is not None and earlier.kind in all_looks and earlier.who != who:
-            if comparison.gives_others(lease, earlier.kind):
+            if comparison.gives_others(lease):
                 comparison.acquit(earlier.proxy, earlier.part)
                 return verdict
             return attrs.evolve(verdict, part=0.0, unsure=True)
@@ -95,6 +97,8 @@ class SecondOpinion:
             request,
             request_meta.OddAnswer(same.look, who, lease.proxy.name, same.part, lease.granted_at),
         )
+        if not same.compared or same.part < MOSTLY:
+            return attrs.evolve(verdict, part=same.part, unsure=not same.compared)
         return attrs.evolve(verdict, outcome=Outcome.PROXY_FAULT, failure=SAME_PAGE, part=same.part)
 
     def _of_refusal(self, lease: Lease, verdict: Verdict, response: Response) -> Verdict:
@@ -156,12 +160,14 @@ class SecondOpinion:
             comparison.confirmed(lease, kind)
             comparison.acquit(earlier.proxy, earlier.part)
             return attrs.evolve(targets, part=0.0)
-        suspicion = Suspicion(1.0, compared=True) if account else comparison.odd(lease, kind, now)
+        suspicion = comparison.odd(lease, kind, now)
+        if account and comparison.in_a_row(lease, kind) >= _USED_UP:
+            suspicion = Suspicion(1.0, compared=True)
         request_meta.mark_odd(
             request,
             request_meta.OddAnswer(kind, who, lease.proxy.name, suspicion.part, now),
         )
-        if suspicion.part >= MOSTLY:
+        if suspicion.part >= MOSTLY or account:
             return attrs.evolve(
                 verdict, outcome=Outcome.PROXY_FAULT, failure=kind, part=suspicion.part
             )

@@ -19,7 +19,7 @@ from .bounded_dict import BoundedDict
 # A target that others had answers of is taken to give an odd answer so often, with the weight of so
 # many answers; and one of which only this proxy knows anything.
 _PRIOR, _WEIGHT = 0.02, 2.0
-_UNHEARD_OF = 0.5
+UNHEARD_OF = 0.5
 # The same for the share of odd answers of a kind among the answers of all targets.
 _PRIOR_WEIGHT_OF_ALL = 50.0
 # When so many answers through one proxy are known, they count half.
@@ -30,8 +30,9 @@ _ONE_VOICE = 3.0
 _PROXIES = 16
 _KINDS = 16
 _KINDS_IN_ALL = 1000
-# The kind of a page as one wants it.
+# The kind of a page as one wants it, and of one that is the same for different URLs.
 _USEFUL = ""
+_SAME_PAGE = "same_page"
 _TARGETS = 2000
 # Whoever gets an answer for so much of all that it asks for says nothing about others.
 _ALWAYS = 0.9
@@ -51,14 +52,16 @@ class Suspicion(NamedTuple):
 class _Target:
     """``through``: for each of the last proxies, its answers by kind; pages as one wants them are "".
 
-    ``asked_at``: when the last page was asked for that came as one wants it.
+    ``row``: the kind of each one's last answer, and how many of that kind came in a row. ``asked_at``:
+    when the last page was asked for that came as one wants it.
     """
 
-    __slots__ = ("asked_at", "through")
+    __slots__ = ("asked_at", "row", "through")
 
     def __init__(self) -> None:
         self.asked_at = float("-inf")
         self.through: BoundedDict[str, dict[str, float]] = BoundedDict(_PROXIES)
+        self.row: BoundedDict[str, tuple[str, int]] = BoundedDict(_PROXIES)
 
     def share(self, who: str, kind: str) -> float:
         """Return how much of what a proxy got was of a kind, 0 to 1."""
@@ -68,19 +71,29 @@ class _Target:
     def others(self, who: str, kind: str) -> tuple[float, float]:
         """Return how many answers of a kind others got, and how many in all; each has one voice.
 
-        Those that get nothing else are left out where others do: they may be as bad.
+        Those that get nothing else are left out where others get pages: they may be as bad.
         """
-        heard = []
+        heard, pages = [], False
         for name, counts in self.through.items():
             if name != who:
                 count = sum(counts.values())
                 voice = min(_ONE_VOICE, count)
                 heard.append((voice * counts.get(kind, 0.0) / count, voice))
-        telling = [one for one in heard if one[0] < _ALWAYS * one[1]] or heard
-        return sum(odd for odd, _ in telling), sum(voice for _, voice in telling)
+                pages = pages or self.gets_pages(name)
+        if pages:
+            heard = [one for one in heard if one[0] < _ALWAYS * one[1]]
+        return sum(odd for odd, _ in heard), sum(voice for _, voice in heard)
+
+    def gets_pages(self, who: str) -> bool:
+        """Return whether much of what a proxy gets is pages as one wants them."""
+        counts = self.through[who]
+        pages = counts.get(_USEFUL, 0.0)
+        return pages >= max(1.0, 0.5 * sum(counts.values()))
 
     def note(self, who: str, kind: str) -> None:
         """Count an answer."""
+        last, times = self.row.get(who, ("", 0))
+        self.row[who] = (kind, times + 1 if kind == last else 1)
         counts = self.through.get(who)
         if counts is None:
             counts = self.through[who] = {}
@@ -125,7 +138,7 @@ class Answers:
         known = self._known(target)
         odd, answers = known.others(who, kind)
         compared = answers > 0.0
-        usual = _UNHEARD_OF
+        usual = UNHEARD_OF
         if compared:
             of_all = self._all_odd.get(kind, 0.0) + _PRIOR_WEIGHT_OF_ALL * _PRIOR
             prior = of_all / (self._all + _PRIOR_WEIGHT_OF_ALL)
@@ -140,6 +153,16 @@ class Answers:
         self._known(target).note(who, kind)
         self._count(kind, 1.0)
 
+    def same_page(self, target: str, who: str) -> None:
+        """Take note of a page that a proxy gives for different URLs, and others do not."""
+        self._known(target).note(who, _SAME_PAGE)
+
+    def in_a_row(self, target: str, kind: str, who: str) -> int:
+        """Return how many answers of a kind somebody has had in a row of a target."""
+        known = self._targets.get(target)
+        last, times = known.row.get(who, ("", 0)) if known is not None else ("", 0)
+        return times if last == kind else 0
+
     def through_others(self, target: str, kind: str, who: str) -> int:
         """Return through how many others a target has given answers of a kind."""
         known = self._targets.get(target)
@@ -150,12 +173,12 @@ class Answers:
     def convinces(self, target: str, kind: str, who: str) -> bool:
         """Return whether a proxy that gets an answer says that it is the target's.
 
-        Not so if it gets nothing else of the target, and others do.
+        Not so if it gets nothing else of the target, and others get pages.
         """
         known = self._targets.get(target)
         if known is None or known.share(who, kind) < _ALWAYS:
             return True
-        return not any(name != who and known.share(name, kind) < _ALWAYS for name in known.through)
+        return not any(name != who and known.gets_pages(name) for name in known.through)
 
     def answered_since(self, target: str, when: float) -> bool:
         """Return whether a target has given a useful answer to what was asked after a moment."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from .answers import Answers, Suspicion
-from .health import MOSTLY
+from .answers import UNHEARD_OF, Answers, Suspicion
 from .outcome import CLOSED, HOST_REFUSED
 from .pages import Pages
 from .refusals import Refusals
@@ -29,6 +28,8 @@ _HALF_CLEARED = 0.5
 _ALONE_OF_ALL, _ALONE_OF_PAGES = 2, 3
 
 
+# A page that is the proxy's own with less than this chance is as one wants it.
+_DOUBTED = 0.1
 # A page is the proxy's own when it was given for so many URLs of a target, and at so many targets.
 _SAME_PAGE, _SAME_PAGE_EVERYWHERE = 2, 3
 
@@ -36,11 +37,13 @@ _SAME_PAGE, _SAME_PAGE_EVERYWHERE = 2, 3
 class SamePage(NamedTuple):
     """A page that one proxy gives for different URLs, and others do not.
 
-    ``look``: what it looks like. ``part``: how much of it is the proxy's, 0 to 1.
+    ``look``: what it looks like. ``part``: how much of it is the proxy's, 0 to 1. ``compared``: whether
+    others have given pages, so that there was anything to compare with.
     """
 
     look: str
     part: float
+    compared: bool
 
 
 def own_rate(success: float, failure: str | None) -> float:
@@ -80,22 +83,33 @@ class Comparison:
         :param url: the page's.
         """
         who = self.who(lease)
-        found = self._pages.seen(lease.target, who, looks, url)
-        if found is None:
-            found = self._everywhere.seen("", who, looks, lease.target)
-        if found is not None:
-            success, _, _ = self._scoring.expected(lease.member, lease.granted_at)
-            rate = own_rate(success, None)
-            part = rate / (rate + found.usual)
-            if part >= MOSTLY:
-                return SamePage(found.look, part)
+        proxies = len(self._members)
+        found = self._pages.seen(lease.target, who, looks, url, proxies=proxies)
+        everywhere = self._everywhere.seen("", who, looks, lease.target, proxies=proxies)
+        for same in (found, everywhere):
+            if same is None or same.usual is None:
+                continue
+            rate = self._rate(lease)
+            part = rate / (rate + same.usual)
+            if part >= _DOUBTED:
+                self._answers.same_page(lease.target, who)
+                return SamePage(same.look, part, compared=True)
+        if found is not None and found.usual is None and found.look == looks[0]:
+            self._answers.same_page(lease.target, who)
+            rate = self._rate(lease)
+            return SamePage(found.look, rate / (rate + UNHEARD_OF), compared=False)
         self._answers.useful(lease.target, who, lease.granted_at)
         self._refusals.useful(lease.target, lease.proxy.name)
         return None
 
-    def gives_others(self, lease: Lease, look: str) -> bool:
-        """Return whether who is compared gives other pages of the lease's target than one."""
-        return self._pages.gives_others(lease.target, self.who(lease), look)
+    def _rate(self, lease: Lease) -> float:
+        """Return how often a lease's proxy is taken to fail by itself, 0 to 1."""
+        success, _, _ = self._scoring.expected(lease.member, lease.granted_at)
+        return own_rate(success, None)
+
+    def gives_others(self, lease: Lease) -> bool:
+        """Return whether who is compared is known to give different pages of the lease's target."""
+        return self._pages.gives_others(lease.target, self.who(lease))
 
     def convinces(self, lease: Lease, kind: str) -> bool:
         """Return whether an answer through the lease says that it is the target's, if another had it."""
@@ -143,6 +157,10 @@ class Comparison:
     def confirmed(self, lease: Lease, kind: str) -> None:
         """Take note that two proxies got the same odd answer for the same page: it is the target's."""
         self._answers.confirmed(lease.target, kind, self.who(lease))
+
+    def in_a_row(self, lease: Lease, kind: str) -> int:
+        """Return how many answers of a kind who is compared has had in a row of the lease's target."""
+        return self._answers.in_a_row(lease.target, kind, self.who(lease))
 
     def through_others(self, lease: Lease, kind: str) -> int:
         """Return through how many others the lease's target has given answers of a kind."""

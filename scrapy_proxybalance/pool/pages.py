@@ -16,8 +16,13 @@ _PAGES = 32
 _PROXIES = 16
 # What one proxy gave counts as no more than so many answers, however many it had.
 _ONE_VOICE = 3.0
-# A proxy that gives a page for so much of all has nothing to compare with.
-ALWAYS = 0.9
+# When so many pages of one proxy are known, they count half.
+_WINDOW = 20.0
+# A proxy that gives a page for so much of all gives one page only. So many others have to be known for
+# what is usual where none varies.
+_ALWAYS, _SPEAK_FOR_ALL = 0.9, 3
+# While they are fewer, a proxy's first pages are doubted, no more than so many.
+_UNCOMPARED = 5.0
 # A target is taken to give a page for other URLs so often by itself, with the weight of so many answers.
 _PRIOR, _WEIGHT = 0.02, 2.0
 
@@ -25,43 +30,72 @@ _PRIOR, _WEIGHT = 0.02, 2.0
 class Repeated(NamedTuple):
     """A page that one proxy gives for different URLs.
 
-    ``look``: what it looks like. ``usual``: for how much of all others give it, 0 to 1.
+    ``look``: what it looks like. ``usual``: for how much of all others give it, 0 to 1; ``None`` while
+    others have given nothing.
     """
 
     look: str
-    usual: float
+    usual: float | None
 
 
 class _Target:
-    """``answers``: how many pages each proxy gave.
+    """``answers``: how many pages each proxy gave of late; ``whole``: of these, its commonest.
 
-    ``pages``: who gave one, for how many URLs, and the last of these.
+    ``pages``: who gave one, for how many URLs of late, and the last of these.
     """
 
-    __slots__ = ("answers", "pages")
+    __slots__ = ("answers", "pages", "whole")
 
     def __init__(self) -> None:
-        self.answers: BoundedDict[str, int] = BoundedDict(_PROXIES)
-        self.pages: BoundedDict[str, BoundedDict[str, tuple[int, str]]] = BoundedDict(_PAGES)
+        self.answers: BoundedDict[str, float] = BoundedDict(_PROXIES)
+        self.whole: dict[str, float] = {}
+        self.pages: BoundedDict[str, BoundedDict[str, tuple[float, str]]] = BoundedDict(_PAGES)
+
+    def answered(self, who: str) -> None:
+        """Count a page."""
+        if who not in self.answers and len(self.answers) >= _PROXIES:
+            self.whole.pop(next(iter(self.answers)), None)
+        count = self.answers[who] = self.answers.get(who, 0.0) + 1.0
+        if count > _WINDOW:
+            self.answers[who] = 0.5 * count
+            self.whole[who] = 0.5 * self.whole.get(who, 0.0)
+            for givers in self.pages.values():
+                if who in givers:
+                    urls, last = givers[who]
+                    givers[who] = (0.5 * urls, last)
 
     def share(self, look: str, who: str) -> float:
         """Return for how much of all a proxy gives a page, 0 to 1."""
-        answers = self.answers.get(who, 0)
         givers = self.pages.get(look)
-        if not answers or givers is None or who not in givers:
+        if givers is None or who not in givers:
             return 0.0
-        return min(1.0, givers[who][0] / answers)
+        return min(1.0, givers[who][0] / self.answers[who])
 
-    def usual(self, look: str, who: str) -> float | None:
-        """Return for how much of all others give a page; ``None`` if there is nobody to compare with."""
+    def varies(self, who: str) -> bool:
+        """Return whether a proxy is known to give different pages."""
+        answers = self.answers.get(who, 0.0)
+        return answers > 1.0 and self.whole.get(who, 0.0) < _ALWAYS * answers
+
+    def usual(self, look: str, who: str, proxies: int) -> float | None:
+        """Return for how much of all others give a page; ``None`` if that is not known.
+
+        Those that give one page only are left out where others vary, or most others give another one:
+        they may be as bad.
+        """
+        others = [name for name in self.answers if name != who]
+        telling = [name for name in others if self.varies(name)]
+        if not telling:
+            if len(others) < min(_SPEAK_FOR_ALL, proxies - 1):
+                return None if self.answers[who] <= _UNCOMPARED else 1.0
+            telling = [name for name in others if self.share(look, name) < 0.5]
+            if 2 * len(telling) <= len(others):
+                telling = others
         odd = answers = 0.0
-        for name, count in self.answers.items():
-            share = self.share(look, name)
-            if name != who and share < ALWAYS:
-                voice = min(_ONE_VOICE, count)
-                answers += voice
-                odd += voice * share
-        return (odd + _WEIGHT * _PRIOR) / (answers + _WEIGHT) if answers else None
+        for name in telling:
+            voice = min(_ONE_VOICE, self.answers[name])
+            answers += voice
+            odd += voice * self.share(look, name)
+        return (odd + _WEIGHT * _PRIOR) / (answers + _WEIGHT)
 
 
 class Pages:
@@ -74,18 +108,21 @@ class Pages:
         self._least = least
         self._targets: BoundedDict[str, _Target] = BoundedDict(_TARGETS)
 
-    def seen(self, target: str, who: str, looks: tuple[str, ...], url: str) -> Repeated | None:
+    def seen(
+        self, target: str, who: str, looks: tuple[str, ...], url: str, *, proxies: int
+    ) -> Repeated | None:
         """Take note of a page; return it if it is the same for different URLs.
 
         :param looks: each equal for pages that look the same in one way.
-        :return: the look that others give least; ``None`` if there is none, or nobody to compare.
+        :param proxies: how many could have given one.
+        :return: the look that others give least; where there is nobody to compare, the first.
         """
         known = self._targets.get(target)
         if known is None:
             known = self._targets[target] = _Target()
         else:
             self._targets.move_to_end(target)
-        known.answers[who] = known.answers.get(who, 0) + 1
+        known.answered(who)
         found: Repeated | None = None
         for look in looks:
             givers = known.pages.get(look)
@@ -93,20 +130,22 @@ class Pages:
                 givers = known.pages[look] = BoundedDict(_PROXIES)
             else:
                 known.pages.move_to_end(look)
-            count, last = givers.get(who, (0, ""))
-            if count == 0 or url != last:
-                count += 1
-                givers[who] = (count, url)
-            if count < self._least:
+            urls, last = givers.get(who, (0.0, ""))
+            if urls == 0.0 or url != last:
+                urls += 1.0
+                givers[who] = (urls, url)
+            if look == looks[0]:
+                known.whole[who] = max(urls, known.whole.get(who, 0.0))
+            if urls < self._least:
                 continue
-            usual = known.usual(look, who)
-            if usual is not None and (found is None or usual < found.usual):
+            usual = known.usual(look, who, proxies)
+            if found is None or (
+                usual is not None and found.usual is not None and usual < found.usual
+            ):
                 found = Repeated(look, usual)
         return found
 
-    def gives_others(self, target: str, who: str, look: str) -> bool:
-        """Return whether a proxy is known to give other pages of a target than one."""
+    def gives_others(self, target: str, who: str) -> bool:
+        """Return whether a proxy is known to give different pages of a target."""
         known = self._targets.get(target)
-        return (
-            known is not None and known.answers.get(who, 0) > 1 and known.share(look, who) < ALWAYS
-        )
+        return known is not None and known.varies(who)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from contextlib import AsyncExitStack
 from itertools import count
@@ -19,6 +20,8 @@ from .judged import World, forwards, page, pages
 from .scripted_proxy import ScriptedProxy, answer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scrapy.crawler import Crawler
 
     from scrapy_proxybalance.pool import ProxySnapshot
@@ -34,6 +37,15 @@ OWN_ANSWERS = {
     "490": answer(490, "limit"),
     "empty": answer(200),
     "302": answer(302, Location="http://billing.example/pay"),
+    "204": answer(204),
+}
+NAMES = "abcdefghijklmnopqrstuvwxyz"
+tokens = count(0x5F3A9C)
+#: Answers that look like pages of a site's, the first ones at least.
+OWN_PAGES: dict[str, Callable[[], bytes]] = {
+    "one page": lambda: answer(200, "<title>Portal</title> Please log in."),
+    "a page with a token": lambda: answer(200, f"<title>Blocked</title> request {next(tokens):x}"),
+    "a redirect on the same host": lambda: answer(302, Location="/blocked"),
 }
 
 
@@ -95,9 +107,12 @@ async def test_an_account_that_is_used_up_has_its_pages_held_and_none_of_its_ans
     None
 ):
     seen = count(1)
+    used_up: list[float] = []
 
     def script(_method: str, _url: str) -> bytes | None:
-        return OWN_ANSWERS["402"] if 100 < next(seen) <= 130 else None
+        if next(seen) > 100 and not used_up:
+            used_up.append(time.monotonic() + 1)
+        return OWN_ANSWERS["402"] if used_up and time.monotonic() < used_up[0] else None
 
     async with AsyncExitStack() as stack:
         world = World(stack)
@@ -126,4 +141,40 @@ async def test_pages_that_a_site_wants_to_be_paid_for_are_delivered_and_cost_no_
 
     assert judged.pages == pages(number for number in range(1, 301) if number % every)
     assert judged.failures == {"HttpError": 300 // every}
+    assert all(standing(one) is Standing.HEALTHY for one in judged.proxies.values())
+
+
+@pytest.mark.parametrize("bad", [1, 3])
+@pytest.mark.parametrize("own", OWN_PAGES)
+@crawl_test
+async def test_proxies_that_give_one_page_for_all_are_found_by_their_first_pages(
+    own: str, bad: int
+) -> None:
+    numbers = count()
+
+    def site(_: OriginRequest) -> OriginResponse:
+        return OriginResponse(body=f"<title>{NAMES[next(numbers) % 26]}</title>".encode())
+
+    async with AsyncExitStack() as stack:
+        world = World(stack)
+        scripts: list[Callable[[str, str], bytes | None]] = [lambda *_: OWN_PAGES[own]()] * bad
+        await world.start([*scripts, *[forwards] * 4], handler=site, latency=0.02)
+        judged = await world.crawl(f"http://shop.example/{number}" for number in range(500))
+
+    delivered = sum(number for body, number in judged.pages.items() if body[7:8] in NAMES)
+    assert delivered >= 500 - 40 * bad
+    asked = [len(proxy.requests) for proxy in world.proxies]
+    assert sum(asked[:bad]) <= 40 * bad
+    assert not any(judged.cooldowns[f"p{number}"] for number in range(bad, bad + 4))
+
+
+@crawl_test
+async def test_a_page_that_a_site_gives_for_all_urls_costs_no_proxy() -> None:
+    async with AsyncExitStack() as stack:
+        world = World(stack)
+        await world.start([forwards] * 5, handler=lambda _: OriginResponse(body=b"the same"))
+        judged = await world.crawl(f"http://shop.example/{number}" for number in range(300))
+
+    assert judged.pages == {"the same": 300}
+    assert sum(len(proxy.requests) for proxy in world.proxies) <= 340
     assert all(standing(one) is Standing.HEALTHY for one in judged.proxies.values())

@@ -172,7 +172,7 @@ def test_those_that_get_nothing_else_excuse_nobody_while_others_get_pages() -> N
 
 
 def test_those_that_get_nothing_else_confirm_nothing_while_others_get_pages() -> None:
-    answers = after("good", "mixed")
+    answers = after("good", "good", "mixed")
     for who in ("bad", "mixed"):
         answers.odd(SITE, "503", who, rate=LITTLE)
     assert not answers.convinces(SITE, "503", "bad")
