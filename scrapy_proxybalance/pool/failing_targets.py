@@ -1,0 +1,83 @@
+"""Which targets fail by themselves: they failed before, and still do, while others got through the same way.
+
+Told how the attempts through a gateway, or a whole pool, ended. It knows targets only by name, decides
+nothing, and forgets a target as soon as that answers.
+"""
+
+from __future__ import annotations
+
+from math import ceil, log
+
+from .bounded_dict import BoundedDict
+
+# So many failures in a row are more than chance if, at the usual share of failures, they would come
+# once in so many times.
+_ONCE_IN = 100.0
+_FEWEST = 2
+_TARGETS = 1000
+
+
+class _Row:
+    """The failures of one target since it last answered.
+
+    ``failures``: how many there were before another target's answer; ``since``: when there were enough
+    of them. ``overtaken``: when that answer had been asked for; ``after``: how many there were of what
+    was asked after it.
+    """
+
+    __slots__ = ("after", "explained", "failures", "overtaken", "since")
+
+    def __init__(self) -> None:
+        self.failures = self.after = 0
+        self.since = float("inf")
+        self.overtaken: float | None = None
+        self.explained = False
+
+
+class FailingTargets:
+    """Tells a target that is down from a way that is blocked, by the order in which things happened.
+
+    Where the way is blocked, nobody gets through. So a target explains its own failures if it failed
+    several times in a row, then another target answered what was asked *after* that, and then it failed
+    as often again. Both rows have to be longer than chance makes them: a target that has failed once
+    just before an outage is not to be blamed for the outage. An answer of the target ends it.
+    """
+
+    __slots__ = ("_latest", "_rows")
+
+    def __init__(self) -> None:
+        self._rows: BoundedDict[str, _Row] = BoundedDict(_TARGETS)
+        self._latest = float("-inf")  # when the latest that was answered had been asked for
+
+    def answered(self, target: str, asked_at: float) -> None:
+        """Take note of an answer of a target, to what was asked at that moment."""
+        self._rows.pop(target, None)
+        if asked_at > self._latest:
+            self._latest = asked_at
+
+    def failed(self, target: str, asked_at: float, now: float, usual: float) -> None:
+        """Take note of a failure that the target may have caused.
+
+        :param usual: the share of attempts that fail whatever the target is, above 0 and below 1.
+        """
+        row = self._rows.get(target)
+        if row is None:
+            row = self._rows[target] = _Row()
+        if row.explained:
+            return
+        # Since the row began, every answer was of another target.
+        if row.overtaken is None and self._latest >= row.since:
+            row.overtaken = self._latest
+        enough = max(_FEWEST, ceil(log(_ONCE_IN) / -log(usual)))
+        if row.overtaken is None:
+            row.failures += 1
+            if row.failures >= enough and now < row.since:
+                row.since = now
+        elif asked_at >= row.overtaken:
+            row.after += 1
+            row.explained = row.after >= enough
+
+    def explains(self, target: str) -> bool:
+        """Return whether a target explains its own failures."""
+        row = self._rows.get(target)
+        return row is not None and row.explained
