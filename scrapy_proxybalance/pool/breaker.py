@@ -103,6 +103,10 @@ class Breaker:
         """How many failures may be signs of an outage."""
         return self.running + len(self._refused)
 
+    def knows(self, target: str) -> bool:
+        """Return whether a target is known to have answered, however long ago."""
+        return target in self._answered
+
     def explains(self, target: str) -> bool:
         """Return whether a target explains its own failures, whatever else gets through."""
         return self._failing.explains(target)
@@ -171,7 +175,7 @@ class Breaker:
         :param proxies: how many proxies there are to fail.
         """
         if not sure:
-            self._failing.failed(target, granted_at, now, self._usual_share)
+            self._failing.failed(target, granted_at, now)
             if self._failing.explains(target):
                 self._forget(target)
                 self.suspicious = False
@@ -199,7 +203,11 @@ class Breaker:
             or len(self._weak) >= 2
             or (gateways_word and self._is_the_only_one(target, now))
         )
-        self.suspicious = likely and self.running >= _SUSPICIOUS
+        self.suspicious = (
+            likely
+            and self.running >= _SUSPICIOUS
+            and (sure or not self._failing.overtaken(target))
+        )
         if len(self._refused) >= max(self._enough, self._answers_since_refused):
             self._trip(now)
             return True
@@ -251,12 +259,9 @@ class Breaker:
         self._prompt -= prompts
 
     @property
-    def _usual_share(self) -> float:
-        return min(_USUAL_MAX, max(_USUAL_MIN, self._usual))
-
-    @property
     def _enough(self) -> int:
-        return ceil(log(_ONCE_IN) / -log(self._usual_share))
+        usual = min(_USUAL_MAX, max(_USUAL_MIN, self._usual))
+        return ceil(log(_ONCE_IN) / -log(usual))
 
     def _answers_lately(self, target: str, now: float) -> bool:
         answered_at = self._answered.get(target)

@@ -160,6 +160,8 @@ class Endings:
         ):
             # No cooldown for what may be too many connections at once: fewer, first.
             outcome, part = (GATEWAY_FAULT, None) if lease.gate is not None else (AMBIGUOUS, 0.0)
+        if answered and outcome is AMBIGUOUS and part is None:
+            part = 0.0  # it has carried what the target said
         if failure == PROXY_AUTH and self._refused_pages.refused(
             page, lease.target, lease.proxy.name, worked=member.answered, answers=self.answers
         ):
@@ -178,7 +180,12 @@ class Endings:
         gates = self._gates
         gates.in_flight -= 1
         excused, charged = False, 0.0
-        if lease.gate is None and gates.quiet_answers and succeeded:
+        if (
+            lease.gate is None
+            and gates.quiet_answers
+            and succeeded
+            and gates.whole.breaker.knows(lease.target)
+        ):
             gates.quiet_answers -= 1
         else:
             # As if through a proxy of the usual speed: the more are in use, the slower the last of them.

@@ -6,28 +6,26 @@ nothing, and forgets a target as soon as that answers.
 
 from __future__ import annotations
 
-from math import ceil, log
-
 from .bounded_dict import BoundedDict
 
-# So many failures in a row are more than chance if, at the usual share of failures, they would come
-# once in so many times.
-_ONCE_IN = 100.0
-_FEWEST = 2
+# So many failures in a row, before and after another target's answer: by chance a target has that many
+# behind it once in a thousand times where a tenth of all attempts fail.
+_ENOUGH = 3
 _TARGETS = 1000
 
 
 class _Row:
     """The failures of one target since it last answered.
 
-    ``failures``: how many there were before another target's answer; ``since``: when there were enough
-    of them. ``overtaken``: when that answer had been asked for; ``after``: how many there were of what
+    ``began_at``: when the first was. ``failures``: how many there were before another target's answer;
+    ``since``: when there were enough of them. ``overtaken``: when that answer had been asked for; ``after``: how many there were of what
     was asked after it.
     """
 
-    __slots__ = ("after", "explained", "failures", "overtaken", "since")
+    __slots__ = ("after", "began_at", "explained", "failures", "overtaken", "since")
 
-    def __init__(self) -> None:
+    def __init__(self, now: float) -> None:
+        self.began_at = now
         self.failures = self.after = 0
         self.since = float("inf")
         self.overtaken: float | None = None
@@ -39,8 +37,8 @@ class FailingTargets:
 
     Where the way is blocked, nobody gets through. So a target explains its own failures if it failed
     several times in a row, then another target answered what was asked *after* that, and then it failed
-    as often again. Both rows have to be longer than chance makes them: a target that has failed once
-    just before an outage is not to be blamed for the outage. An answer of the target ends it.
+    as often again. One failure before would not do: it may be chance, and the next ones an outage's. An
+    answer of the target ends it.
     """
 
     __slots__ = ("_latest", "_rows")
@@ -55,27 +53,28 @@ class FailingTargets:
         if asked_at > self._latest:
             self._latest = asked_at
 
-    def failed(self, target: str, asked_at: float, now: float, usual: float) -> None:
-        """Take note of a failure that the target may have caused.
-
-        :param usual: the share of attempts that fail whatever the target is, above 0 and below 1.
-        """
+    def failed(self, target: str, asked_at: float, now: float) -> None:
+        """Take note of a failure that the target may have caused, of what was asked at that moment."""
         row = self._rows.get(target)
         if row is None:
-            row = self._rows[target] = _Row()
+            row = self._rows[target] = _Row(now)
         if row.explained:
             return
         # Since the row began, every answer was of another target.
         if row.overtaken is None and self._latest >= row.since:
             row.overtaken = self._latest
-        enough = max(_FEWEST, ceil(log(_ONCE_IN) / -log(usual)))
         if row.overtaken is None:
             row.failures += 1
-            if row.failures >= enough and now < row.since:
+            if row.failures == _ENOUGH:
                 row.since = now
         elif asked_at >= row.overtaken:
             row.after += 1
-            row.explained = row.after >= enough
+            row.explained = row.after >= _ENOUGH
+
+    def overtaken(self, target: str) -> bool:
+        """Return whether others got through since a target began to fail: it may be down itself."""
+        row = self._rows.get(target)
+        return row is not None and self._latest >= row.began_at
 
     def explains(self, target: str) -> bool:
         """Return whether a target explains its own failures."""

@@ -172,7 +172,7 @@ class Outages:
             lease.granted_at,
             now,
             sure=_is_sure(outcome, failure),
-            gateways_word=outcome is not AMBIGUOUS and not whole,
+            gateways_word=not whole and (outcome is not AMBIGUOUS or failure in WITHOUT_A_WORD),
             prompt=outcome is PROXY_FAULT or failure in WITHOUT_A_WORD,
             credentials=failure == PROXY_AUTH,
             proxies=2 if whole else gate.members,
