@@ -23,6 +23,8 @@ pytestmark = speaks_tls
 FIRST, SECOND, WELL = SITES = ("first.example", "second.example", "well.example")
 SERVED = 15
 RETRY_TIMES = 2
+#: So many failures of a page cost no retry at most, apart from those of probes.
+SPARED = 6
 AT_ONCE: dict[str, Any] = {
     "RETRY_TIMES": RETRY_TIMES,
     "PROXYBALANCE_RETRY_BUDGET_MIN": 1000,
@@ -65,7 +67,9 @@ class Shops:
             return None
         return answer(502) if self.how == "refused" else b""
 
-    async def crawl(self, scheme: str, tmp_path: Path, pages: dict[str, int], **settings: Any) -> None:
+    async def crawl(
+        self, scheme: str, tmp_path: Path, pages: dict[str, int], **settings: Any
+    ) -> None:
         async with AsyncExitStack() as stack:
             world = World(stack)
             context = server_context(tmp_path) if scheme == "https" else None
@@ -101,7 +105,9 @@ async def test_two_sites_that_go_on_failing_when_a_third_is_done_are_no_outage(
     assert shops.served[WELL] == 70
     assert not judged.trips
     assert not judged.cooldowns
-    assert max(judged.attempts.values()) <= RETRY_TIMES + 2  # one before it could be told
+    # Of the first failures it cannot be told yet, so that these may cost no retry.
+    assert max(judged.attempts.values()) <= RETRY_TIMES + 1 + 3
+    assert sum(judged.attempts.values()) <= 170 + 1.2 * RETRY_TIMES * 70
 
 
 @pytest.mark.parametrize("how", ["502", "refused", "closed"])
@@ -121,7 +127,7 @@ async def test_two_sites_that_fail_beside_a_slow_one_are_not_asked_again_and_aga
     assert shops.results == 130
     assert len(judged.trips) <= 1
     failing = [count for url, count in judged.attempts.items() if WELL not in url]
-    assert max(failing) <= RETRY_TIMES + 4
+    assert max(failing) <= RETRY_TIMES + 1 + SPARED
     assert sum(failing) <= 100 + 1.5 * RETRY_TIMES * 70
 
 
