@@ -183,7 +183,7 @@ class Balancer:
     ) -> None:
         """End a flight: release its lease and let waiting requests try again.
 
-        :param responded: whether there was a response. Through a tunnel it is the target's, even an error.
+        :param responded: whether there was a response. Through a tunnel even an error is the target's.
         """
         targets = self.pool.targets
         if flight.lease is not None:

@@ -1,4 +1,4 @@
-"""Which targets fail by themselves: they failed before, and still do, while others got through the same way.
+"""Which targets fail by themselves: before others got through the same way, and after that still.
 
 Told how the attempts through a gateway, or a whole pool, ended. It knows targets only by name, decides
 nothing, and forgets a target as soon as that answers.
@@ -18,8 +18,8 @@ class _Row:
     """The failures of one target since it last answered.
 
     ``began_at``: when the first was. ``failures``: how many there were before another target's answer;
-    ``since``: when there were enough of them. ``overtaken``: when that answer had been asked for; ``after``: how many there were of what
-    was asked after it.
+    ``since``: when there were enough of them. ``overtaken``: when that answer had been asked for;
+    ``after``: how many there were of what was asked after it.
     """
 
     __slots__ = ("after", "began_at", "explained", "failures", "overtaken", "since")

@@ -128,7 +128,7 @@ class Outages:
         return excused
 
     def explained(self, lease: Lease) -> bool:
-        """Return whether the target of a lease fails by itself, while others get through the same way."""
+        """Return whether a lease's target fails by itself, while others get through the same way."""
         gate = lease.gate
         return self._gates.whole.breaker.explains(lease.target) or (
             gate is not None and gate.breaker.explains(lease.target)
@@ -151,7 +151,11 @@ class Outages:
         if self._gates.quiet_answers:
             whole.breaker.count(_QUIET_ANSWERS - self._gates.quiet_answers)
             self._gates.quiet_answers = 0
-        reliable = lease.member.answered and lease.member.health.state is HEALTHY
+        reliable = lease.member.answered and (
+            lease.member.health.state is HEALTHY
+            # or was, before it paid for the present run of failures
+            or (whole.breaker.running > 0 and lease.proxy.name in whole.before)
+        )
         if reliable and not (gate is not None and gate.tripped):
             # That one fails which is on trial, or has never answered, says nothing about the others.
             self._note(whole, lease, outcome, failure, now)

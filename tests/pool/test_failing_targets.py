@@ -105,9 +105,7 @@ def test_targets_that_were_down_before_the_last_other_one_came_to_an_end_trip_no
     assert not events.of(GatewayTripped)
 
 
-def test_proxies_that_refuse_connections_are_an_outage_even_if_all_that_is_left_are_failing_targets() -> (
-    None
-):
+def test_refused_connections_are_an_outage_even_if_only_failing_targets_are_left() -> None:
     pool, events = used(proxies(6))
     now = 2.0
     for _ in range(4):
