@@ -168,8 +168,8 @@ class Breaker:
         """Take note of a failure; return whether it trips the breaker.
 
         :param sure: that it was not the target's doing.
-        :param prompt: that nothing was said at all, so that nothing has to be awaited: a gateway that
-            has too much to do may reject some and answer others later.
+        :param prompt: that nothing was said at all, so that no more than the usual answers have to be
+            awaited: a gateway that has too much to do may reject some and answer others later.
         :param credentials: that the credentials were refused.
         :param gateways_word: that it was the gateway that said no, whatever its reason.
         :param proxies: how many proxies there are to fail.
@@ -211,9 +211,10 @@ class Breaker:
             return True
         if not likely or self.running < self._enough:
             return False
-        if 2 * self._prompt < self.running:
+        if 2 * self._sure < self.running:
             awaited = _ANSWERS_AWAITED * (self._usual_seconds or 0.0)
-            if now - self._since < min(_LONGEST, max(_SHORTEST, awaited)):
+            shortest = 0.0 if 2 * self._prompt >= self.running else _SHORTEST
+            if now - self._since < min(_LONGEST, max(shortest, awaited)):
                 return False
         self._trip(now)
         return True

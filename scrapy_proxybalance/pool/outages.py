@@ -177,8 +177,7 @@ class Outages:
             now,
             sure=_is_sure(outcome, failure),
             gateways_word=not whole and (outcome is not AMBIGUOUS or failure in WITHOUT_A_WORD),
-            prompt=_is_sure(outcome, failure)
-            or (not whole and (outcome is PROXY_FAULT or failure in WITHOUT_A_WORD)),
+            prompt=outcome is PROXY_FAULT or failure in WITHOUT_A_WORD,
             credentials=failure == PROXY_AUTH,
             proxies=2 if whole else gate.members,
         )
