@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 from . import request_meta
 from .pool import NoProxyAvailableError
-from .pool.retry_budget import RetryBudget, full_jitter
+from .pool.retry_budget import RetryBudget, equal_jitter, full_jitter
 
 if TYPE_CHECKING:
     from scrapy import Request
@@ -58,7 +58,7 @@ class Retries:
         if not self._delay:
             return 0.0
         if just_spared:
-            return full_jitter(request_meta.spared(request) + 1, self._delay, self._rng)
+            return equal_jitter(request_meta.spared(request) + 1, self._delay, self._rng)
         if request_meta.is_retry(request):
             return full_jitter(request_meta.retry_of(request), self._delay, self._rng)
         return 0.0
