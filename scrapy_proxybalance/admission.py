@@ -131,8 +131,9 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
             return
         balancer.is_back(request)
         request_meta.forget_choice(request)
-        if request_meta.is_retry(request):
-            self._push_retry(balancer, request)
+        delay = balancer.retries.delay_of(request)
+        if delay and not self._delayed.is_full:
+            self._delayed.add(request, balancer.clock() + delay)
         else:
             self._put(balancer, request)
         self._count.add(balancer.target_of(request))
@@ -215,14 +216,6 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
         hold = Hold(reason="its queue cannot be written", waits_for=None, retry_at=None)
         key = self._downloader_interface.get_slot_key(request)
         self._aside.add(request, hold, key, balancer.target_of(request), balancer.clock())
-
-    def _push_retry(self, balancer: Balancer, request: Request) -> None:
-        """Take a retry in: it enters its queue when it has waited."""
-        delay = 0.0 if self._delayed.is_full else balancer.retries.delay_of(request)
-        if delay:
-            self._delayed.add(request, balancer.clock() + delay)
-        else:
-            self._put(balancer, request)
 
     def _let_retries_in(self, balancer: Balancer, now: float) -> None:
         """Have those retries enter their queues that have waited."""

@@ -179,11 +179,18 @@ class Balancer:
         failure: str | None = None,
         part: float | None = None,
         page: str | None = None,
+        responded: bool = False,
     ) -> None:
-        """End a flight: release its lease and let waiting requests try again."""
+        """End a flight: release its lease and let waiting requests try again.
+
+        :param responded: whether there was a response. Through a tunnel even an error is the target's.
+        """
         targets = self.pool.targets
         if flight.lease is not None:
-            if outcome in (Outcome.SUCCESS, Outcome.TARGET_SIGNAL):
+            answered = outcome in (Outcome.SUCCESS, Outcome.TARGET_SIGNAL) or (
+                responded and outcome is Outcome.AMBIGUOUS and flight.lease.tunnel is not None
+            )
+            if answered:
                 self.answered_at = self.clock()
             elif outcome is not Outcome.IGNORED:
                 self.failed_once = True
@@ -196,6 +203,7 @@ class Balancer:
                 failure=failure,
                 part=part,
                 page=page,
+                answered=answered,
             )
         elif outcome is Outcome.SUCCESS:
             targets.answered(flight.target, flight.sent_at, self.clock())

@@ -57,6 +57,8 @@ ORDER = 740
 _REFUSED_BY_ALL = 6
 # When so many say for a page that the traffic is used up, it counts as a failure like any other.
 _USED_UP_AT = 6
+# So many failures of a page cost no retry for looking like an outage: then it may be its site after all.
+_SPARED_AT_MOST = 6
 
 # How often, in seconds, a request asks whether another one has come back, unless it is told.
 _TURN = 1.0
@@ -264,6 +266,7 @@ class ProxyBalanceMiddleware:
             failure=verdict.failure,
             part=verdict.part,
             page=request.url,
+            responded=True,
         )
         try:
             if verdict.outcome is Outcome.TARGET_SIGNAL:
@@ -364,8 +367,8 @@ class ProxyBalanceMiddleware:
         """Mark the proxy as tried; where it did not let us in at all, another one is free of charge.
 
         That ends when so many refuse their credentials for this page, and not for others, that it is
-        about the page. So is another try free when nothing gets through the gateway, or the pool: that
-        ends with the outage, or the crawl does.
+        about the page. So is another try free when nothing gets through the gateway, or the pool. What
+        was sent as a probe may be sent as often as the outage lasts; anything else so many times.
         """
         lease, pool = flight.lease, self.balancer.pool
         if lease is None:
@@ -384,7 +387,11 @@ class ProxyBalanceMiddleware:
                 )
                 return None
         if lease.outage_suspected:
-            return request_meta.resend(request)
+            if lease.gateway_probe or lease.pool_probe:
+                return request_meta.resend(request)
+            if request_meta.spared(request) < _SPARED_AT_MOST:
+                request_meta.mark_spared(request)
+                return request_meta.resend(request)
         request_meta.mark_tried(request, lease.proxy)
         # Like a page that its target refuses, one that it is not let through for costs no retry.
         tried = len(request_meta.tried(request))

@@ -49,6 +49,10 @@ _PREFERRED = "_proxybalance_preferred"
 _TIMEOUTS = "_proxybalance_timeouts"
 #: ``(url, count)``: how often attempts at this URL were cut off by a timeout of ours.
 _CUTS = "_proxybalance_cuts"
+#: ``(url, count)``: how often attempts at this URL cost no retry because of a suspected outage.
+_SPARED = "_proxybalance_spared"
+#: Whether the last one did, and has to wait like a retry before it goes again.
+_JUST_SPARED = "_proxybalance_just_spared"
 #: ``(what is asked, id, count)``: what the attempts at a page have in common, and how many there were.
 _ATTEMPTS = "_proxybalance_attempts"
 #: Where RetryMiddleware counts how often a request has been retried; a copy of meta has it, too.
@@ -294,6 +298,23 @@ def cuts(request: Request) -> int:
 def mark_cut(request: Request) -> None:
     """Remember, for the attempts to come, that this one was cut off by a timeout of ours."""
     request.meta[_CUTS] = (request.url, cuts(request) + 1)
+
+
+def spared(request: Request) -> int:
+    """Return how often attempts at this URL cost no retry because of a suspected outage."""
+    url, count = request.meta.get(_SPARED, ("", 0))
+    return int(count) if url == request.url else 0
+
+
+def mark_spared(request: Request) -> None:
+    """Remember that this attempt costs no retry because of a suspected outage."""
+    request.meta[_SPARED] = (request.url, spared(request) + 1)
+    request.meta[_JUST_SPARED] = True
+
+
+def take_just_spared(request: Request) -> bool:
+    """Return whether a request comes back because of a suspected outage, and forget it."""
+    return bool(request.meta.pop(_JUST_SPARED, False))
 
 
 def count_attempt(request: Request, new_id: Callable[[], str]) -> tuple[str, int]:

@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 from . import request_meta
 from .pool import NoProxyAvailableError
-from .pool.retry_budget import RetryBudget, full_jitter
+from .pool.retry_budget import RetryBudget, equal_jitter, full_jitter
 
 if TYPE_CHECKING:
     from scrapy import Request
@@ -50,10 +50,18 @@ class Retries:
         self._said = False
 
     def delay_of(self, request: Request) -> float:
-        """Draw for how many seconds a retry waits first."""
+        """Draw for how many seconds a request waits before it enters its queue: most do not.
+
+        A retry does, and what comes back because nothing seems to get through, twice as long.
+        """
+        just_spared = request_meta.take_just_spared(request)
         if not self._delay:
             return 0.0
-        return full_jitter(request_meta.retry_of(request), self._delay, self._rng)
+        if just_spared:
+            return equal_jitter(request_meta.spared(request) + 1, self._delay, self._rng)
+        if request_meta.is_retry(request):
+            return full_jitter(request_meta.retry_of(request), self._delay, self._rng)
+        return 0.0
 
     def room(self, now: float) -> int:
         """Return how many retries may go now. To be asked only if there is one that would go."""

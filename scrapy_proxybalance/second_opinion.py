@@ -71,6 +71,8 @@ class SecondOpinion:
                 return self._of_page(request, lease, verdict, looks(request, response))
         elif verdict.certain:
             return self._of_certain(request, lease, verdict, response)
+        elif lease.tunnel is not None and verdict.outcome is Outcome.AMBIGUOUS:
+            return attrs.evolve(verdict, part=0.0)  # the proxy has carried what the target said
         elif verdict.outcome is not Outcome.GATEWAY_FAULT and verdict.failure is not None:
             kind = verdict.failure
         else:

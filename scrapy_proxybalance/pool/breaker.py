@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import ceil, log
 
 from .bounded_dict import BoundedDict
+from .failing_targets import FailingTargets
 
 # A run of failures without any answer is an outage when by chance, at the share of failures that is
 # usual, it would come once in so many attempts: in months of a busy crawl, as a false alarm
@@ -47,7 +48,8 @@ class Breaker:
     were refused are an outage too, though answers come in between to what went out before: a proxy
     is refused but once. What may be the target's word as well counts only if the run has two
     targets that have answered lately; one is enough where no other has. So a target that is down
-    trips nothing while others answer, and one that has never answered never does.
+    trips nothing while others answer, and one that has never answered never does. Nor do targets
+    that were down before the others came to an end: see :class:`.FailingTargets`.
     """
 
     __slots__ = (
@@ -55,6 +57,7 @@ class Breaker:
         "_answers",
         "_answers_since_refused",
         "_delay",
+        "_failing",
         "_known",
         "_prompt",
         "_proxies",
@@ -62,9 +65,9 @@ class Breaker:
         "_refused_since",
         "_since",
         "_sure",
-        "_targets",
         "_usual",
         "_usual_seconds",
+        "_weak",
         "lasted",
         "probe_at",
         "probes_out",
@@ -79,6 +82,7 @@ class Breaker:
         self._usual_seconds: float | None = None
         self._answers = 0  # since they were last counted
         self._answered: BoundedDict[str, float] = BoundedDict(_TARGETS)
+        self._failing = FailingTargets()
         #: When it tripped; ``None`` while it has not.
         self.tripped_at: float | None = None
         #: When the next probe may go.
@@ -99,6 +103,14 @@ class Breaker:
         """How many failures may be signs of an outage."""
         return self.running + len(self._refused)
 
+    def knows(self, target: str) -> bool:
+        """Return whether a target is known to have answered, however long ago."""
+        return target in self._answered
+
+    def explains(self, target: str) -> bool:
+        """Return whether a target explains its own failures, whatever else gets through."""
+        return self._failing.explains(target)
+
     def count(self, answers: int) -> None:
         """Take note of so many answers of which nothing else is known."""
         self._answers += answers
@@ -108,6 +120,7 @@ class Breaker:
         """Take note of an answer; return whether it ends an outage."""
         self._answers += 1
         self._answers_since_refused += 1
+        self._failing.answered(target, granted_at)
         if self._refused and granted_at >= self._refused_since:
             self._refused.clear()
         if (
@@ -143,6 +156,7 @@ class Breaker:
         self,
         proxy: str,
         target: str,
+        granted_at: float,
         now: float,
         *,
         sure: bool,
@@ -154,12 +168,18 @@ class Breaker:
         """Take note of a failure; return whether it trips the breaker.
 
         :param sure: that it was not the target's doing.
-        :param prompt: that nothing was said at all, so that nothing has to be awaited: a gateway that
-            has too much to do may reject some and answer others later.
+        :param prompt: that nothing was said at all, so that no more than the usual answers have to be
+            awaited: a gateway that has too much to do may reject some and answer others later.
         :param credentials: that the credentials were refused.
         :param gateways_word: that it was the gateway that said no, whatever its reason.
         :param proxies: how many proxies there are to fail.
         """
+        if not sure:
+            self._failing.failed(target, granted_at, now)
+            if self._failing.explains(target):
+                self._forget(target)
+                self.suspicious = False
+                return False
         self.suspicious = self.tripped_at is not None
         if self.suspicious:
             return False
@@ -176,21 +196,25 @@ class Breaker:
         self._sure += sure
         self._prompt += prompt
         self._proxies.add(proxy)
-        self._targets.add(target)
+        failures, prompts = self._weak.get(target, (0, 0))
+        self._weak[target] = (failures + (not sure), prompts + (prompt and not sure))
         likely = len(self._proxies) >= min(2, proxies) and (
             2 * self._sure >= self.running
-            or len(self._targets) >= 2
+            or len(self._weak) >= 2
             or (gateways_word and self._is_the_only_one(target, now))
         )
-        self.suspicious = likely and self.running >= _SUSPICIOUS
+        self.suspicious = (
+            likely and self.running >= _SUSPICIOUS and (sure or not self._failing.overtaken(target))
+        )
         if len(self._refused) >= max(self._enough, self._answers_since_refused):
             self._trip(now)
             return True
         if not likely or self.running < self._enough:
             return False
-        if 2 * self._prompt < self.running:
+        if 2 * self._sure < self.running:
             awaited = _ANSWERS_AWAITED * (self._usual_seconds or 0.0)
-            if now - self._since < min(_LONGEST, max(_SHORTEST, awaited)):
+            shortest = 0.0 if 2 * self._prompt >= self.running else _SHORTEST
+            if now - self._since < min(_LONGEST, max(shortest, awaited)):
                 return False
         self._trip(now)
         return True
@@ -224,7 +248,14 @@ class Breaker:
         self._prompt = 0
         self._since = 0.0
         self._proxies: set[str] = set()
-        self._targets: set[str] = set()
+        # Of each target: failures that may be its own, and how many of these said nothing at all.
+        self._weak: dict[str, tuple[int, int]] = {}
+
+    def _forget(self, target: str) -> None:
+        """Leave out of the run what a target explains that is in it."""
+        failures, prompts = self._weak.pop(target, (0, 0))
+        self.running -= failures
+        self._prompt -= prompts
 
     @property
     def _enough(self) -> int:

@@ -123,6 +123,7 @@ class Endings:
         failure: str | None,
         part: float | None,
         page: str | None,
+        answered: bool,
     ) -> bool:
         """See :meth:`Pool.release <.pool.Pool.release>`."""
         if lease.ended:
@@ -145,6 +146,7 @@ class Endings:
         repeated = False
         succeeded = outcome is SUCCESS and part is None
         if outcome is SUCCESS or outcome is TARGET_SIGNAL:
+            answered = True
             self._refused_pages.answered(lease.target)
         if succeeded:
             self.answers += 1
@@ -153,10 +155,13 @@ class Endings:
         elif (
             outcome in (PROXY_FAULT, AMBIGUOUS, GATEWAY_FAULT)
             and failure in MAY_BE_THE_LOAD
+            and not self._outages.explained(lease)
             and self._was_too_many(lease, now)
         ):
             # No cooldown for what may be too many connections at once: fewer, first.
             outcome, part = (GATEWAY_FAULT, None) if lease.gate is not None else (AMBIGUOUS, 0.0)
+        if answered and outcome is AMBIGUOUS and part is None:
+            part = 0.0  # it has carried what the target said
         if failure == PROXY_AUTH and self._refused_pages.refused(
             page, lease.target, lease.proxy.name, worked=member.answered, answers=self.answers
         ):
@@ -166,12 +171,21 @@ class Endings:
             part = suspicion.part if suspicion.compared else None
         if outcome is PROXY_FAULT and failure in (HOST_REFUSED, NO_CONNECT):
             part = self._refused_to_go(lease, str(failure), page, now)
-        if outcome is GATEWAY_FAULT and lease.gate is not None:
+        if (
+            outcome is GATEWAY_FAULT
+            and lease.gate is not None
+            and not self._outages.explained(lease)
+        ):
             repeated = lease.gate.rejects_for_itself(member, lease.granted_at, now)
         gates = self._gates
         gates.in_flight -= 1
         excused, charged = False, 0.0
-        if lease.gate is None and gates.quiet_answers and succeeded:
+        if (
+            lease.gate is None
+            and gates.quiet_answers
+            and succeeded
+            and gates.whole.breaker.knows(lease.target)
+        ):
             gates.quiet_answers -= 1
         else:
             # As if through a proxy of the usual speed: the more are in use, the slower the last of them.
@@ -179,6 +193,7 @@ class Endings:
                 lease,
                 outcome,
                 now,
+                answered=answered,
                 repeated=repeated,
                 latency=(
                     latency / usual_slowness(member.health, member.group.expectation)

@@ -21,7 +21,6 @@ from .outcome import (
     PROXY_AUTH,
     PROXY_FAULT,
     SUCCESS,
-    TARGET_SIGNAL,
     WITHOUT_A_WORD,
     Outcome,
 )
@@ -39,6 +38,11 @@ _QUIET_ANSWERS = 16
 _NOT_IN_SERVICE = (COOLING, PROBING, OUT)
 # What a pool whose outage is over grows back to, at least.
 _WHOLE_BORNE_MIN = 8
+
+
+def _is_sure(outcome: Outcome, failure: str) -> bool:
+    """Return whether no target can have caused a failure."""
+    return outcome is PROXY_FAULT and failure in BEFORE_THE_TARGET
 
 
 class Outages:
@@ -81,17 +85,19 @@ class Outages:
         *,
         latency: float | None,
         failure: str | None,
+        answered: bool,
         repeated: bool,
     ) -> bool:
         """Learn from a lease that has ended; return whether an outage was to blame for its failure.
 
+        :param answered: that its target has answered, so that it got through, whatever was said.
         :param repeated: that its gateway has said no of the same proxy so often that it is not the load.
 
         Need not be called for a success without a gate as often as ``Gates.quiet_answers`` says.
         """
         gates, gate = self._gates, lease.gate
         excused = False
-        if outcome is SUCCESS or outcome is TARGET_SIGNAL:
+        if answered:
             if gate is not None:
                 gate.heard(lease.granted_at, rejected=False)
                 gate.limit.answered(
@@ -121,6 +127,13 @@ class Outages:
             gates.whole.breaker.probes_out -= 1
         return excused
 
+    def explained(self, lease: Lease) -> bool:
+        """Return whether a lease's target fails by itself, while others get through the same way."""
+        gate = lease.gate
+        return self._gates.whole.breaker.explains(lease.target) or (
+            gate is not None and gate.breaker.explains(lease.target)
+        )
+
     # Failures
 
     def _failed(
@@ -130,7 +143,7 @@ class Outages:
         overload = False
         if gate is not None:
             rejected = outcome is GATEWAY_FAULT and not failure.startswith(NOT_FOR_THE_LOAD)
-            if rejected and not repeated and not gate.tripped:
+            if rejected and not (repeated or gate.tripped or self.explained(lease)):
                 gate.heard(lease.granted_at, rejected=True)
                 overload = gate.limit.rejected(lease.granted_at, now)
             if gate.members:  # else they have all moved away
@@ -138,12 +151,18 @@ class Outages:
         if self._gates.quiet_answers:
             whole.breaker.count(_QUIET_ANSWERS - self._gates.quiet_answers)
             self._gates.quiet_answers = 0
-        reliable = lease.member.answered and lease.member.health.state is HEALTHY
+        reliable = lease.member.answered and (
+            lease.member.health.state is HEALTHY
+            # or was, before it paid for the present run of failures
+            or (whole.breaker.running > 0 and lease.proxy.name in whole.before)
+        )
         if reliable and not (gate is not None and gate.tripped):
             # That one fails which is on trial, or has never answered, says nothing about the others.
             self._note(whole, lease, outcome, failure, now)
         out = whole.tripped or (gate is not None and gate.tripped)
-        lease.outage_suspected = lease.outage_suspected or out
+        lease.outage_suspected = (lease.outage_suspected or out) and (
+            _is_sure(outcome, failure) or not self.explained(lease)
+        )
         return overload or (out and failure != PROXY_AUTH)
 
     def _note(self, gate: Gate, lease: Lease, outcome: Outcome, failure: str, now: float) -> None:
@@ -154,9 +173,10 @@ class Outages:
         trips = breaker.failed(
             lease.proxy.gateway if whole else lease.proxy.name,
             lease.target,
+            lease.granted_at,
             now,
-            sure=outcome is PROXY_FAULT and failure in BEFORE_THE_TARGET,
-            gateways_word=outcome is not AMBIGUOUS and not whole,
+            sure=_is_sure(outcome, failure),
+            gateways_word=not whole and (outcome is not AMBIGUOUS or failure in WITHOUT_A_WORD),
             prompt=outcome is PROXY_FAULT or failure in WITHOUT_A_WORD,
             credentials=failure == PROXY_AUTH,
             proxies=2 if whole else gate.members,

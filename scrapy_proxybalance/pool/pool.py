@@ -359,6 +359,7 @@ class Pool:
         failure: str | None = None,
         part: float | None = None,
         page: str | None = None,
+        answered: bool = False,
     ) -> bool:
         """End a lease and learn from it. Only the first call on a lease counts.
 
@@ -371,6 +372,8 @@ class Pool:
         :param part: the proxy's part of a useless answer, 0 to 1, as :attr:`comparison` has
             judged it; ``None`` for any other end.
         :param page: what was asked for, such as its URL: tells apart refusals of one page and of all.
+        :param answered: whether the target has answered all the same, as an error through a tunnel
+            does: the way to it is open then. A success and a target's signal always are answers.
         :return: whether this call ended it.
         """
         return self._endings.end(
@@ -382,6 +385,7 @@ class Pool:
             failure=failure,
             part=part,
             page=page,
+            answered=answered,
         )
 
     def _is_varied(self, lease: Lease) -> bool:

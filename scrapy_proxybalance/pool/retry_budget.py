@@ -100,3 +100,15 @@ def full_jitter(retry: int, base: float, rng: Random) -> float:
     """
     longest = base * min(2.0 ** min(retry - 1, 64), _LONGEST_DELAYS)
     return rng.uniform(0.0, longest)
+
+
+def equal_jitter(retry: int, base: float, rng: Random) -> float:
+    """Return how many seconds to wait: as :func:`full_jitter`, but at least half of the longest wait.
+
+    "Equal jitter" of the same article, for what must not come back at once.
+
+    :param retry: which one, from 1 on.
+    :param base: in seconds; 0 for no wait.
+    """
+    longest = base * min(2.0 ** min(retry - 1, 64), _LONGEST_DELAYS)
+    return rng.uniform(longest / 2.0, longest)

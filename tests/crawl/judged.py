@@ -10,7 +10,13 @@ from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
 from scrapy import signals
 
 from scrapy_proxybalance import ProxyBalanceMiddleware
-from scrapy_proxybalance.pool.events import CooldownStarted, ProxyOut
+from scrapy_proxybalance.pool.events import (
+    CooldownStarted,
+    GatewayTripped,
+    LeaseGranted,
+    PoolTripped,
+    ProxyOut,
+)
 
 from .crawling import crawl
 from .scripted_proxy import ScriptedProxy
@@ -22,6 +28,7 @@ if TYPE_CHECKING:
 
     from scrapy.crawler import Crawler
 
+    from scrapy_proxybalance.attempts import Attempt
     from scrapy_proxybalance.pool import ProxySnapshot
     from scrapy_proxybalance.pool.events import Event
 
@@ -78,13 +85,18 @@ class World:
             await self._stack.enter_async_context(proxy)
             self.proxies.append(proxy)
 
-    async def crawl(self, urls: Iterable[Any], **settings: Any) -> Judged:
-        """Crawl through these proxies."""
+    async def crawl(
+        self, urls: Iterable[Any], judged: Judged | None = None, **settings: Any
+    ) -> Judged:
+        """Crawl through these proxies.
+
+        :param judged: what is to watch, for a script that asks it meanwhile.
+        """
         entries = [
             {"url": proxy.url(next(iter(proxy.credentials or [None]))), "name": proxy.name}
             for proxy in self.proxies
         ]
-        judged = Judged()
+        judged = judged or Judged()
         judged.crawler = await crawl(
             list(urls),
             {
@@ -101,20 +113,26 @@ class World:
 
 
 class Judged:
-    """What became of the proxies of a crawl."""
+    """What became of the proxies of a crawl, how often each page was asked for, and every outage."""
 
     crawler: Crawler
 
     def __init__(self) -> None:
         self.cooldowns: Counter[str] = Counter()
         self.outs: Counter[str] = Counter()
+        self.attempts: Counter[str] = Counter()  # by URL
+        self.trips: list[Event] = []
+        self.probes = 0
 
     def watch(self, crawler: Crawler) -> None:
         """Have the pool tell."""
 
         def opened() -> None:
             middleware = crawler.get_downloader_middleware(ProxyBalanceMiddleware)
-            middleware.balancer.pool.events.subscribe(self._saw, CooldownStarted, ProxyOut)
+            middleware.balancer.pool.events.subscribe(
+                self._saw, CooldownStarted, ProxyOut, GatewayTripped, PoolTripped, LeaseGranted
+            )
+            middleware.balancer.attempts.subscribe(self._tried)
 
         crawler.signals.connect(opened, signal=signals.spider_opened, weak=False)
 
@@ -123,6 +141,13 @@ class Judged:
             self.cooldowns[event.proxy.name] += 1
         elif isinstance(event, ProxyOut):
             self.outs[event.proxy.name] += 1
+        elif isinstance(event, LeaseGranted):
+            self.probes += event.lease.pool_probe or event.lease.gateway_probe
+        else:
+            self.trips.append(event)
+
+    def _tried(self, attempt: Attempt) -> None:
+        self.attempts[attempt.url] += 1
 
     @property
     def pages(self) -> Counter[str]:

@@ -136,6 +136,7 @@ def test_failures_that_come_by_chance_are_no_outage_in_three_hundred_thousand_at
             assert not breaker.failed(
                 f"g{rng.randrange(50)}",
                 target,
+                now - 1.0,
                 now,
                 sure=False,
                 gateways_word=False,
