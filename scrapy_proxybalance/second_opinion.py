@@ -147,7 +147,7 @@ class SecondOpinion:
         now = self._balancer.clock()
         # An account that is used up is so for every proxy and page. That it is the site which wants to
         # be paid takes more than two proxies: an answer of the site since, or that it was so before.
-        account = kind == TRAFFIC_USED_UP and not comparison.through_others(lease, kind)
+        account = kind == TRAFFIC_USED_UP and not comparison.is_confirmed(lease, kind)
         # What may be a whole gateway's doing is told to whoever watches for outages, as what it is.
         targets = verdict if verdict.outcome is Outcome.AMBIGUOUS else SUCCESS
         earlier = request_meta.odd_answer(request)

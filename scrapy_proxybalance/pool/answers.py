@@ -53,13 +53,14 @@ class _Target:
     """``through``: for each of the last proxies, its answers by kind; pages as one wants them are "".
 
     ``row``: the kind of each one's last answer, and how many of that kind came in a row. ``asked_at``:
-    when the last page was asked for that came as one wants it.
+    when the last page was asked for that came as one wants it. ``confirmed``: kinds that are its own.
     """
 
-    __slots__ = ("asked_at", "row", "through")
+    __slots__ = ("asked_at", "confirmed", "row", "through")
 
     def __init__(self) -> None:
         self.asked_at = float("-inf")
+        self.confirmed: BoundedDict[str, None] = BoundedDict(_KINDS)
         self.through: BoundedDict[str, dict[str, float]] = BoundedDict(_PROXIES)
         self.row: BoundedDict[str, tuple[str, int]] = BoundedDict(_PROXIES)
 
@@ -150,12 +151,19 @@ class Answers:
 
     def confirmed(self, target: str, kind: str, who: str) -> None:
         """Take note that two proxies got the same odd answer for the same page: it is the target's."""
-        self._known(target).note(who, kind)
+        known = self._known(target)
+        known.note(who, kind)
+        known.confirmed[kind] = None
         self._count(kind, 1.0)
 
     def same_page(self, target: str, who: str) -> None:
         """Take note of a page that a proxy gives for different URLs, and others do not."""
         self._known(target).note(who, _SAME_PAGE)
+
+    def is_confirmed(self, target: str, kind: str) -> bool:
+        """Return whether a target is known to give answers of a kind."""
+        known = self._targets.get(target)
+        return known is not None and kind in known.confirmed
 
     def in_a_row(self, target: str, kind: str, who: str) -> int:
         """Return how many answers of a kind somebody has had in a row of a target."""

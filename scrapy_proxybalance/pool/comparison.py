@@ -158,6 +158,10 @@ class Comparison:
         """Take note that two proxies got the same odd answer for the same page: it is the target's."""
         self._answers.confirmed(lease.target, kind, self.who(lease))
 
+    def is_confirmed(self, lease: Lease, kind: str) -> bool:
+        """Return whether the lease's target is known to give answers of a kind."""
+        return self._answers.is_confirmed(lease.target, kind)
+
     def in_a_row(self, lease: Lease, kind: str) -> int:
         """Return how many answers of a kind who is compared has had in a row of the lease's target."""
         return self._answers.in_a_row(lease.target, kind, self.who(lease))
