@@ -23,8 +23,6 @@ _JUST_THIS_HOST = 0.3
 # A proxy through which the connection was closed may have passed on what the site did: it is as likely
 # to be that as its own doing.
 _HALF_CLEARED = 0.5
-# So many refusals in a row mean one proxy alone, if others are served: of all, and of single pages.
-_ALONE_OF_ALL, _ALONE_OF_PAGES = 2, 3
 
 
 def own_rate(success: float, failure: str | None) -> float:
@@ -90,7 +88,7 @@ class Comparison:
             lease.proxy.name,
             granted_at=lease.granted_at,
             now=now,
-            enough=_ALONE_OF_ALL if of_all else _ALONE_OF_PAGES,
+            of_all=of_all,
         )
 
     def odd(self, lease: Lease, kind: str, now: float) -> Suspicion:
