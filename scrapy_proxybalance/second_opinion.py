@@ -14,14 +14,14 @@ import attrs
 from scrapy.downloadermiddlewares.retry import get_retry_request
 
 from . import request_meta
-from .judging.marks import signature
+from .judging.marks import signature, via
 from .judging.oddities import SAME_PAGE, looks, oddity
 from .judging.responses import of_response
 from .judging.verdict import FORBIDDEN, SUCCESS, Verdict
 from .pool import Outcome
 from .pool.answers import Suspicion
 from .pool.health import MOSTLY
-from .pool.outcome import PROXY_AUTH, PROXY_PAGE, TOO_MANY, TRAFFIC_USED_UP
+from .pool.outcome import HOST_REFUSED, PROXY_AUTH, PROXY_PAGE, TOO_MANY, TRAFFIC_USED_UP
 
 if TYPE_CHECKING:
     from scrapy import Request
@@ -64,6 +64,8 @@ class SecondOpinion:
         if verdict.outcome is Outcome.TARGET_SIGNAL:
             return self._of_refusal(lease, verdict, response)
         if verdict.outcome is Outcome.SUCCESS:
+            if request.url.startswith("http:"):
+                self._comparison.passed_on(lease, via(response))
             kind = oddity(request, response)
             if kind is None:
                 # Several hosts of one target may well have the same page under the same path.
@@ -107,9 +109,17 @@ class SecondOpinion:
     def _of_certain(
         self, request: Request, lease: Lease, verdict: Verdict, response: Response
     ) -> Verdict:
-        """Let a mark decide, unless others get the same page from the target: then it is the site's."""
-        if verdict.failure == PROXY_AUTH:
+        """Let a mark decide, unless others get the same page from the target: then it is the site's.
+
+        That the proxy names itself on all pages but this one shows that it has made it.
+        """
+        if verdict.failure in (PROXY_AUTH, TOO_MANY):
             return verdict  # that many are refused has a meaning of its own
+        if self._comparison.is_its_own(lease, via(response)) or (
+            verdict.failure == HOST_REFUSED
+            and self._comparison.may_be_too_many(lease, self._balancer.clock())
+        ):
+            return verdict
         page = signature(response)
         others = self._comparison.through_others(lease, page)
         self._comparison.confirmed(lease, page)

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 from .answers import Answers, Suspicion
 from .outcome import CLOSED, HOST_REFUSED
 from .refusals import Refusals
+from .via import Via
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .lease import Lease
     from .members import Members
     from .scoring_view import ScoringView
@@ -45,6 +48,7 @@ class Comparison:
         self._scoring = scoring
         self._answers = Answers()
         self._refusals = Refusals()
+        self._via = Via()
 
     def who(self, lease: Lease) -> str:
         """Return who is compared with others."""
@@ -65,6 +69,28 @@ class Comparison:
         self._answers.useful(lease.target, who, lease.granted_at)
         self._refusals.useful(lease.target, lease.proxy.name)
         return False
+
+    def passed_on(self, lease: Lease, names: Sequence[str]) -> None:
+        """Take note of a page that is not the proxy's own.
+
+        :param names: the members of its ``Via``, the nearest server last.
+        """
+        self._via.passed_on(lease.proxy.gateway, lease.target, names)
+
+    def is_its_own(self, lease: Lease, names: Sequence[str]) -> bool:
+        """Return whether a page was made by the proxy, which names itself on all that it passes on.
+
+        :param names: the members of its ``Via``.
+        """
+        return self._via.is_its_own(lease.proxy.gateway, lease.target, names)
+
+    def may_be_too_many(self, lease: Lease, now: float) -> bool:
+        """Return whether a page may be the gateway's because it is one too many, for all that is known.
+
+        That is so while the first pages that have gone through that gateway are not back.
+        """
+        known = (lease.member if lease.gate is None else lease.gate).proven
+        return known.most(now) == 0 and known.out_before(lease) > 1  # itself included
 
     def refused(self, lease: Lease, page: str, now: float) -> tuple[str, ...]:
         """Take note of a refusal; return the targets that it is not of, the lease's included, or none.

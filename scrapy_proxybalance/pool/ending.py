@@ -23,9 +23,11 @@ from .outcome import (
     SUCCESS,
     TARGET_SIGNAL,
     TIMEOUT,
+    TOO_MANY,
+    WITHOUT_A_WORD,
     Outcome,
 )
-from .own_limit import OwnLimit
+from .own_limit import CLOSED_FOR_THEIR_NUMBER, OwnLimit
 from .pairs import CONNECT
 from .score import usual_slowness
 from .timeouts import slowness_of
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
     from .warmth import Warmth
 
 _NEVER = float("-inf")
+# A host that has answered what was asked within so many seconds is one that proxies go to.
+_LATELY = 60.0
 
 
 class Endings:
@@ -130,6 +134,7 @@ class Endings:
         lease.ended = True
         member = lease.member
         self._ledger.release(member.proxy.name)
+        (member if lease.gate is None else lease.gate).proven.ended(lease)
         if lease.probe and lease.generation == member.health.generation:
             member.probe_out = False
         if lease.session is not None:
@@ -142,7 +147,7 @@ class Endings:
         if duration is None:
             duration = latency if latency is not None else now - lease.granted_at
         was_probing = member.health.state is PROBING
-        repeated = False
+        repeated = for_number = False
         succeeded = outcome is SUCCESS and part is None
         if outcome is SUCCESS or outcome is TARGET_SIGNAL:
             self._refused_pages.answered(lease.target)
@@ -150,12 +155,11 @@ class Endings:
             self.answers += 1
             member.rejected_by_chance = 1.0
             self._got_through(lease, now)
-        elif (
-            outcome in (PROXY_FAULT, AMBIGUOUS, GATEWAY_FAULT)
-            and failure in MAY_BE_THE_LOAD
-            and self._was_too_many(lease, now)
+        elif outcome in (PROXY_FAULT, AMBIGUOUS, GATEWAY_FAULT) and self._was_too_many(
+            lease, failure, now
         ):
             # No cooldown for what may be too many connections at once: fewer, first.
+            lease.too_many = for_number = True
             outcome, part = (GATEWAY_FAULT, None) if lease.gate is not None else (AMBIGUOUS, 0.0)
         if failure == PROXY_AUTH and self._refused_pages.refused(
             page, lease.target, lease.proxy.name, worked=member.answered, answers=self.answers
@@ -171,13 +175,17 @@ class Endings:
         gates = self._gates
         gates.in_flight -= 1
         excused, charged = False, 0.0
+        # What is too much for one proxy says nothing of the others.
+        is_quiet = lease.gate is None and (
+            for_number or (lease.too_many and member.proven.excuses(sharing=True))
+        )
         if lease.gate is None and gates.quiet_answers and succeeded:
             gates.quiet_answers -= 1
         else:
             # As if through a proxy of the usual speed: the more are in use, the slower the last of them.
             excused = self._outages.ended(
                 lease,
-                outcome,
+                IGNORED if is_quiet else outcome,
                 now,
                 repeated=repeated,
                 latency=(
@@ -236,23 +244,60 @@ class Endings:
             self._pairs.answered(lease.target, lease.proxy.name)
         if lease.tunnel is not None and CONNECT in self._pairs:
             self._pairs.answered(CONNECT, lease.proxy.name)
-        (member.proven if lease.gate is None else lease.gate.proven).answered(lease.in_flight, now)
+        (member if lease.gate is None else lease.gate).proven.answered(lease.in_flight, now)
+        member.proven.carried()
         if member.own_limit is not None:
             member.own_limit.answered(lease.in_flight)
             if member.own_limit.is_over(member.cap, now):
                 member.own_limit = None
 
-    def _was_too_many(self, lease: Lease, now: float) -> bool:
-        """Return whether a connection may have been closed for the number of others; have fewer then."""
-        member, gate = lease.member, lease.gate
-        proven = (member.proven if gate is None else gate.proven).most(now)
-        if not member.answered or lease.in_flight <= max(1, proven):
+    def _was_too_many(self, lease: Lease, failure: str | None, now: float) -> bool:
+        """Return whether a request may have failed for the number of others; have fewer then.
+
+        It was closed or refused with more in flight than the proxy, or its gateway, has carried of late.
+        A refusal of the host is for the number only if the proxy is known to go there.
+        """
+        refuses_host = failure == HOST_REFUSED
+        if not refuses_host and failure not in MAY_BE_THE_LOAD:
             return False
+        member, gate = lease.member, lease.gate
+        known, sharing = (member if gate is None else gate).proven, gate is not None
+        proven, before = known.most(now), known.out_before(lease)
+        goes_there = self._goes_there(lease) if refuses_host else member.answered
+        says_so = refuses_host or (failure == TOO_MANY and not sharing)
+        if lease.in_flight <= max(1, proven):
+            # Idle connections may count as well: fewer of these, first.
+            if not (says_so and goes_there and member.proven.excuses(sharing=sharing)):
+                # What was closed without a word is judged as usual, and gets another try.
+                lease.too_many = failure in WITHOUT_A_WORD and known.was_too_many(now)
+                if lease.too_many:
+                    known.refused(lease.in_flight)
+                return False
+            known.refused(lease.in_flight)
+            known.too_many(now)
+            return True
+        if not goes_there and not (before and member.proven.excuses(sharing=sharing)):
+            return False
+        if sharing and refuses_host and goes_there and not member.proven.excuses(sharing=True):
+            return False
+        known.too_many(now)
         if gate is not None:
             return True
-        if member.own_limit is None:
-            member.own_limit = OwnLimit()
-        return member.own_limit.closed(lease.granted_at, lease.in_flight, proven, now)
+        own = member.own_limit
+        if own is None:
+            own = member.own_limit = OwnLimit()
+        if not goes_there:
+            own.cut(before, now)
+            return True
+        enough = 1 if says_so else CLOSED_FOR_THEIR_NUMBER
+        return own.closed(lease.granted_at, lease.in_flight, proven, now, enough=enough)
+
+    def _goes_there(self, lease: Lease) -> bool:
+        """Return whether a proxy, or the gateway that it shares, has had answers of a target."""
+        comparison = self._comparison
+        return comparison.got_through(lease) or (
+            lease.gate is not None and comparison.answers_others(lease)
+        )
 
     def _refused_to_go(self, lease: Lease, failure: str, page: str | None, now: float) -> float:
         """Let a proxy rest at a host that it refuses; return what it is charged."""
@@ -265,7 +310,13 @@ class Endings:
             page = None  # in CONNECT it is told the host and no page
         got_through = self._comparison.got_through(lease)
         if self._pairs.refused(
-            lease.target, lease.proxy.name, now, proxies, page=page, got_through=got_through
+            lease.target,
+            lease.proxy.name,
+            now,
+            proxies,
+            page=page,
+            got_through=got_through,
+            answers=self._comparison.answered_since(lease, now - _LATELY),
         ):
             self._events.emit(TargetRefused(now=now, target=lease.target))
         return part

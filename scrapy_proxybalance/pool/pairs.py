@@ -72,6 +72,7 @@ class Pairs:
         *,
         page: str | None = None,
         got_through: bool = False,
+        answers: bool = False,
     ) -> bool:
         """Take note that a proxy will not go to a target: it rests there.
 
@@ -81,6 +82,7 @@ class Pairs:
             it has refused a second one, and has fetched none in between.
         :param got_through: whether it is known to have been at the target: then it rests after a second
             refusal in a row, too.
+        :param answers: whether the target has answered somebody of late: then some do go there.
         :return: whether that makes it a target that no proxy goes to.
         """
         denied = self._known(target).denied.setdefault(proxy, set())
@@ -94,7 +96,7 @@ class Pairs:
         known = self._targets[target]
         known.refused_by.add(proxy)
         speak = proxies if target == CONNECT else min(_SPEAK_FOR_ALL, proxies)
-        if len(known.refused_by) < speak or now < known.refused_until:
+        if len(known.refused_by) < speak or now < known.refused_until or answers:
             return False
         known.refused_until = min(known.resting.values())
         return True

@@ -292,7 +292,18 @@ class Pool:
         if rule.spacing is not None:
             self._spacing.granted(target, name, now, rule.spacing)
         self._availability.refresh(chosen, now)
-        lease.in_flight = chosen.in_flight if lease.gate is None else lease.gate.limit.in_flight
+        if lease.gate is None:
+            chosen.proven.granted(lease)
+            lease.in_flight = chosen.in_flight
+            if chosen.own_limit is not None and chosen.own_limit.limit <= chosen.cap:
+                lease.idle = max(0, int(chosen.own_limit.limit) - lease.in_flight)
+            elif chosen.proven.was_too_many(now):
+                lease.idle = max(0, chosen.proven.most(now) - lease.in_flight)
+        else:
+            lease.gate.proven.granted(lease)
+            lease.in_flight = lease.gate.limit.in_flight
+            if lease.gate.proven.was_too_many(now):
+                lease.idle = max(0, int(lease.gate.limit.limit) - lease.in_flight)
         if self.events.wants(LeaseGranted):
             self.events.emit(LeaseGranted(now=now, lease=lease))
         return lease

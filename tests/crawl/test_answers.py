@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from bookshop.servers.forward_proxy import ForwardProxy
 from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
+from scrapy import Request
 
 from scrapy_proxybalance import ProxyBalanceMiddleware
 from scrapy_proxybalance.reporting.standing import Standing, standing
@@ -19,6 +20,8 @@ from .judged import World, forwards, page, pages
 from .scripted_proxy import ScriptedProxy, answer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scrapy.crawler import Crawler
 
     from scrapy_proxybalance.pool import ProxySnapshot
@@ -127,3 +130,58 @@ async def test_pages_that_a_site_wants_to_be_paid_for_are_delivered_and_cost_no_
     assert judged.pages == pages(number for number in range(1, 301) if number % every)
     assert judged.failures == {"HttpError": 300 // every}
     assert all(standing(one) is Standing.HEALTHY for one in judged.proxies.values())
+
+
+TINY = {"Server": "tinyproxy/1.11.1"}
+
+
+def two_sites(front: dict[str, str]) -> Callable[[OriginRequest], OriginResponse]:
+    """Return a handler of two sites, the front end of one of which denies a page of ten."""
+
+    def handler(request: OriginRequest) -> OriginResponse:
+        if request.headers["host"] == "denied.example" and request.path.endswith("0"):
+            return OriginResponse(403, list(front.items()), b"denied by the front")
+        return page(request)
+
+    return handler
+
+
+@crawl_test
+async def test_a_host_that_all_proxies_filter_over_http_is_not_blamed_for_that() -> None:
+    def filters(_method: str, url: str) -> bytes | None:
+        return answer(403, "filtered", **TINY) if "denied.example" in url else None
+
+    async with AsyncExitStack() as stack:
+        world = World(stack)
+        await world.start([filters] * 4, hosts=("denied.example", "fine.example"))
+        fine = [Request(f"http://fine.example/{n}", priority=n // 20) for n in range(40)]
+        denied = [Request(f"http://denied.example/{number}") for number in range(40)]
+        judged = await world.crawl([*fine, *denied])
+
+    stats = judged.crawler.stats.get_stats()
+    assert judged.pages == pages(range(40))
+    assert set(judged.failures) <= {"TargetRefusedError", "HttpError"}
+    assert judged.failures["TargetRefusedError"] >= 36
+    assert not any("/pauses" in key for key in stats)
+
+
+@crawl_test
+async def test_what_a_sites_own_front_end_denies_is_asked_for_again_by_nobody() -> None:
+    front = {"Server": "tinyproxy/1.11.1", "Via": "1.1 front (tinyproxy/1.11.1)"}
+    async with AsyncExitStack() as stack:
+        world = World(stack)
+        await world.start(
+            [forwards] * 5, hosts=("denied.example", "fine.example"), handler=two_sites(front)
+        )
+        await world.crawl(
+            f"http://{host}.example/{n}" for n in range(100) for host in ("denied", "fine")
+        )
+
+    refused = Counter(
+        one.path
+        for one in world.origin.requests
+        if one.headers["host"] == "denied.example" and one.path.endswith("0")
+    )
+    # Those under way at first are asked for twice: the second one shows that the mark is the site's.
+    assert len(refused) == 10
+    assert sum(refused.values()) <= 16

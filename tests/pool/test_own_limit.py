@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from math import inf
 from random import Random
+from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scrapy_proxybalance.pool import HealthState, Outcome, Pool
-from scrapy_proxybalance.pool.events import CooldownStarted
-from scrapy_proxybalance.pool.outcome import NO_RESPONSE
+from scrapy_proxybalance.pool.events import CooldownStarted, TargetRefused
+from scrapy_proxybalance.pool.outcome import HOST_REFUSED, NO_RESPONSE, TOO_MANY
 from scrapy_proxybalance.pool.own_limit import OwnLimit, Proven
 
-from .helpers import Events, carry_through, make_pool, proxies, shown
+from .helpers import Events, carry_through, make_pool, proxies, proxy, shown
+
+if TYPE_CHECKING:
+    from scrapy_proxybalance.pool import Lease
 
 ONLY = {"name": "p0"}
 
@@ -166,3 +171,101 @@ def test_one_that_closes_a_single_request_is_judged_as_for_any_failure() -> None
             carry_through(pool, "p0", 1, Outcome.AMBIGUOUS, failure=NO_RESPONSE)
         carry_through(pool, "p1", 1, Outcome.SUCCESS)
     assert shown(pool, "p0", 1).state is HealthState.COOLING
+
+
+# Proxies that say so
+
+
+SITE = "shop.test"
+SAYS = {
+    HOST_REFUSED: Outcome.PROXY_FAULT,  # Squid's maxconn
+    TOO_MANY: Outcome.GATEWAY_FAULT,  # Privoxy's max-client-connections
+}
+
+
+def refuses_above(pool: Pool, bears: int, rounds: int, failure: str) -> list[bool]:
+    """Send as much as is let go, again and again, through proxies that bear so many at once each.
+
+    What is too much is refused at once, before the others are answered.
+
+    :return: for each that was refused, whether it was taken to be one too many.
+    """
+    told = []
+    for now in range(rounds):
+        leases: dict[str, list[Lease]] = {}
+        while pool.hold(now, target=SITE) is None:
+            lease = pool.acquire(now, target=SITE)
+            leases.setdefault(lease.proxy.gateway, []).append(lease)
+        for some in leases.values():
+            for lease in some[bears:]:
+                pool.release(lease, SAYS[failure], now + 0.01, failure=failure, page=f"/{now}")
+                told.append(lease.too_many)
+        for some in leases.values():
+            for lease in some[:bears]:
+                pool.release(lease, Outcome.SUCCESS, now + 0.1)
+    return told
+
+
+@pytest.mark.parametrize("bears", [1, 2, 3])
+@pytest.mark.parametrize("failure", SAYS)
+def test_proxies_that_say_no_to_what_is_too_much_get_less_and_rest_nowhere(
+    failure: str, bears: int
+) -> None:
+    pool = make_pool(proxies(4, max_in_flight=6))
+    events = Events(pool.events)
+    told = refuses_above(pool, bears, 50, failure)
+    assert all(told)
+    assert len(told) < 60
+    assert events.of(CooldownStarted) == []
+    assert events.of(TargetRefused) == []
+    for number in range(4):
+        assert pool.hold(60, target=SITE, matching={"name": f"p{number}"}) is None
+
+
+def test_a_gateway_that_says_no_to_what_is_too_much_is_at_its_limit() -> None:
+    pool = make_pool([proxy(f"p{n}", host="gate.test", username=f"u{n}") for n in range(6)])
+    events = Events(pool.events)
+    told = refuses_above(pool, 8, 100, HOST_REFUSED)
+    assert sum(told) >= len(told) - 3
+    assert events.of(TargetRefused) == []
+    [limit] = pool.gateway_limits()
+    assert limit.limit is not None
+    assert limit.limit < 16
+
+
+def test_a_proxy_that_goes_to_a_host_and_refuses_some_of_its_pages_carries_as_much_as_before() -> (
+    None
+):
+    pool, rng, sent = make_pool(proxies(1)), Random(3), 0
+    for now in range(200):
+        leases = []
+        while pool.hold(now, target=SITE) is None:
+            leases.append(pool.acquire(now, target=SITE))
+        sent += len(leases)
+        for number, lease in enumerate(leases):
+            if now > 5 and rng.random() < 0.05:
+                page = f"/{now}-{number}"
+                pool.release(lease, SAYS[HOST_REFUSED], now + 0.1, failure=HOST_REFUSED, page=page)
+            else:
+                pool.release(lease, Outcome.SUCCESS, now + 0.1)
+    assert sent >= 700
+
+
+def test_a_proxy_that_has_never_been_at_a_host_and_refuses_it_rests_there() -> None:
+    pool = make_pool(proxies(8))
+    for _ in range(2):
+        lease = carry_through(pool, "p0", 0, SAYS[HOST_REFUSED], target=SITE, failure=HOST_REFUSED)
+        assert not lease.too_many
+        if pool.narrows(SITE):
+            break
+    assert pool.hold(1, target=SITE, matching=ONLY) is not None
+
+
+def test_idle_connections_are_few_where_few_are_carried() -> None:
+    pool = make_pool(proxies(1, max_in_flight=6))
+    assert pool.acquire(0, target=SITE).idle is None
+    pool = make_pool(proxies(1, max_in_flight=6))
+    refuses_above(pool, 2, 3, HOST_REFUSED)
+    first, second = (pool.acquire(9, target=SITE) for _ in range(2))
+    assert first.idle == 1
+    assert second.idle == 0
