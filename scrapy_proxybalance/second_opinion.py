@@ -63,6 +63,9 @@ class SecondOpinion:
             return verdict
         if verdict.outcome is Outcome.TARGET_SIGNAL:
             return self._of_refusal(lease, verdict, response)
+        if verdict.failure == PROXY_AUTH and lease.member.answered and _without(request, lease):
+            # Nobody has sent credentials, and other pages needed none: it is about the page.
+            verdict = of_response(request, response, marks=None)
         if verdict.outcome is Outcome.SUCCESS:
             if request.url.startswith("http:"):
                 self._comparison.passed_on(lease, via(response))
@@ -189,3 +192,8 @@ class SecondOpinion:
             reason=f"{verdict.failure or response.status} (of a proxy's?)",
             max_retry_times=most,
         )
+
+
+def _without(request: Request, lease: Lease) -> bool:
+    """Whether a request had no credentials for its proxy."""
+    return lease.proxy.username is None and b"Proxy-Authorization" not in request.headers

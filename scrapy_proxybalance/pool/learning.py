@@ -201,7 +201,9 @@ class Teacher:
             ProxyOut(
                 now=now,
                 proxy=member.proxy,
-                reason="its credentials were refused",
+                reason="its credentials were refused"
+                if member.proxy.username is not None
+                else "it wants credentials, and its entry has none",
                 until=health.cooldown_until,
             ),
             member,

@@ -92,10 +92,10 @@ class EventLog:
         refused.add(name)
         if len(refused) <= _OUT_LINES:
             logger.error(
-                "Proxy %s is out of the pool: %s. Correct its credentials; it is asked again after a "
-                "while.",
+                "Proxy %s is out of the pool: %s. %s; it is asked again after a while.",
                 name,
                 event.reason,
+                "Add them" if event.proxy.username is None else "Correct its credentials",
             )
         elif len(refused) == _OUT_LINES + 1:
             logger.error(

@@ -23,7 +23,9 @@ class Logged:
     """A pool whose events are logged."""
 
     def __init__(self, count: int) -> None:
-        self.proxies = [Proxy(host="p.example", port=n + 1, name=f"p{n:04}") for n in range(count)]
+        self.proxies = [
+            Proxy(host="p.example", port=n + 1, name=f"p{n:04}", username="u") for n in range(count)
+        ]
         self.pool = Pool(self.proxies, PoolPolicy(), rng=Random(1))
         self._signals = SignalManager(dispatcher.Anonymous)
         balancer: Any = SimpleNamespace(
