@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .events import CooldownShortened, LeaseEnded, TargetRefused
+from .events import CooldownShortened, LeaseEnded, PairRested, TargetRefused
 from .health import MOSTLY, PROBING, RECOVERING
 from .outcome import (
     AMBIGUOUS,
@@ -56,6 +56,8 @@ if TYPE_CHECKING:
 _NEVER = float("-inf")
 # A host that has answered what was asked within so many seconds is one that proxies go to.
 _LATELY = 60.0
+# Seconds for which a proxy rests at a target that refuses it alone.
+_APART = 3600.0
 
 
 class Endings:
@@ -303,13 +305,16 @@ class Endings:
         """Let a proxy rest at a host that it refuses; return what it is charged."""
         proxies = max(1, self._availability.serving)
         if failure == NO_CONNECT:
+            before = self._pairs.rests(CONNECT, lease.proxy.name)
             self._pairs.refused(CONNECT, lease.proxy.name, now, proxies)
+            self._tell_of_rest(lease, CONNECT, failure, before, now)
             return 0.0
         part = self._comparison.odd(lease, failure, now).part
         if lease.tunnel is not None:
             page = None  # in CONNECT it is told the host and no page
         got_through = self._comparison.got_through(lease)
-        if self._pairs.refused(
+        before = self._pairs.rests(lease.target, lease.proxy.name)
+        by_all = self._pairs.refused(
             lease.target,
             lease.proxy.name,
             now,
@@ -317,6 +322,32 @@ class Endings:
             page=page,
             got_through=got_through,
             answers=self._comparison.answered_since(lease, now - _LATELY),
-        ):
-            self._events.emit(TargetRefused(now=now, target=lease.target))
+        )
+        self._tell_of_rest(lease, lease.target, failure, before, now)
+        if by_all:
+            until = self._pairs.refused_until(lease.target)
+            self._events.emit(TargetRefused(now=now, target=lease.target, until=until))
         return part
+
+    def keep_apart(self, lease: Lease, now: float) -> None:
+        """Let a proxy rest at a target that refuses it alone."""
+        before = self._pairs.rests(lease.target, lease.proxy.name)
+        self._pairs.rest(lease.target, lease.proxy.name, now, least=_APART)
+        self._tell_of_rest(lease, lease.target, "refused_alone", before, now)
+
+    def _tell_of_rest(
+        self, lease: Lease, target: str, reason: str, before: int, now: float
+    ) -> None:
+        """Emit that a pair rests, if it has rested fewer times before."""
+        step = self._pairs.rests(target, lease.proxy.name)
+        if step > before:
+            self._events.emit(
+                PairRested(
+                    now=now,
+                    proxy=lease.proxy,
+                    target=target,
+                    until=self._pairs.resting(target, now)[lease.proxy.name],
+                    step=step,
+                    reason=reason,
+                )
+            )

@@ -63,6 +63,15 @@ class Pairs:
         known.resting[proxy] = until
         known.due = min(known.due, until)
 
+    def rests(self, target: str, proxy: str) -> int:
+        """Return how often in a row a proxy has rested at a target."""
+        known = self._targets.get(target)
+        return known.times.get(proxy, 0) if known is not None else 0
+
+    def count(self, now: float) -> int:
+        """Return how many pairs rest now."""
+        return sum(len(self.resting(target, now)) for target in self._targets)
+
     def refused(
         self,
         target: str,

@@ -50,10 +50,6 @@ if TYPE_CHECKING:
     from .strategies import StrategyChoice
 
 
-# Seconds for which a proxy rests at a target that refuses it alone.
-_APART = 3600.0
-
-
 class Pool:
     """All proxies of a crawl.
 
@@ -401,7 +397,7 @@ class Pool:
 
     def keep_apart(self, lease: Lease, now: float) -> None:
         """Let a lease's proxy rest for an hour at its target, which refuses it and serves others."""
-        self._pairs.rest(lease.target, lease.proxy.name, now, least=_APART)
+        self._endings.keep_apart(lease, now)
 
     def timeout(
         self, lease: Lease, now: float, *, own: float, cuts: int = 0, last: bool = False
@@ -437,6 +433,10 @@ class Pool:
     def in_flight(self) -> int:
         """How many leases are out."""
         return self._gates.in_flight
+
+    def resting_pairs(self, now: float) -> int:
+        """Return how many pairs of a proxy and a target rest: it gets no requests to that target."""
+        return self._pairs.count(now)
 
     @property
     def capacity(self) -> int:
