@@ -434,8 +434,13 @@ class Pool:
         """How many leases are out."""
         return self._gates.in_flight
 
-    def resting_pairs(self, now: float) -> int:
-        """Return how many pairs of a proxy and a target rest: it gets no requests to that target."""
+    def resting_pairs(self, now: float, target: str | None = None) -> int:
+        """Return how many pairs of a proxy and a target rest: it gets no requests to that target.
+
+        :param target: counts those of one target only.
+        """
+        if target is not None:
+            return len(self._pairs.resting(target, now))
         return self._pairs.count(now)
 
     @property
