@@ -104,6 +104,7 @@ class Teacher:
             # Else it was through other credentials, or may be the proxy's own page.
             if lease.generation >= member.known_since and (part is None or part < _HARDLY):
                 member.answered = True
+                member.useful = member.useful or outcome is SUCCESS
                 member.refusals.clear()
         if outcome is SUCCESS:
             self._targets.answered(lease.target, lease.granted_at, now)

@@ -35,7 +35,8 @@ class Member:
     was to be expected of it, and ``price``: its score but for the ``load``, at ``priced_at``;
     ``known_since``: the generation that what is known of it begins with;
     ``gate``: that of its gateway, if it has one; ``answered``: whether anything has ever come
-    back through it with these credentials; ``refusals``: of these, since then; ``proven``: how
+    back through it with these credentials, and ``useful`` whether that was ever an answer other than a
+    refusal; ``refusals``: of these, since then; ``proven``: how
     many requests at once, of late; ``own_limit``: what it may carry, if it has closed connections for
     their number; ``rejected_by_chance``: how likely
     it is that its gateway has said no as often in
@@ -71,6 +72,7 @@ class Member:
         "rejected_by_chance",
         "serving",
         "timer",
+        "useful",
     )
 
     def __init__(self, proxy: Proxy, index: int, group: Group) -> None:
@@ -92,7 +94,7 @@ class Member:
         self.serving = False
         self.timer: float | None = None
         self.gate: Gate | None = None
-        self.answered = False
+        self.answered = self.useful = False
         self.refusals = Refusals()
         self.proven = Proven()
         self.own_limit: OwnLimit | None = None
@@ -105,7 +107,7 @@ class Member:
         generation = self.health.generation
         self.health = Health()
         self.health.generation = self.known_since = generation + 1
-        self.answered = False
+        self.answered = self.useful = False
         self.refusals.clear()
         self.probe_out = False
 

@@ -525,7 +525,7 @@ class Pool:
                 one.proxy,
                 one.health.state,
                 one.draining,
-                one.answered,
+                one.useful,
                 reachable(one),
                 one.in_flight,
             )
