@@ -271,14 +271,17 @@ class Endings:
             # Idle connections may count as well: fewer of these, first.
             if not (says_so and goes_there and member.proven.excuses(sharing=sharing)):
                 # What was closed without a word is judged as usual, and gets another try.
-                lease.too_many = failure in WITHOUT_A_WORD and known.was_too_many(now)
+                lease.too_many = (
+                    not sharing and failure in WITHOUT_A_WORD and known.was_too_many(now)
+                )
                 if lease.too_many:
                     known.refused(lease.in_flight)
                 return False
             known.refused(lease.in_flight)
             known.too_many(now)
             return True
-        if not goes_there and not (before and member.proven.excuses(sharing=sharing)):
+        may_be = before > 0 and (refuses_host or not sharing)
+        if not goes_there and not (may_be and member.proven.excuses(sharing=sharing)):
             return False
         if sharing and refuses_host and goes_there and not member.proven.excuses(sharing=True):
             return False
