@@ -4,6 +4,7 @@
   was given up stays open: see ``tunnel.py``.
 - A kept connection to a proxy carries http requests for one target, with one proxy's credentials, only.
   Some proxies pass all requests of a connection to the first one's host.
+- Of a proxy that carries few connections at once, idle ones are closed before one more is opened.
 
 The add-on installs it where the user has chosen no other handler. It touches what Scrapy and Twisted
 do not promise, and ``tests/test_scrapy_internals.py`` guards that: the handler's pool and its policy for
@@ -13,11 +14,13 @@ TLS; that a download asks the pool for a connection before anything else has a t
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 from scrapy.core.downloader.handlers.http11 import HTTP11DownloadHandler
 from scrapy.utils.httpobj import urlparse_cached
 from twisted.web.client import HTTPConnectionPool
 
+from . import request_meta
 from .tunnel import Tunnel
 
 if TYPE_CHECKING:
@@ -56,8 +59,16 @@ class DownloadHandler(HTTP11DownloadHandler):
 class _Shared(NamedTuple):
     """What a kept connection to a proxy may be used again for, and through which proxy it goes."""
 
+    address: str
     proxy: Hashable
     target: tuple[str, str]
+
+
+class _Tunnelled(NamedTuple):
+    """What a kept tunnel may be used again for, and the address of the proxy that it goes through."""
+
+    address: str
+    key: Hashable
 
 
 class _Connections(HTTPConnectionPool):
@@ -71,13 +82,18 @@ class _Connections(HTTPConnectionPool):
         super().__init__(scrapys._reactor)  # type: ignore[no-untyped-call]  # noqa: SLF001
         vars(self).update(vars(scrapys))  # what this version of Scrapy has set
         self._next: Tunnel | tuple[tuple[str, str], bytes | None] | None = None
+        self._address = ""  # of the proxy of what is next
+        self._may_be_idle: int | None = None  # so many connections to it, besides
         self._idle: dict[Hashable, dict[HTTP11ClientProtocol, _Shared]] = {}
 
     def prepare(self, request: Request, tls: Any) -> Tunnel | None:
         """Take note which request asks for a connection next; return its tunnel, if it needs one."""
         self._next = None
-        if not request.meta.get("proxy"):
+        proxy = request.meta.get("proxy")
+        if not proxy:
             return None
+        self._address = urlsplit(proxy).netloc.rpartition("@")[2]
+        self._may_be_idle = request_meta.idle_of(request)
         url = urlparse_cached(request)
         authorization = request.headers.get(b"Proxy-Authorization")
         if url.scheme != "https":
@@ -92,9 +108,12 @@ class _Connections(HTTPConnectionPool):
         asked, self._next = self._next, None
         if isinstance(asked, Tunnel):
             endpoint = asked.through(endpoint)
+            key = _Tunnelled(self._address, key)
         elif asked is not None:
             target, authorization = asked
-            key = _Shared((key, authorization), target)
+            key = _Shared(self._address, (key, authorization), target)
+        if asked is not None and self._may_be_idle is not None:
+            self._make_room(key, self._may_be_idle)
         connection = super().getConnection(key, endpoint)
         self._forget(key)
         return connection
@@ -108,6 +127,21 @@ class _Connections(HTTPConnectionPool):
         idle[connection] = key
         if len(idle) > self.maxPersistentPerHost:
             self._shrink(idle)
+
+    def _make_room(self, key: Hashable, may_be_idle: int) -> None:
+        """Close idle connections to the proxy of a key; one that is used next stays."""
+        used_next = self._connections.get(key, ())[-1:]
+        idle = [
+            (other, connection)
+            for other, connections in self._connections.items()
+            if isinstance(other, (_Shared, _Tunnelled)) and other.address == self._address
+            for connection in connections
+            if connection not in used_next
+        ]
+        for other, connection in idle[: max(0, len(idle) - may_be_idle)]:
+            self._timeouts[connection].cancel()
+            self._removeConnection(other, connection)
+            connection.transport.abortConnection()  # within TLS it would wait for the site otherwise
 
     def _shrink(self, idle: dict[HTTP11ClientProtocol, _Shared]) -> None:
         """Strike out what is in use or closed; close the oldest of the others, if there are too many."""

@@ -60,6 +60,9 @@ _USED_UP_AT = 6
 # So many failures of a page cost no retry for looking like an outage: then it may be its site after all.
 _SPARED_AT_MOST = 6
 
+# When a page was one too many at once so often, it counts as a failure like any other.
+_TOO_MANY_AT = 6
+
 # How often, in seconds, a request asks whether another one has come back, unless it is told.
 _TURN = 1.0
 # In seconds; what is due already may still depend on something else that is not.
@@ -179,6 +182,7 @@ class ProxyBalanceMiddleware:
                 request_meta.forget_latency(request)
                 if lease is not None:
                     request_meta.assign(request, lease.proxy)
+                    request_meta.limit_idle(request, lease.idle)
                     self._watch.departs(request)
                     self._adaptive_timeout.limit(request)
                 return None
@@ -398,6 +402,7 @@ class ProxyBalanceMiddleware:
         free = (
             verdict.failure == PROXY_AUTH
             or (verdict.failure == TOO_MANY and verdict.certain)
+            or (lease.too_many and request_meta.mark_too_many(request) <= _TOO_MANY_AT)
             or (verdict.failure == TRAFFIC_USED_UP and tried < min(len(pool), _USED_UP_AT))
         )
         return request_meta.resend(request) if free else None

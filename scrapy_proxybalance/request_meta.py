@@ -53,6 +53,10 @@ _CUTS = "_proxybalance_cuts"
 _SPARED = "_proxybalance_spared"
 #: Whether the last one did, and has to wait like a retry before it goes again.
 _JUST_SPARED = "_proxybalance_just_spared"
+#: How many idle connections to its proxy may stay open when a request is sent.
+_IDLE = "_proxybalance_idle"
+#: ``(url, count)``: how often attempts at this URL were one too many at once for their proxy.
+_TOO_MANY = "_proxybalance_too_many"
 #: ``(what is asked, id, count)``: what the attempts at a page have in common, and how many there were.
 _ATTEMPTS = "_proxybalance_attempts"
 #: Where RetryMiddleware counts how often a request has been retried; a copy of meta has it, too.
@@ -287,6 +291,27 @@ def restore_timeout(request: Request) -> bool:
         return False
     request.meta[TIMEOUT] = theirs
     return True
+
+
+def limit_idle(request: Request, idle: int | None) -> None:
+    """Say how many idle connections to its proxy may stay open when it is sent; ``None``: any number."""
+    if idle is not None:
+        request.meta[_IDLE] = idle
+    else:
+        request.meta.pop(_IDLE, None)
+
+
+def idle_of(request: Request) -> int | None:
+    """Return how many idle connections to its proxy may stay open when it is sent."""
+    return request.meta.get(_IDLE)
+
+
+def mark_too_many(request: Request) -> int:
+    """Count an attempt at this URL that was one too many at once; return how many there were."""
+    url, count = request.meta.get(_TOO_MANY, ("", 0))
+    count = count + 1 if url == request.url else 1
+    request.meta[_TOO_MANY] = (request.url, count)
+    return int(count)
 
 
 def cuts(request: Request) -> int:

@@ -14,14 +14,14 @@ import attrs
 from scrapy.downloadermiddlewares.retry import get_retry_request
 
 from . import request_meta
-from .judging.marks import signature
+from .judging.marks import signature, via
 from .judging.oddities import SAME_PAGE, looks, oddity
 from .judging.responses import of_response
 from .judging.verdict import FORBIDDEN, SUCCESS, Verdict
 from .pool import Outcome
 from .pool.answers import Suspicion
 from .pool.health import MOSTLY
-from .pool.outcome import PROXY_AUTH, PROXY_PAGE, TOO_MANY, TRAFFIC_USED_UP
+from .pool.outcome import HOST_REFUSED, PROXY_AUTH, PROXY_PAGE, TOO_MANY, TRAFFIC_USED_UP
 
 if TYPE_CHECKING:
     from scrapy import Request
@@ -65,7 +65,12 @@ class SecondOpinion:
             return verdict
         if verdict.outcome is Outcome.TARGET_SIGNAL:
             return self._of_refusal(lease, verdict, response)
+        if verdict.failure == PROXY_AUTH and lease.member.answered and _without(request, lease):
+            # Nobody has sent credentials, and other pages needed none: it is about the page.
+            verdict = of_response(request, response, marks=None)
         if verdict.outcome is Outcome.SUCCESS:
+            if request.url.startswith("http:"):
+                self._comparison.passed_on(lease, via(response))
             kind = oddity(request, response)
             if kind is None:
                 return self._of_page(request, lease, verdict, looks(request, response))
@@ -131,9 +136,17 @@ class SecondOpinion:
     def _of_certain(
         self, request: Request, lease: Lease, verdict: Verdict, response: Response
     ) -> Verdict:
-        """Let a mark decide, unless others get the same page from the target: then it is the site's."""
-        if verdict.failure == PROXY_AUTH:
+        """Let a mark decide, unless others get the same page from the target: then it is the site's.
+
+        That the proxy names itself on all pages but this one shows that it has made it.
+        """
+        if verdict.failure in (PROXY_AUTH, TOO_MANY):
             return verdict  # that many are refused has a meaning of its own
+        if self._comparison.is_its_own(lease, via(response)) or (
+            verdict.failure == HOST_REFUSED
+            and self._comparison.may_be_too_many(lease, self._balancer.clock())
+        ):
+            return verdict
         page = signature(response)
         others = self._comparison.through_others(lease, page)
         self._comparison.confirmed(lease, page)
@@ -206,3 +219,8 @@ class SecondOpinion:
             reason=f"{verdict.failure or response.status} (of a proxy's?)",
             max_retry_times=most,
         )
+
+
+def _without(request: Request, lease: Lease) -> bool:
+    """Whether a request had no credentials for its proxy."""
+    return lease.proxy.username is None and b"Proxy-Authorization" not in request.headers

@@ -98,6 +98,10 @@ HOST_DENIED: list[Row] = [
     ),
 ]
 
+AT_ITS_LIMIT: list[Row] = [
+    ("privoxy", 503, NOTHING, "Maximum number of open connections reached."),
+]
+
 CREDENTIALS: list[Row] = [
     ("squid", 407, DENIED | BASIC | {"X-Squid-Error": "ERR_CACHE_ACCESS_DENIED 0"}, "ERROR Cache"),
     ("tinyproxy, missing", 407, TINY | BASIC, "Proxy Authentication Required"),
@@ -167,6 +171,16 @@ def test_what_bears_no_mark_is_compared_with_what_others_get(
     response = answer(status, headers, body)
     assert classify(PAGE, response).outcome is Outcome.SUCCESS
     assert oddity(PAGE, response) == str(status)
+
+
+@rows(AT_ITS_LIMIT)
+def test_a_proxy_that_is_at_its_limit_has_too_much_to_do(
+    status: int, headers: dict[str, str], body: str
+) -> None:
+    verdict = classify(PAGE, answer(status, headers, body))
+    assert verdict.outcome is Outcome.GATEWAY_FAULT
+    assert verdict.failure == "too_many"
+    assert verdict.certain
 
 
 @rows(HOST_DENIED)

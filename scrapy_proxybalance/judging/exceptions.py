@@ -95,10 +95,10 @@ def of_exception(request: Request, exception: Exception) -> Verdict:
     if isinstance(exception, ClosedAfterConnectError):
         return Verdict(outcome=Outcome.AMBIGUOUS, failure=CLOSED_AFTER_CONNECT)
     if isinstance(exception, ConnectFailedError):
-        return of_connect(exception.status)
+        return of_connect(exception.status, str(exception))
     if isinstance(exception, TunnelError):  # of Scrapy's own handler
         match = _TUNNEL_STATUS.search(str(exception))
-        return of_connect(int(match[1]) if match else None)
+        return of_connect(int(match[1]) if match else None, str(exception))
     if isinstance(exception, _LOCAL):
         return Verdict(outcome=Outcome.IGNORED)
     if isinstance(exception, _CANNOT):

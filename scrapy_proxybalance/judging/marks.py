@@ -90,6 +90,11 @@ BUILT_IN: tuple[Mark, ...] = (
     Mark(statuses=_statuses(403), body="(Privoxy@", verdict="host_refused"),
     Mark(body="(Privoxy@", verdict="upstream"),
     Mark(
+        statuses=_statuses(503),
+        body="Maximum number of open connections reached.",
+        verdict="too_many",
+    ),
+    Mark(
         statuses=_statuses(403),
         body="Access control list denies you to access this resource",
         verdict="host_refused",
@@ -198,9 +203,17 @@ def _last_member(value: bytes) -> bytes:
     return value[outside.rfind(b",") + 1 :]
 
 
+def via(response: Response) -> list[str]:
+    """Return the members of a response's ``Via``, the nearest server last."""
+    members = b",".join(response.headers.getlist("Via")).decode("latin-1").split(",")
+    return [member for member in map(str.strip, members) if member]
+
+
 def signature(response: Response) -> str:
     """Return what is equal for pages that look as if the same server had made them up."""
     headers = response.headers
-    made_by = b"|".join(headers.get(name) or b"" for name in ("Server", "X-Squid-Error", "Via"))
+    made_by = b"|".join(headers.get(name) or b"" for name in ("Server", "X-Squid-Error"))
+    # Of all that have named themselves the first has made it; the others have passed it on.
+    made_by += b"|" + "".join(via(response)[:1]).encode("latin-1")
     member = _last_member(b",".join(headers.getlist("Proxy-Status"))).partition(b";")[0].strip()
     return f"{response.status} {crc32(made_by + member + response.body[:_HEAD]):x}"

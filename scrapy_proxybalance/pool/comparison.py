@@ -13,8 +13,11 @@ from .answers import UNHEARD_OF, Answers, Suspicion
 from .outcome import CLOSED, HOST_REFUSED
 from .pages import Pages
 from .refusals import Refusals
+from .via import Via
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .lease import Lease
     from .members import Members
     from .scoring_view import ScoringView
@@ -24,8 +27,6 @@ _JUST_THIS_HOST = 0.3
 # A proxy through which the connection was closed may have passed on what the site did: it is as likely
 # to be that as its own doing.
 _HALF_CLEARED = 0.5
-# So many refusals in a row mean one proxy alone, if others are served: of all, and of single pages.
-_ALONE_OF_ALL, _ALONE_OF_PAGES = 2, 3
 
 
 # A page that is the proxy's own with less than this chance is as one wants it.
@@ -68,6 +69,7 @@ class Comparison:
         self._pages = Pages(_SAME_PAGE)
         self._everywhere = Pages(_SAME_PAGE_EVERYWHERE)
         self._refusals = Refusals()
+        self._via = Via()
 
     def who(self, lease: Lease) -> str:
         """Return who is compared with others."""
@@ -115,6 +117,28 @@ class Comparison:
         """Return whether an answer through the lease says that it is the target's, if another had it."""
         return self._answers.convinces(lease.target, kind, self.who(lease))
 
+    def passed_on(self, lease: Lease, names: Sequence[str]) -> None:
+        """Take note of a page that is not the proxy's own.
+
+        :param names: the members of its ``Via``, the nearest server last.
+        """
+        self._via.passed_on(lease.proxy.gateway, lease.target, names)
+
+    def is_its_own(self, lease: Lease, names: Sequence[str]) -> bool:
+        """Return whether a page was made by the proxy, which names itself on all that it passes on.
+
+        :param names: the members of its ``Via``.
+        """
+        return self._via.is_its_own(lease.proxy.gateway, lease.target, names)
+
+    def may_be_too_many(self, lease: Lease, now: float) -> bool:
+        """Return whether a page may be the gateway's because it is one too many, for all that is known.
+
+        That is so while the first pages that have gone through that gateway are not back.
+        """
+        known = (lease.member if lease.gate is None else lease.gate).proven
+        return known.most(now) == 0 and known.out_before(lease) > 1  # itself included
+
     def refused(self, lease: Lease, page: str, now: float) -> tuple[str, ...]:
         """Take note of a refusal; return the targets that it is not of, the lease's included, or none.
 
@@ -137,7 +161,7 @@ class Comparison:
             lease.proxy.name,
             granted_at=lease.granted_at,
             now=now,
-            enough=_ALONE_OF_ALL if of_all else _ALONE_OF_PAGES,
+            of_all=of_all,
         )
 
     def odd(self, lease: Lease, kind: str, now: float) -> Suspicion:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .events import CooldownShortened, LeaseEnded, TargetRefused
+from .events import CooldownShortened, LeaseEnded, PairRested, TargetRefused
 from .health import MOSTLY, PROBING, RECOVERING
 from .outcome import (
     AMBIGUOUS,
@@ -23,6 +23,8 @@ from .outcome import (
     SUCCESS,
     TARGET_SIGNAL,
     TIMEOUT,
+    TOO_MANY,
+    WITHOUT_A_WORD,
     Outcome,
 )
 from .own_limit import OwnLimit, after_answered, after_closed, often_closed
@@ -52,6 +54,10 @@ if TYPE_CHECKING:
     from .warmth import Warmth
 
 _NEVER = float("-inf")
+# A host that has answered what was asked within so many seconds is one that proxies go to.
+_LATELY = 60.0
+# Seconds for which a proxy rests at a target that refuses it alone.
+_APART = 3600.0
 
 
 class Endings:
@@ -131,6 +137,7 @@ class Endings:
         lease.ended = True
         member = lease.member
         self._ledger.release(member.proxy.name)
+        (member if lease.gate is None else lease.gate).proven.ended(lease)
         if lease.probe and lease.generation == member.health.generation:
             member.probe_out = False
         if lease.session is not None:
@@ -143,7 +150,7 @@ class Endings:
         if duration is None:
             duration = latency if latency is not None else now - lease.granted_at
         was_probing = member.health.state is PROBING
-        repeated = False
+        repeated = for_number = False
         succeeded = outcome is SUCCESS and part is None
         if outcome is SUCCESS or outcome is TARGET_SIGNAL:
             answered = True
@@ -152,13 +159,11 @@ class Endings:
             self.answers += 1
             member.rejected_by_chance = 1.0
             self._got_through(lease, now)
-        elif (
-            outcome in (PROXY_FAULT, AMBIGUOUS, GATEWAY_FAULT)
-            and failure in MAY_BE_THE_LOAD
-            and not self._outages.explained(lease)
-            and self._was_too_many(lease, now)
+        elif outcome in (PROXY_FAULT, AMBIGUOUS, GATEWAY_FAULT) and self._was_too_many(
+            lease, failure, now
         ):
             # No cooldown for what may be too many connections at once: fewer, first.
+            lease.too_many = for_number = True
             outcome, part = (GATEWAY_FAULT, None) if lease.gate is not None else (AMBIGUOUS, 0.0)
         if answered and outcome is AMBIGUOUS and part is None:
             part = 0.0  # it has carried what the target said
@@ -180,18 +185,17 @@ class Endings:
         gates = self._gates
         gates.in_flight -= 1
         excused, charged = False, 0.0
-        if (
-            lease.gate is None
-            and gates.quiet_answers
-            and succeeded
-            and gates.whole.breaker.knows(lease.target)
-        ):
+        # What is too much for one proxy says nothing of the others.
+        is_quiet = lease.gate is None and (
+            for_number or (lease.too_many and member.proven.excuses(sharing=True))
+        )
+        if lease.gate is None and gates.quiet_answers and succeeded:
             gates.quiet_answers -= 1
         else:
             # As if through a proxy of the usual speed: the more are in use, the slower the last of them.
             excused = self._outages.ended(
                 lease,
-                outcome,
+                IGNORED if is_quiet else outcome,
                 now,
                 answered=answered,
                 repeated=repeated,
@@ -252,14 +256,55 @@ class Endings:
         if lease.tunnel is not None and CONNECT in self._pairs:
             self._pairs.answered(CONNECT, lease.proxy.name)
         shared = member if lease.gate is None else lease.gate
+        shared.proven.answered(lease.in_flight, now)
         if shared.recent:
             shared.recent = after_answered(shared.recent)
+        member.proven.carried()
         if member.own_limit is not None:
             member.own_limit.answered()
             if member.own_limit.is_over(member.cap, now):
                 member.own_limit = None
 
-    def _was_too_many(self, lease: Lease, now: float) -> bool:
+    def _was_too_many(self, lease: Lease, failure: str | None, now: float) -> bool:
+        """Return whether a request may have failed for the number of others; have fewer then.
+
+        It was refused with more in flight than the proxy, or its gateway, has carried of late.
+        A refusal of the host is for the number only if the proxy is known to go there.
+        """
+        if failure in WITHOUT_A_WORD:
+            return self._was_closed_for_number(lease, now)
+        refuses_host = failure == HOST_REFUSED
+        if not refuses_host and failure not in MAY_BE_THE_LOAD:
+            return False
+        member, gate = lease.member, lease.gate
+        known, sharing = (member if gate is None else gate).proven, gate is not None
+        proven, before = known.most(now), known.out_before(lease)
+        goes_there = self._goes_there(lease) if refuses_host else member.answered
+        says_so = refuses_host or (failure == TOO_MANY and not sharing)
+        if lease.in_flight <= max(1, proven):
+            # Idle connections may count as well: fewer of these, first.
+            if not (says_so and goes_there and member.proven.excuses(sharing=sharing)):
+                return False
+            known.refused(lease.in_flight)
+            known.too_many(now)
+            return True
+        may_be = before > 0 and (refuses_host or not sharing)
+        if not goes_there and not (may_be and member.proven.excuses(sharing=sharing)):
+            return False
+        if sharing and refuses_host and goes_there and not member.proven.excuses(sharing=True):
+            return False
+        known.too_many(now)
+        if gate is not None:
+            return True
+        own = member.own_limit
+        if own is None:
+            own = member.own_limit = OwnLimit()
+        if not goes_there:
+            own.cut(before, now)
+            return True
+        return own.closed(lease.granted_at, lease.in_flight, now, proven=proven)
+
+    def _was_closed_for_number(self, lease: Lease, now: float) -> bool:
         """Return whether a connection may have been closed for the number of others; have fewer then."""
         member, gate = lease.member, lease.gate
         shared = member if gate is None else gate
@@ -267,25 +312,72 @@ class Endings:
         if not member.answered:
             return False
         if gate is None and member.own_limit is not None:
-            return member.own_limit.closed(lease.granted_at, lease.in_flight, now)
-        if lease.in_flight < 2 or not often_closed(shared.recent):
-            return False
-        if gate is None:
-            member.own_limit = OwnLimit(lease.in_flight, now)
-        return True
+            for_number = member.own_limit.closed(lease.granted_at, lease.in_flight, now)
+        else:
+            for_number = lease.in_flight > 1 and often_closed(shared.recent)
+            if for_number and gate is None:
+                member.own_limit = OwnLimit()
+                member.own_limit.closed(lease.granted_at, lease.in_flight, now)
+        if for_number:
+            shared.proven.too_many(now)
+        elif gate is None and shared.proven.was_too_many(now):
+            lease.too_many = True  # it is judged as any failure, and gets another try
+        return for_number
+
+    def _goes_there(self, lease: Lease) -> bool:
+        """Return whether a proxy, or the gateway that it shares, has had answers of a target."""
+        comparison = self._comparison
+        return comparison.got_through(lease) or (
+            lease.gate is not None and comparison.answers_others(lease)
+        )
 
     def _refused_to_go(self, lease: Lease, failure: str, page: str | None, now: float) -> float:
         """Let a proxy rest at a host that it refuses; return what it is charged."""
         proxies = max(1, self._availability.serving)
         if failure == NO_CONNECT:
+            before = self._pairs.rests(CONNECT, lease.proxy.name)
             self._pairs.refused(CONNECT, lease.proxy.name, now, proxies)
+            self._tell_of_rest(lease, CONNECT, failure, before, now)
             return 0.0
         part = self._comparison.odd(lease, failure, now).part
         if lease.tunnel is not None:
             page = None  # in CONNECT it is told the host and no page
         got_through = self._comparison.got_through(lease)
-        if self._pairs.refused(
-            lease.target, lease.proxy.name, now, proxies, page=page, got_through=got_through
-        ):
-            self._events.emit(TargetRefused(now=now, target=lease.target))
+        before = self._pairs.rests(lease.target, lease.proxy.name)
+        by_all = self._pairs.refused(
+            lease.target,
+            lease.proxy.name,
+            now,
+            proxies,
+            page=page,
+            got_through=got_through,
+            answers=self._comparison.answered_since(lease, now - _LATELY),
+        )
+        self._tell_of_rest(lease, lease.target, failure, before, now)
+        if by_all:
+            until = self._pairs.refused_until(lease.target)
+            self._events.emit(TargetRefused(now=now, target=lease.target, until=until))
         return part
+
+    def keep_apart(self, lease: Lease, now: float) -> None:
+        """Let a proxy rest at a target that refuses it alone."""
+        before = self._pairs.rests(lease.target, lease.proxy.name)
+        self._pairs.rest(lease.target, lease.proxy.name, now, least=_APART)
+        self._tell_of_rest(lease, lease.target, "refused_alone", before, now)
+
+    def _tell_of_rest(
+        self, lease: Lease, target: str, reason: str, before: int, now: float
+    ) -> None:
+        """Emit that a pair rests, if it has rested fewer times before."""
+        step = self._pairs.rests(target, lease.proxy.name)
+        if step > before:
+            self._events.emit(
+                PairRested(
+                    now=now,
+                    proxy=lease.proxy,
+                    target=target,
+                    until=self._pairs.resting(target, now)[lease.proxy.name],
+                    step=step,
+                    reason=reason,
+                )
+            )

@@ -193,10 +193,26 @@ class SessionEnded(Event):
 
 
 @attrs.define(kw_only=True)
+class PairRested(Event):
+    """A proxy rests at a target until ``until``, and carries all others.
+
+    ``target``: ``CONNECT`` stands for all that need it. ``step``: counts its rests there in a row, from
+    1. ``reason``: the class of failure, or ``refused_alone`` where the target refuses just that proxy.
+    """
+
+    proxy: Proxy
+    target: str
+    until: float
+    step: int
+    reason: str
+
+
+@attrs.define(kw_only=True)
 class TargetRefused(Event):
-    """No proxy goes to a target: all that were asked refuse it. Its requests fail for a while."""
+    """No proxy goes to a target: all that were asked refuse it. Its requests fail until ``until``."""
 
     target: str
+    until: float
 
 
 @attrs.define(kw_only=True)

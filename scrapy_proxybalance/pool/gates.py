@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .breaker import Breaker
 from .budget import Limit
 from .gateway_limit import GatewayLimit, GatewayPolicy
+from .own_limit import Proven
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -52,7 +53,8 @@ class Gate:
     whether none although proxies are free. ``before``: the healths of those that failed in the present
     run of failures, as they were before it; ``groups``: the records of their groups, likewise;
     ``failures``: the classes of these; ``borne``: the limit at
-    that time. ``recent``: whether its last requests were closed, a bit for each.
+    that time. ``proven``: how many requests at once, of late. ``recent``: whether its last requests were
+    closed, a bit for each.
     """
 
     __slots__ = (
@@ -72,6 +74,7 @@ class Gate:
         "members",
         "name",
         "position",
+        "proven",
         "proxies",
         "recent",
         "serving",
@@ -83,6 +86,7 @@ class Gate:
         self.limit = GatewayLimit(policy)
         self.breaker = Breaker()
         self.recent = 0
+        self.proven = Proven()
         self._answered = self._rejected = 0  # attempts
         self._answered_latest = float("-inf")  # when the latest that was answered had been granted
         self.members = 0

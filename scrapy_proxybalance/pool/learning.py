@@ -104,6 +104,7 @@ class Teacher:
             # Else it was through other credentials, or may be the proxy's own page.
             if lease.generation >= member.known_since and (part is None or part < _HARDLY):
                 member.answered = True
+                member.useful = member.useful or outcome is SUCCESS
                 member.refusals.clear()
         if outcome is SUCCESS:
             self._targets.answered(lease.target, lease.granted_at, now)
@@ -201,7 +202,9 @@ class Teacher:
             ProxyOut(
                 now=now,
                 proxy=member.proxy,
-                reason="its credentials were refused",
+                reason="its credentials were refused"
+                if member.proxy.username is not None
+                else "it wants credentials, and its entry has none",
                 until=health.cooldown_until,
             ),
             member,

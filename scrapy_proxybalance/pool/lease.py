@@ -24,8 +24,10 @@ class Lease:
     pool, so that nobody could have carried the request, and it deserves another try free of charge.
     ``tunnel``: what its connection can be used again for, ``None`` where that does not matter.
     ``in_flight``: how many leases were out on its proxy, or its gateway's, when it was granted, this one
-    included. ``carried``: how many requests that connection is believed to have carried before; 0 for a
-    new one.
+    included. ``idle``: how many idle connections its proxy, or gateway, may have besides; ``None`` for
+    any number. ``too_many``, once it has failed: whether it was one too many at once, and deserves
+    another try free of charge. ``carried``: how many requests that connection is believed to have
+    carried before; 0 for a new one.
     """
 
     proxy: Proxy
@@ -45,6 +47,8 @@ class Lease:
     tunnel: str | None = None
     carried: int = 0
     in_flight: int = 1
+    idle: int | None = None
+    too_many: bool = False
 
     @property
     def timed_as(self) -> str:

@@ -11,6 +11,7 @@ from .credentials import UNTRIED_IN_FLIGHT, Refusals
 from .errors import ConfigurationError, NoProxyMatchesError
 from .groups import Groups
 from .health import COOLING, HEALTHY, OUT, RECOVERING, Health
+from .own_limit import Proven
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
@@ -34,12 +35,13 @@ class Member:
     was to be expected of it, and ``price``: its score but for the ``load``, at ``priced_at``;
     ``known_since``: the generation that what is known of it begins with;
     ``gate``: that of its gateway, if it has one; ``answered``: whether anything has ever come
-    back through it with these credentials; ``refusals``: of these, since then; ``recent``: whether its
-    last requests were closed, a bit for each; ``own_limit``: what it may carry, if it has closed
-    connections for their number; ``rejected_by_chance``: how likely it is that its gateway has said no
-    as often in a row, while others got through, as it has, the last time at ``rejected_at``, for the
-    load alone; ``answered_before``, ``rejected_before``: how many attempts the gateway had answered and
-    rejected by then.
+    back through it with these credentials, and ``useful`` whether that was ever an answer other than a
+    refusal; ``refusals``: of these, since then; ``proven``: how many requests at once, of late;
+    ``recent``: whether its last requests were closed, a bit for each; ``own_limit``: what it may carry, if
+    it has closed connections for their number; ``rejected_by_chance``: how likely it is that its gateway
+    has said no as often in a row, while others got through, as it has, the last time at ``rejected_at``,
+    for the load alone; ``answered_before``, ``rejected_before``: how many attempts the gateway had
+    answered and rejected by then.
     """
 
     __slots__ = (
@@ -61,6 +63,7 @@ class Member:
         "price",
         "priced_at",
         "probe_out",
+        "proven",
         "proxy",
         "recent",
         "refusals",
@@ -69,6 +72,7 @@ class Member:
         "rejected_by_chance",
         "serving",
         "timer",
+        "useful",
     )
 
     def __init__(self, proxy: Proxy, index: int, group: Group) -> None:
@@ -90,9 +94,10 @@ class Member:
         self.serving = False
         self.timer: float | None = None
         self.gate: Gate | None = None
-        self.answered = False
+        self.answered = self.useful = False
         self.refusals = Refusals()
         self.recent = 0
+        self.proven = Proven()
         self.own_limit: OwnLimit | None = None
         self.rejected_by_chance = 1.0
         self.answered_before = self.rejected_before = 0
@@ -103,7 +108,7 @@ class Member:
         generation = self.health.generation
         self.health = Health()
         self.health.generation = self.known_since = generation + 1
-        self.answered = False
+        self.answered = self.useful = False
         self.refusals.clear()
         self.probe_out = False
 

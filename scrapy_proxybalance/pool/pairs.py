@@ -63,6 +63,15 @@ class Pairs:
         known.resting[proxy] = until
         known.due = min(known.due, until)
 
+    def rests(self, target: str, proxy: str) -> int:
+        """Return how often in a row a proxy has rested at a target."""
+        known = self._targets.get(target)
+        return known.times.get(proxy, 0) if known is not None else 0
+
+    def count(self, now: float) -> int:
+        """Return how many pairs rest now."""
+        return sum(len(self.resting(target, now)) for target in self._targets)
+
     def refused(
         self,
         target: str,
@@ -72,6 +81,7 @@ class Pairs:
         *,
         page: str | None = None,
         got_through: bool = False,
+        answers: bool = False,
     ) -> bool:
         """Take note that a proxy will not go to a target: it rests there.
 
@@ -81,6 +91,7 @@ class Pairs:
             it has refused a second one, and has fetched none in between.
         :param got_through: whether it is known to have been at the target: then it rests after a second
             refusal in a row, too.
+        :param answers: whether the target has answered somebody of late: then some do go there.
         :return: whether that makes it a target that no proxy goes to.
         """
         denied = self._known(target).denied.setdefault(proxy, set())
@@ -94,7 +105,7 @@ class Pairs:
         known = self._targets[target]
         known.refused_by.add(proxy)
         speak = proxies if target == CONNECT else min(_SPEAK_FOR_ALL, proxies)
-        if len(known.refused_by) < speak or now < known.refused_until:
+        if len(known.refused_by) < speak or now < known.refused_until or answers:
             return False
         known.refused_until = min(known.resting.values())
         return True

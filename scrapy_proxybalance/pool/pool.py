@@ -50,10 +50,6 @@ if TYPE_CHECKING:
     from .strategies import StrategyChoice
 
 
-# Seconds for which a proxy rests at a target that refuses it alone.
-_APART = 3600.0
-
-
 class Pool:
     """All proxies of a crawl.
 
@@ -292,7 +288,18 @@ class Pool:
         if rule.spacing is not None:
             self._spacing.granted(target, name, now, rule.spacing)
         self._availability.refresh(chosen, now)
-        lease.in_flight = chosen.in_flight if lease.gate is None else lease.gate.limit.in_flight
+        if lease.gate is None:
+            chosen.proven.granted(lease)
+            lease.in_flight = chosen.in_flight
+            if chosen.own_limit is not None and chosen.own_limit.limit <= chosen.cap:
+                lease.idle = max(0, int(chosen.own_limit.limit) - lease.in_flight)
+            elif chosen.proven.was_too_many(now):
+                lease.idle = max(0, chosen.proven.most(now) - lease.in_flight)
+        else:
+            lease.gate.proven.granted(lease)
+            lease.in_flight = lease.gate.limit.in_flight
+            if lease.gate.proven.was_too_many(now):
+                lease.idle = max(0, int(lease.gate.limit.limit) - lease.in_flight)
         if self.events.wants(LeaseGranted):
             self.events.emit(LeaseGranted(now=now, lease=lease))
         return lease
@@ -394,7 +401,7 @@ class Pool:
 
     def keep_apart(self, lease: Lease, now: float) -> None:
         """Let a lease's proxy rest for an hour at its target, which refuses it and serves others."""
-        self._pairs.rest(lease.target, lease.proxy.name, now, least=_APART)
+        self._endings.keep_apart(lease, now)
 
     def timeout(
         self, lease: Lease, now: float, *, own: float, cuts: int = 0, last: bool = False
@@ -430,6 +437,15 @@ class Pool:
     def in_flight(self) -> int:
         """How many leases are out."""
         return self._gates.in_flight
+
+    def resting_pairs(self, now: float, target: str | None = None) -> int:
+        """Return how many pairs of a proxy and a target rest: it gets no requests to that target.
+
+        :param target: counts those of one target only.
+        """
+        if target is not None:
+            return len(self._pairs.resting(target, now))
+        return self._pairs.count(now)
 
     @property
     def capacity(self) -> int:
@@ -513,7 +529,7 @@ class Pool:
                 one.proxy,
                 one.health.state,
                 one.draining,
-                one.answered,
+                one.useful,
                 reachable(one),
                 one.in_flight,
             )

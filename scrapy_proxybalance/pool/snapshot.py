@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class ProxyOverview(NamedTuple):
     """The state of one proxy at one moment, cheap to compute.
 
-    ``answered``: whether anything has ever come back through it; ``reachable``: whether no outage
-    cuts it off, of its gateway or of the whole pool.
+    ``answered``: whether an answer of a target's, other than a refusal, has ever come back through it;
+    ``reachable``: whether no outage cuts it off, of its gateway or of the whole pool.
     """
 
     proxy: Proxy
@@ -88,7 +88,7 @@ def snapshot(
         proxy=member.proxy,
         state=health.state,
         draining=member.draining,
-        answered=member.answered,
+        answered=member.useful,
         reachable=reachable,
         in_flight=member.in_flight,
         max_in_flight=member.cap,

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import attrs
 
 from ..pool import Outcome
+from ..pool.bounded_dict import BoundedDict
 from ..pool.events import (
     CooldownStarted,
     CooldownTakenBack,
     GatewayTripped,
     LeaseEnded,
+    PairRested,
     PoolTripped,
     ProbeStarted,
     ProxyOut,
@@ -23,6 +25,7 @@ from ..pool.events import (
     SessionStarted,
     TargetPaused,
     TargetRamping,
+    TargetRefused,
     TargetReleased,
     TargetSuspended,
 )
@@ -145,6 +148,8 @@ class Figures:
         #: Attempts that an adaptive timeout ended; successes of pages that this had happened to.
         self.cut_off = 0
         self.rescued = 0
+        #: The proxies that have rested at a target, by target.
+        self.rested: BoundedDict[str, set[str]] = BoundedDict(_TARGETS)
         #: Leases for which there was an idle connection, as far as was known.
         self.reused = 0
         pool.events.subscribe(self._lease_ended, LeaseEnded)
@@ -152,7 +157,7 @@ class Figures:
             self._count,
             *(CooldownStarted, ProbeStarted, ProxyOut, ProxyRecovered),
             *(SessionStarted, SessionReassigned, SessionEnded),
-            *(CooldownTakenBack, GatewayTripped, PoolTripped),
+            *(CooldownTakenBack, GatewayTripped, PoolTripped, PairRested, TargetRefused),
         )
         pool.events.subscribe(
             self._target_changed, *(TargetPaused, TargetRamping, TargetReleased, TargetSuspended)
@@ -221,6 +226,10 @@ class Figures:
             self.proxies[event.proxy.name].cooldowns += 1
         elif isinstance(event, SessionStarted | SessionReassigned):
             self.proxies[event.proxy.name].sessions += 1
+        elif isinstance(event, PairRested):
+            if event.target not in self.rested:
+                self.rested[event.target] = set()
+            self.rested[event.target].add(event.proxy.name)
         elif isinstance(event, GatewayTripped):
             self.gateways[event.gateway].trips += 1
         elif isinstance(event, SessionEnded):

@@ -12,6 +12,7 @@ from ..pool.events import (
     CooldownStarted,
     GatewayReopened,
     GatewayTripped,
+    PairRested,
     PoolReopened,
     PoolTripped,
     ProxyOut,
@@ -20,9 +21,11 @@ from ..pool.events import (
     TargetPaused,
     TargetPauseExtended,
     TargetRamping,
+    TargetRefused,
     TargetReopened,
     TargetSuspended,
 )
+from ..pool.outcome import NO_CONNECT
 from ..wall_clock import local_time
 from ..wording import counted
 
@@ -37,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 # So many proxies that are out have a line each.
 _OUT_LINES = 5
+# So many pairs that rest have a line each, and so many targets that all proxies refuse.
+_REST_LINES = 10
 
 
 class EventLog:
@@ -50,9 +55,11 @@ class EventLog:
         self._balancer = balancer
         self._figures = figures
         self._refused: set[str] = set()
+        self._rests, self._targets_refused = 0, 0
         balancer.crawler.signals.connect(self._log_refused, signal=signals.spider_closed)
         events = balancer.pool.events
         events.subscribe(self._log, *(CooldownStarted, ProxyRecovered, ProxyOut, SessionReassigned))
+        events.subscribe(self._log_rest, PairRested, TargetRefused)
         events.subscribe(
             self._log_outage, *(GatewayTripped, GatewayReopened, PoolTripped, PoolReopened)
         )
@@ -84,6 +91,50 @@ class EventLog:
                 event.proxy.name,
             )
 
+    def _log_rest(self, event: PairRested | TargetRefused) -> None:
+        """Log it for the first few; of a pair once for its rests in a row."""
+        seconds = event.until - event.now
+        if isinstance(event, TargetRefused):
+            self._targets_refused += 1
+            if self._targets_refused <= _REST_LINES:
+                logger.warning(
+                    "No proxy goes to %s: all that were asked refuse it. Its requests fail for %.0f s, "
+                    "then it is asked for again",
+                    event.target,
+                    seconds,
+                )
+            return
+        if event.step > 1:
+            return
+        self._rests += 1
+        if self._rests > _REST_LINES:
+            if self._rests == _REST_LINES + 1:
+                logger.info(
+                    "More proxies rest at a target: the stats count them (proxybalance/pairs/rests), "
+                    "and the summary lists the targets"
+                )
+            return
+        name = event.proxy.name
+        if event.reason == "refused_alone":
+            logger.info(
+                "%s refuses proxy %s and serves the others: it is not asked through %s for %.0f s",
+                event.target,
+                name,
+                name,
+                seconds,
+            )
+        elif event.reason == NO_CONNECT:
+            logger.info(
+                "Proxy %s does no CONNECT: it gets no https pages for %.0f s", name, seconds
+            )
+        else:
+            logger.info(
+                "Proxy %s refuses to go to %s: it is not asked for that host for %.0f s",
+                name,
+                event.target,
+                seconds,
+            )
+
     def _log_out(self, event: ProxyOut) -> None:
         """Log it for the first few proxies, once each: a list that is all wrong is one line more."""
         name, refused = event.proxy.name, self._refused
@@ -92,10 +143,10 @@ class EventLog:
         refused.add(name)
         if len(refused) <= _OUT_LINES:
             logger.error(
-                "Proxy %s is out of the pool: %s. Correct its credentials; it is asked again after a "
-                "while.",
+                "Proxy %s is out of the pool: %s. %s; it is asked again after a while.",
                 name,
                 event.reason,
+                "Add them" if event.proxy.username is None else "Correct its credentials",
             )
         elif len(refused) == _OUT_LINES + 1:
             logger.error(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from ..pool import TargetState
+from ..wording import counted
 from .figures import ProxyFigures
 from .standing import Standing, standing
 
@@ -99,6 +100,8 @@ class PoolView:
         ]
         if held := self._figures.held:
             parts.append(f"held {held}")
+        if resting := self._pool.resting_pairs(self._now):
+            parts.append(f"{counted(resting, 'proxy', 'proxies')} resting at a target")
         paused = list(self._paused()) if targets else []
         if paused:
             more = f" and {len(paused) - _NAMED} more" if len(paused) > _NAMED else ""

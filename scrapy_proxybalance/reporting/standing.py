@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Standing(Enum):
     """The state of a proxy. Listed in this order.
 
-    ``UNPROVEN``: it may be used, and nothing has come back through it yet, tried or not.
+    ``UNPROVEN``: it may be used, and nothing useful has come back through it yet, tried or not.
     ``UNREACHABLE``: nothing gets through its gateway, or the whole pool, at the moment.
     """
 

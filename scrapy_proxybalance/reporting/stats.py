@@ -10,12 +10,14 @@ from scrapy.utils.asyncio import create_looping_call
 from ..pool.events import (
     CooldownStarted,
     CooldownTakenBack,
+    PairRested,
     PoolTripped,
     ProbeStarted,
     ProxyOut,
     ProxyRecovered,
     SessionReassigned,
     SessionStarted,
+    TargetRefused,
 )
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ KEYS = (
     "probes",
     "recoveries",
     "proxies_out",
+    "pairs/rests",
+    "targets_refused",
     "retries",
     "retries/seconds_held",
     "sessions/started",
@@ -73,6 +77,8 @@ _EVENTS = {
     "probes": ProbeStarted,
     "recoveries": ProxyRecovered,
     "proxies_out": ProxyOut,
+    "pairs/rests": PairRested,
+    "targets_refused": TargetRefused,
     "sessions/started": SessionStarted,
     "sessions/reassigned": SessionReassigned,
 }

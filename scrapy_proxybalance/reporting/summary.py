@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 # A table for people; a larger pool shows its busiest and sums up the rest.
 _ROWS = 30
+# So many targets at which proxies rest, and so many of these.
+_RESTED, _NAMES = 10, 5
 
 
 class SummaryLog:
@@ -71,6 +73,12 @@ def summary_lines(pool: Pool, figures: Figures, now: float) -> Iterator[str]:
             f"pauses {target.pauses} ({target.seconds_paused:.0f} s), held {target.held} "
             f"({target.held_max} at most){suspended}"
         )
+    for rested_at, proxies in list(figures.rested.items())[:_RESTED]:
+        named = ", ".join(printable(name) for name in sorted(proxies)[:_NAMES])
+        more = f" and {len(proxies) - _NAMES} more" if len(proxies) > _NAMES else ""
+        yield f"not asked for {printable(rested_at)} for a while: {named}{more}"
+    if len(figures.rested) > _RESTED:
+        yield f"and so for {counted(len(figures.rested) - _RESTED, 'more target')}"
 
 
 def _row(figures: ProxyFigures, total: int) -> str:

@@ -26,6 +26,11 @@ class ScriptedProxy(ForwardProxy):
         super().__init__(name, **options)
         self.script = script
 
+    @property
+    def connections(self) -> int:
+        """How many connections are open to it, idle ones included."""
+        return len(self._connections)
+
     async def _answer(self, client: Connection, head: Head, body: bytes, authorized: bool) -> bool:
         method, url, version = head.first_line
         own = self.script(method, url) if authorized else None

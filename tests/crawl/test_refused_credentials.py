@@ -109,3 +109,37 @@ async def test_a_site_that_all_proxies_refuse_costs_no_proxy() -> None:
     # One may have met nothing but that site before anything was answered; it is asked again.
     assert sum(judged.outs.values()) <= 1
     assert not judged.cooldowns
+
+
+@crawl_test
+async def test_a_site_that_answers_407_itself_costs_no_proxy_without_credentials() -> None:
+    def script(_method: str, url: str) -> bytes | None:
+        if int(url.rpartition("/")[2]) % 4 == 0:
+            return answer(407, f"credentials for {url}", Proxy_Authenticate='Basic realm="x"')
+        return None
+
+    async with AsyncExitStack() as stack:
+        world = World(stack)
+        await world.start([script] * 5)
+        judged = await world.crawl(f"http://shop.example/{number}" for number in range(200))
+
+    assert judged.pages == pages(number for number in range(200) if number % 4)
+    assert judged.failures == {"HttpError": 50}
+    assert sum(judged.outs.values()) <= 1
+    assert not judged.cooldowns
+
+
+@crawl_test
+async def test_a_proxy_that_wants_credentials_where_its_entry_has_none_is_out_and_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    wants = answer(407, "who are you?", Proxy_Authenticate='Basic realm="x"')
+    async with AsyncExitStack() as stack:
+        world = World(stack)
+        await world.start([lambda *_: wants, forwards, forwards])
+        judged = await world.crawl(f"http://shop.example/{number}" for number in range(60))
+
+    assert judged.pages == pages(range(60))
+    assert set(judged.outs) == {"p0"}
+    [said] = [one.getMessage() for one in caplog.records if "out of the pool" in one.getMessage()]
+    assert "it wants credentials, and its entry has none. Add them" in said

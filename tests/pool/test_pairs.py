@@ -10,9 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scrapy_proxybalance.pool import HealthState, NoProxyMatchesError, Outcome
+from scrapy_proxybalance.pool import (
+    HealthState,
+    NoProxyAvailableError,
+    NoProxyMatchesError,
+    Outcome,
+)
 from scrapy_proxybalance.pool.errors import TargetRefusedError
-from scrapy_proxybalance.pool.events import CooldownStarted, TargetRefused
+from scrapy_proxybalance.pool.events import CooldownStarted, PairRested, TargetRefused
 from scrapy_proxybalance.pool.outcome import HOST_REFUSED, NO_CONNECT
 from scrapy_proxybalance.pool.pairs import CONNECT, Pairs
 
@@ -282,3 +287,23 @@ def test_who_rests_at_a_target_is_waited_for_if_nobody_else_is_free() -> None:
     hold = pool.hold(1, target=SITE)
     assert hold is not None
     assert hold.waits_for == ("target", SITE, None)
+
+
+def test_that_a_proxy_rests_is_told_once_for_each_rest() -> None:
+    pool = make_pool(proxies(8))
+    events = Events(pool.events)
+    for now in (0, 1, 61, 62):
+        with contextlib.suppress(NoProxyAvailableError):
+            carry_through(pool, "p0", now, target=SITE, **HOST)
+    told = [(one.proxy.name, one.step, one.until, one.reason) for one in events.of(PairRested)]
+    assert told == [("p0", 1, 60, HOST_REFUSED), ("p0", 2, 181, HOST_REFUSED)]
+    assert pool.resting_pairs(100) == 1
+    assert pool.resting_pairs(200) == 0
+
+
+def test_that_a_target_refuses_a_proxy_alone_is_told() -> None:
+    pool = make_pool(proxies(2))
+    events = Events(pool.events)
+    pool.keep_apart(pool.acquire(0, target=SITE, matching={"name": "p0"}), 0)
+    [told] = events.of(PairRested)
+    assert (told.proxy.name, told.until, told.reason) == ("p0", 3600, "refused_alone")

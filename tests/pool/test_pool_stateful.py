@@ -39,6 +39,7 @@ from scrapy_proxybalance.pool.events import (
     GatewayTripped,
     LeaseEnded,
     LeaseGranted,
+    PairRested,
     PoolTripped,
     ProbeStarted,
     ProxyOut,
@@ -66,7 +67,6 @@ FIXED, LEARNED = "fixed.test:8080", "learned.test:8080"
 LEARNED_MAX = 5
 # Of credentials that have never worked, so many requests at once.
 UNTRIED = 3
-FIRST_REST, LONGEST_REST = 60.0, 3600.0
 ANSWERED = (Outcome.SUCCESS, Outcome.TARGET_SIGNAL)
 FAILED = (Outcome.PROXY_FAULT, Outcome.GATEWAY_FAULT, Outcome.AMBIGUOUS)
 
@@ -117,7 +117,6 @@ class Known:
     cut_at: float = 0.0
     answers: int = 0  # since its own limit was last changed
     rests: dict[str, float] = attrs.field(factory=dict)  # target -> until
-    times: dict[str, int] = attrs.field(factory=dict)  # target -> how often it has rested there
     drained: bool = False
     leaving: bool = False
 
@@ -157,12 +156,6 @@ class Known:
     def rests_at(self, target: str, now: float) -> bool:
         return now < self.rests.get(target, float("-inf"))
 
-    def refused_host(self, target: str, now: float) -> None:
-        if not self.rests_at(target, now):
-            self.times[target] = self.times.get(target, 0) + 1
-            seconds = FIRST_REST * 2.0 ** (self.times[target] - 1)
-            self.rests[target] = now + min(LONGEST_REST, seconds)
-
     def closed(self, granted_at: float, in_flight: int, now: float) -> None:
         """It has closed a connection without a byte, with so many in flight."""
         if self.own_limit is None:
@@ -175,7 +168,6 @@ class Known:
 
     def answered(self, target: str) -> None:
         self.rests.pop(target, None)
-        self.times.pop(target, None)
         if self.own_limit is not None:
             self.answers += 1
             if self.answers >= 10 * self.own_limit:
@@ -285,6 +277,10 @@ class PoolMachine(RuleBasedStateMachine):
             assert event.until > event.now
             known.out, known.cooling_until = True, event.until
             known.times_out += 1
+        elif isinstance(event, PairRested):
+            known = self.known[event.proxy.name]
+            assert not known.rests_at(event.target, event.now)
+            known.rests[event.target] = event.until
         elif isinstance(event, TargetRefused):
             assert any(known.rests_at(event.target, event.now) for known in self.known.values())
             self.refused.add(event.target)
@@ -601,8 +597,6 @@ class PoolMachine(RuleBasedStateMachine):
             self.refused.discard(lease.target)
         elif closed and known.open and known.worked:
             known.closed(lease.granted_at, len(known.open) + 1, self.now)
-        elif failure == HOST_REFUSED and outcome is Outcome.PROXY_FAULT:
-            known.refused_host(lease.target, self.now)
         assert self.pool.release(lease, outcome, self.now, **how)
         if lease not in known.before:
             if outcome in ANSWERED:

@@ -1,4 +1,4 @@
-"""What the log says of proxies whose credentials are refused: a line each for a few, one for others."""
+"""What the log says of proxies that are out, and that rest: a line each for a few, one for others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scrapy import signals
 from scrapy.signalmanager import SignalManager
 
 from scrapy_proxybalance.pool import Pool, PoolPolicy, Proxy
-from scrapy_proxybalance.pool.events import ProxyOut, ProxyRecovered
+from scrapy_proxybalance.pool.events import PairRested, ProxyOut, ProxyRecovered, TargetRefused
 from scrapy_proxybalance.reporting.figures import Figures
 from scrapy_proxybalance.reporting.log import EventLog
 
@@ -23,7 +23,9 @@ class Logged:
     """A pool whose events are logged."""
 
     def __init__(self, count: int) -> None:
-        self.proxies = [Proxy(host="p.example", port=n + 1, name=f"p{n:04}") for n in range(count)]
+        self.proxies = [
+            Proxy(host="p.example", port=n + 1, name=f"p{n:04}", username="u") for n in range(count)
+        ]
         self.pool = Pool(self.proxies, PoolPolicy(), rng=Random(1))
         self._signals = SignalManager(dispatcher.Anonymous)
         balancer: Any = SimpleNamespace(
@@ -34,6 +36,18 @@ class Logged:
     def out(self, proxy: Proxy) -> None:
         self.pool.events.emit(
             ProxyOut(now=0, proxy=proxy, reason="its credentials were refused", until=15)
+        )
+
+    def rests(self, number: int, *, step: int = 1, reason: str = "host_refused") -> None:
+        self.pool.events.emit(
+            PairRested(
+                now=0,
+                proxy=self.proxies[number],
+                target="shop.example",
+                until=60,
+                step=step,
+                reason=reason,
+            )
         )
 
     def close(self) -> None:
@@ -68,3 +82,33 @@ def test_five_thousand_wrong_passwords_are_a_handful_of_lines(
         "The credentials of 5000 proxies were refused and have not worked since: p0000, p0001, p0002, "
         "p0003, p0004, ..."
     ]
+
+
+def test_a_proxy_that_begins_to_rest_has_one_line_whatever_the_rests_in_a_row(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    logged = Logged(3)
+    for step in (1, 2, 3):
+        logged.rests(0, step=step)
+    logged.rests(1, reason="no_connect")
+    logged.rests(2, reason="refused_alone")
+    logged.pool.events.emit(TargetRefused(now=0, target="shop.example", until=60))
+    assert caplog.messages == [
+        "Proxy p0000 refuses to go to shop.example: it is not asked for that host for 60 s",
+        "Proxy p0001 does no CONNECT: it gets no https pages for 60 s",
+        "shop.example refuses proxy p0002 and serves the others: it is not asked through p0002 for 60 s",
+        "No proxy goes to shop.example: all that were asked refuse it. Its requests fail for 60 s, then "
+        "it is asked for again",
+    ]
+
+
+def test_thousands_of_pairs_that_rest_are_a_handful_of_lines(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    logged = Logged(2000)
+    for number in range(2000):
+        logged.rests(number)
+    assert len(caplog.messages) == 11
+    assert "proxybalance/pairs/rests" in caplog.messages[-1]

@@ -55,6 +55,12 @@ http_access deny denied
 http_access allow all
 """
 
+_NARROW = """
+acl many maxconn 2
+http_access deny many
+http_access allow all
+"""
+
 _LOCKED = """
 auth_param basic program {helper} {directory}/passwords
 auth_param basic children 1 startup=1 idle=1
@@ -75,12 +81,12 @@ class LogLine:
 
 
 @contextmanager
-def squid_server(**passwords: str) -> Iterator[Server]:
+def squid_server(access: str = _OPEN, **passwords: str) -> Iterator[Server]:
     """Run Squid; it asks for credentials if there are ``passwords`` by user name."""
     program = find_program("squid", "squid")
 
     def configure(port: int, directory: Path) -> str:
-        access = _OPEN
+        rules = access
         if passwords:
             # The one hash of basic_ncsa_auth that Python makes in a word.
             hashed = {name: md5(word.encode()).hexdigest() for name, word in passwords.items()}  # noqa: S324
@@ -88,8 +94,8 @@ def squid_server(**passwords: str) -> Iterator[Server]:
             (directory / "passwords").write_text("".join(entries))
             helpers = [Path(place) / "basic_ncsa_auth" for place in _HELPERS]
             [helper] = [path for path in helpers if path.exists()][:1]
-            access = _LOCKED.format(helper=helper, directory=directory)
-        return _CONFIGURATION.format(port=port, directory=directory, access=access)
+            rules = _LOCKED.format(helper=helper, directory=directory)
+        return _CONFIGURATION.format(port=port, directory=directory, access=rules)
 
     with running([program, "-N", "-f"], configure, user="proxy") as server:
         yield server
@@ -99,6 +105,13 @@ def squid_server(**passwords: str) -> Iterator[Server]:
 def open_squid() -> Iterator[Server]:
     """Squid, open to everybody, but not for every page."""
     with squid_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def narrow_squid() -> Iterator[Server]:
+    """Squid that denies everything while a client has more than two connections."""
+    with squid_server(_NARROW) as server:
         yield server
 
 
@@ -246,3 +259,21 @@ async def test_a_page_that_squid_denies_is_its_own_fault_and_no_refusal_of_the_s
     assert stats["outcome/success"] == 10
     assert not any(key.startswith("target/") for key in stats)
     assert states(crawler) == {"squid": HealthState.HEALTHY}
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@crawl_test
+async def test_what_squid_denies_for_the_number_of_connections_costs_no_page(
+    scheme: str, narrow_squid: Server, server_context: ssl.SSLContext
+) -> None:
+    async with origin(scheme, server_context) as one, origin(scheme, server_context) as two:
+        both = zip(requests(scheme, one.port, 40), requests(scheme, two.port, 40), strict=True)
+        crawler = await crawl(
+            [request for pair in both for request in pair],
+            settings({"url": narrow_squid.url(), "name": "squid", "max_in_flight": 6}),
+        )
+        assert len(one.requests) == len(two.requests) == 40
+    assert len(crawler.spider.responses) == 80
+    assert crawler.spider.failures == []
+    assert states(crawler) == {"squid": HealthState.HEALTHY}
+    assert "pairs/rests" not in proxybalance_stats(crawler)

@@ -168,6 +168,7 @@ class LiveView:
             "queued": self._balancer.held(name),
             "requests": known.requests if known is not None else 0,
             "refusals": known.signals if known is not None else 0,
+            "resting": self._balancer.pool.resting_pairs(now, name),
             "pauses": known.pauses if known is not None else 0,
         }
 

@@ -77,6 +77,7 @@ const TARGET_COLUMNS = [
   { title: "Requests", show: (cell, row) => setText(cell, number(row.requests)) },
   { title: "Refusals", show: (cell, row) => setText(cell, number(row.refusals)) },
   { title: "Pauses", show: (cell, row) => setText(cell, number(row.pauses)) },
+  { title: "Proxies resting", show: (cell, row) => setText(cell, number(row.resting)) },
 ];
 const GATEWAY_COLUMNS = [
   { title: "Gateway", text: true, show: showName },
