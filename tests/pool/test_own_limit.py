@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from scrapy_proxybalance.pool import HealthState, Outcome, Pool
 from scrapy_proxybalance.pool.events import CooldownStarted, TargetRefused
 from scrapy_proxybalance.pool.outcome import HOST_REFUSED, NO_RESPONSE, TOO_MANY
-from scrapy_proxybalance.pool.own_limit import OwnLimit, Proven
+from scrapy_proxybalance.pool.own_limit import (
+    OwnLimit,
+    Proven,
+    after_answered,
+    after_closed,
+    often_closed,
+)
 
 from .helpers import Events, carry_through, make_pool, proxies, proxy, shown
 
@@ -23,49 +29,27 @@ if TYPE_CHECKING:
 ONLY = {"name": "p0"}
 
 
-def test_the_second_close_halves_what_was_in_flight() -> None:
-    limit = OwnLimit()
-    assert not limit.closed(0, 9, 0, 1)
-    assert limit.limit == inf
-    assert limit.closed(0, 9, 0, 1)
-    assert limit.limit == 4
+# Whether it may be for their number
 
 
-def test_a_close_that_was_long_ago_does_not_count() -> None:
-    limit = OwnLimit()
-    assert not limit.closed(0, 9, 0, 1)
-    assert not limit.closed(60, 9, 0, 70)
-    assert limit.limit == inf
+def test_three_closed_of_the_last_eight_may_be_for_their_number() -> None:
+    recent = 0
+    for _ in range(2):
+        recent = after_answered(after_closed(recent))
+    assert not often_closed(recent)
+    recent = after_closed(recent)
+    assert often_closed(recent)
+    for _ in range(7):
+        recent = after_answered(recent)
+    assert not often_closed(recent)
 
 
-def test_as_many_that_are_answered_in_between_say_that_it_is_not_the_number() -> None:
-    limit = OwnLimit()
-    for now in range(9):
-        assert not limit.closed(now, 4, 3, now)
-        limit.answered(4)
-    assert limit.limit == inf
-    assert limit.is_over(4, 9)
-
-
-def test_what_had_gone_out_before_the_cut_does_not_cut_again() -> None:
-    limit = cut(16, 10)
-    for _ in range(15):
-        assert limit.closed(9, 15, 0, 11)
-    assert limit.limit == 8
-    limit.closed(10, 8, 0, 12)
-    assert limit.limit == 4
-
-
-def test_it_is_not_cut_below_what_the_proxy_has_carried() -> None:
-    assert cut(16, 10, proven=11).limit == 11
-
-
-def test_it_grows_by_one_after_ten_answers_for_each_request_that_it_carries() -> None:
-    limit = cut(2, 0)
-    for expected, answers in ((1, 9), (2, 1), (2, 19), (3, 1), (3, 29), (4, 1)):
-        for _ in range(answers):
-            limit.answered(1)
-        assert limit.limit == expected
+@given(st.lists(st.booleans(), max_size=40))
+def test_the_last_eight_count(closed: list[bool]) -> None:
+    recent = 0
+    for one in closed:
+        recent = after_closed(recent) if one else after_answered(recent)
+    assert often_closed(recent) == (sum(closed[-8:]) >= 3)
 
 
 def test_what_was_carried_longer_than_a_minute_ago_is_not_known() -> None:
@@ -79,6 +63,49 @@ def test_what_was_carried_longer_than_a_minute_ago_is_not_known() -> None:
     assert proven.most(61) == 1
 
 
+# The limit
+
+
+def test_the_limit_is_half_of_what_was_in_flight() -> None:
+    assert cut(9, 0).limit == 4
+    assert cut(2, 0).limit == 1
+
+
+def test_what_had_gone_out_before_the_cut_does_not_cut_again() -> None:
+    limit = cut(16, 10)
+    for _ in range(15):
+        assert limit.closed(9, 15, 11)
+    assert limit.limit == 8
+    limit.closed(10, 8, 12)
+    assert limit.limit == 4
+
+
+def test_it_is_not_cut_below_what_the_proxy_is_known_to_carry() -> None:
+    limit = OwnLimit()
+    assert limit.closed(0, 16, 10, proven=11)
+    assert limit.limit == 11
+
+
+def test_it_grows_by_one_after_ten_answers_for_each_request_that_it_carries() -> None:
+    limit = cut(2, 0)
+    for expected, answers in ((1, 9), (2, 1), (2, 19), (3, 1), (3, 29), (4, 1)):
+        for _ in range(answers):
+            limit.answered()
+        assert limit.limit == expected
+
+
+def test_one_that_closes_the_only_connection_has_no_limit_for_a_while() -> None:
+    limit = cut(2, 0)
+    assert not limit.closed(1, 1, 2)
+    assert limit.limit == inf
+    assert not limit.closed(3, 8, 4)
+    assert limit.limit == inf
+    assert not limit.is_over(8, 4)
+    assert limit.is_over(8, 70)
+    assert limit.closed(70, 8, 71)
+    assert limit.limit == 4
+
+
 @given(
     st.integers(2, 100),
     st.lists(st.none() | st.tuples(st.floats(0, 50), st.integers(2, 100)), max_size=200),
@@ -90,18 +117,17 @@ def test_it_is_never_below_one_and_grows_by_answers_only(
     for step in steps:
         before, now = limit.limit, now + 1
         if step is None:
-            limit.answered(1)
+            limit.answered()
             assert limit.limit in (before, before + 1)
         else:
-            limit.closed(min(now, step[0]), step[1], 0, now)
+            limit.closed(min(now, step[0]), step[1], now)
             assert 1 <= limit.limit <= before
 
 
-def cut(in_flight: int, now: float, *, proven: int = 0) -> OwnLimit:
-    """Return a limit that was cut when a proxy with so many in flight had closed two connections."""
+def cut(in_flight: int, now: float) -> OwnLimit:
+    """Return a limit that was cut when a proxy with so many in flight had closed a connection."""
     limit = OwnLimit()
-    for _ in range(2):
-        limit.closed(now, in_flight, proven, now)
+    assert limit.closed(now, in_flight, now)
     return limit
 
 
