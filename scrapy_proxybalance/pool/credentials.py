@@ -29,8 +29,9 @@ class Refusals:
 
     def __init__(self) -> None:
         self._attempts = 0
-        self._pages: set[object] = set()
-        self._targets: set[str] = set()
+        # Tuples: there is one of these for each proxy, nearly always empty.
+        self._pages: tuple[object, ...] = ()
+        self._targets: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return how many there were."""
@@ -40,8 +41,7 @@ class Refusals:
         """Take note that something has come back."""
         if self._attempts:
             self._attempts = 0
-            self._pages.clear()
-            self._targets.clear()
+            self._pages = self._targets = ()
 
     def add(self, page: str | None, target: str, *, worked: bool, doubtful: bool = False) -> bool:
         """Take note of a refusal; return whether the credentials are to be taken for wrong.
@@ -52,8 +52,10 @@ class Refusals:
         """
         self._attempts += 1
         if len(self._pages) < _WORKED_AT_ONE:
-            self._pages.add(object() if page is None else page)
-            self._targets.add(target)
+            if page is None or page not in self._pages:
+                self._pages += (object() if page is None else page,)
+            if target not in self._targets:
+                self._targets += (target,)
         refused = len(self._pages)
         if not worked:
             several = len(self._targets) > 1

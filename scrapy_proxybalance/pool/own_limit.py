@@ -43,19 +43,22 @@ class Proven:
         self._doubts = 0
         self._excused = 0
         self._too_many_at = -inf
-        self._out: dict[Lease, None] = {}
+        self._out: dict[Lease, None] | None = None
 
     def granted(self, lease: Lease) -> None:
         """Take note that a request goes out."""
+        if self._out is None:
+            self._out = {}
         self._out[lease] = None
 
     def ended(self, lease: Lease) -> None:
         """Take note that it is back."""
-        self._out.pop(lease, None)
+        if self._out is not None:
+            self._out.pop(lease, None)
 
     def out_before(self, lease: Lease) -> int:
         """Return how many are out that had gone before a request, and may be carried yet."""
-        return sum(one.granted_at <= lease.granted_at for one in self._out)
+        return sum(one.granted_at <= lease.granted_at for one in self._out or ())
 
     def excuses(self, *, sharing: bool) -> bool:
         """Return whether a failure that may be for the number is excused: so many in a row are.

@@ -174,7 +174,7 @@ def test_a_proxy_that_closes_whatever_is_in_flight_carries_up_to_its_cap() -> No
             else:
                 pool.release(lease, Outcome.SUCCESS, now + 0.1)
         sent += len(leases)
-    assert sent >= 780
+    assert sent >= 700
 
 
 def test_a_proxy_that_closes_no_more_carries_up_to_its_cap_again() -> None:

@@ -68,7 +68,6 @@ LEARNED_MAX = 5
 # Of credentials that have never worked, so many requests at once.
 UNTRIED = 3
 ANSWERED = (Outcome.SUCCESS, Outcome.TARGET_SIGNAL)
-FAILED = (Outcome.PROXY_FAULT, Outcome.GATEWAY_FAULT, Outcome.AMBIGUOUS)
 
 caps = st.none() | st.integers(1, 3)
 # Intervals that are binary fractions, so that the model's sums are exact.
@@ -114,8 +113,6 @@ class Known:
     refusals: int = 0  # of its credentials, since anything came back
     before: set[Lease] = attrs.field(factory=set)  # leases on other credentials
     own_limit: int | None = None
-    cut_at: float = 0.0
-    answers: int = 0  # since its own limit was last changed
     rests: dict[str, float] = attrs.field(factory=dict)  # target -> until
     drained: bool = False
     leaving: bool = False
@@ -156,24 +153,8 @@ class Known:
     def rests_at(self, target: str, now: float) -> bool:
         return now < self.rests.get(target, float("-inf"))
 
-    def closed(self, granted_at: float, in_flight: int, now: float) -> None:
-        """It has closed a connection without a byte, with so many in flight."""
-        if self.own_limit is None:
-            self.own_limit = max(1, in_flight // 2)
-        elif granted_at >= self.cut_at:
-            self.own_limit = max(1, min(self.own_limit, in_flight) // 2)
-        else:
-            return
-        self.cut_at, self.answers = now, 0
-
     def answered(self, target: str) -> None:
         self.rests.pop(target, None)
-        if self.own_limit is not None:
-            self.answers += 1
-            if self.answers >= 10 * self.own_limit:
-                self.answers, self.own_limit = 0, self.own_limit + 1
-            if self.own_limit >= self.cap:
-                self.own_limit = None
 
     def in_service(self, now: float) -> bool:
         cooling = self.cooling_until is not None and now < self.cooling_until
@@ -591,13 +572,14 @@ class PoolMachine(RuleBasedStateMachine):
             outcome = Outcome.PROXY_FAULT  # a gateway's 407 is no word about its load
         if failure == NO_RESPONSE and known.proxy.gateway in (FIXED, LEARNED):
             failure = how["failure"] = None  # what a gateway's limit makes of it is told elsewhere
-        closed = failure == NO_RESPONSE and outcome in FAILED
         if outcome is Outcome.SUCCESS:
             known.answered(lease.target)
             self.refused.discard(lease.target)
-        elif closed and known.open and known.worked:
-            known.closed(lease.granted_at, len(known.open) + 1, self.now)
         assert self.pool.release(lease, outcome, self.now, **how)
+        # How its own limit moves is proven where it is alone; here, that it holds.
+        member = self.pool._members.get(name)
+        own = member.own_limit if member is not None else None
+        known.own_limit = int(own.limit) if own is not None and own.limit < known.cap else None
         if lease not in known.before:
             if outcome in ANSWERED:
                 known.worked, known.refusals = True, 0
