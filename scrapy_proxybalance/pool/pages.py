@@ -85,8 +85,8 @@ class _Target:
         others = [name for name in self.answers if name != who]
         telling = [name for name in others if self.varies(name)]
         if not telling:
-            if len(others) < min(_SPEAK_FOR_ALL, proxies - 1):
-                return None if self.answers[who] <= _UNCOMPARED else 1.0
+            if len(others) < max(1, min(_SPEAK_FOR_ALL, proxies - 1)):
+                return None if proxies > 1 and self.answers[who] <= _UNCOMPARED else 1.0
             telling = [name for name in others if self.share(look, name) < 0.5]
             if 2 * len(telling) <= len(others):
                 telling = others

@@ -67,6 +67,13 @@ def test_nothing_is_compared_while_nobody_else_has_given_a_page() -> None:
     assert pages.seen(SITE, "p0", ("x",), "another", proxies=3) == Repeated("x", None)
 
 
+def test_the_only_proxy_has_nobody_to_be_compared_with() -> None:
+    pages = Pages(2)
+    for number in range(9):
+        found = pages.seen(SITE, "p0", ("x",), f"{number}", proxies=1)
+    assert found == Repeated("x", 1.0)
+
+
 def test_of_several_looks_the_one_counts_that_others_give_least() -> None:
     pages = Pages(2)
     for number in range(3):
