@@ -29,8 +29,9 @@ _JUST_THIS_HOST = 0.3
 _HALF_CLEARED = 0.5
 
 
-# A page that is the proxy's own with less than this chance is as one wants it.
-_DOUBTED = 0.1
+# A page that others give more often, and one that is the proxy's own with less than this chance, is as
+# one wants it.
+_USUAL, _DOUBTED = 0.3, 0.1
 # A page is the proxy's own when it was given for so many URLs of a target, and at so many targets.
 _SAME_PAGE, _SAME_PAGE_EVERYWHERE = 2, 3
 
@@ -89,7 +90,7 @@ class Comparison:
         found = self._pages.seen(lease.target, who, looks, url, proxies=proxies)
         everywhere = self._everywhere.seen("", who, looks, lease.target, proxies=proxies)
         for same in (found, everywhere):
-            if same is None or same.usual is None:
+            if same is None or same.usual is None or same.usual > _USUAL:
                 continue
             rate = self._rate(lease)
             part = rate / (rate + same.usual)

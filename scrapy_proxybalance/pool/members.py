@@ -123,7 +123,7 @@ class Member:
         """How many requests it may carry at once, as far as is known of it, its cap aside."""
         own = self.own_limit
         most = self.cap if own is None or own.limit > self.cap else int(own.limit)
-        if not self.answered and self.proxy.username is not None:
+        if not self.answered and (self.proxy.username is not None or self.refusals):
             return min(most, max(1, UNTRIED_IN_FLIGHT - len(self.refusals)))
         return most
 

@@ -113,7 +113,7 @@ class Pages:
     ) -> Repeated | None:
         """Take note of a page; return it if it is the same for different URLs.
 
-        :param looks: each equal for pages that look the same in one way.
+        :param looks: each equal for pages that look the same in one way; the last for most.
         :param proxies: how many could have given one.
         :return: the look that others give least; where there is nobody to compare, the first.
         """
@@ -134,7 +134,7 @@ class Pages:
             if urls == 0.0 or url != last:
                 urls += 1.0
                 givers[who] = (urls, url)
-            if look == looks[0]:
+            if look == looks[-1]:
                 known.whole[who] = max(urls, known.whole.get(who, 0.0))
             if urls < self._least:
                 continue
