@@ -24,6 +24,8 @@ SAME_PAGE = "same_page"
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 # So much of the beginning of a page, and of its end, is compared.
 _HEAD, _END, _WORDS = 4096, 1024, 512
+# So few words say nothing of a page.
+_FEW = 3
 # Neither numbers nor what looks like the name of one request: those differ from answer to answer.
 _WORD = re.compile(rb"(?<![0-9A-Za-z])[A-Za-z]{1,15}(?![0-9A-Za-z])")
 
@@ -51,8 +53,9 @@ def looks(request: Request, response: Response) -> tuple[str, ...]:
     body = response.body
     if response.status >= 300 or not body or request.method == "HEAD":
         return ()
-    words = b" ".join(_WORD.findall(body[:_WORDS]))
-    return f"{crc32(body[:_HEAD] + body[-_END:]):x} {len(body)}", f"{crc32(words):x}"
+    whole = f"{crc32(body[:_HEAD] + body[-_END:]):x} {len(body)}"
+    words = _WORD.findall(body[:_WORDS])
+    return (whole,) if len(words) < _FEW else (whole, f"{crc32(b' '.join(words)):x}")
 
 
 def _leads_elsewhere(request: Request, response: Response) -> bool:

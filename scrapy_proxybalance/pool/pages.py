@@ -101,7 +101,7 @@ class _Target:
 class Pages:
     """Remembers the looks of pages of the targets that were asked last.
 
-    :param least: for so many different URLs a page is the same.
+    :param least: for so many different URLs a page is the same; one more for each further look.
     """
 
     def __init__(self, least: int) -> None:
@@ -124,7 +124,7 @@ class Pages:
             self._targets.move_to_end(target)
         known.answered(who)
         found: Repeated | None = None
-        for look in looks:
+        for number, look in enumerate(looks):
             givers = known.pages.get(look)
             if givers is None:
                 givers = known.pages[look] = BoundedDict(_PROXIES)
@@ -136,7 +136,7 @@ class Pages:
                 givers[who] = (urls, url)
             if look == looks[-1]:
                 known.whole[who] = max(urls, known.whole.get(who, 0.0))
-            if urls < self._least:
+            if urls < self._least + number:
                 continue
             usual = known.usual(look, who, proxies)
             if found is None or (

@@ -77,10 +77,10 @@ def test_the_only_proxy_has_nobody_to_be_compared_with() -> None:
 def test_of_several_looks_the_one_counts_that_others_give_least() -> None:
     pages = Pages(2)
     for number in range(3):
-        pages.seen(SITE, "good", ("frame", f"{number}"), f"{number}", proxies=3)
-    pages.seen(SITE, "bad", ("frame", "x"), "a", proxies=3)
-    pages.seen(SITE, "good", ("other", "y"), "b", proxies=3)
-    assert pages.seen(SITE, "bad", ("frame", "x"), "c", proxies=3) == Repeated("x", 0.04 / 5)
+        pages.seen(SITE, "good", (f"{number}", "frame"), f"{number}", proxies=3)
+    pages.seen(SITE, "bad", ("x", "frame"), "a", proxies=3)
+    pages.seen(SITE, "good", ("y", "other"), "b", proxies=3)
+    assert pages.seen(SITE, "bad", ("x", "frame"), "c", proxies=3) == Repeated("x", 0.04 / 5)
 
 
 def test_who_gives_other_pages_is_known() -> None:
