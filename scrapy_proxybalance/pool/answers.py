@@ -160,6 +160,11 @@ class Answers:
         """Take note of a page that a proxy gives for different URLs, and others do not."""
         self._known(target).note(who, _SAME_PAGE)
 
+    def heard(self, target: str, who: str) -> int:
+        """Return how many others have had an answer of a target."""
+        known = self._targets.get(target)
+        return sum(name != who for name in known.through) if known is not None else 0
+
     def is_confirmed(self, target: str, kind: str) -> bool:
         """Return whether a target is known to give answers of a kind."""
         known = self._targets.get(target)

@@ -87,7 +87,8 @@ class Comparison:
         """
         who = self.who(lease)
         proxies = len(self._members)
-        found = self._pages.seen(lease.target, who, looks, url, proxies=proxies)
+        heard = self._answers.heard(lease.target, who)
+        found = self._pages.seen(lease.target, who, looks, url, proxies=proxies, heard=heard)
         everywhere = self._everywhere.seen("", who, looks, lease.target, proxies=proxies)
         for same in (found, everywhere):
             if same is None or same.usual is None or same.usual > _USUAL:

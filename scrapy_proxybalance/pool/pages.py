@@ -21,8 +21,8 @@ _WINDOW = 20.0
 # A proxy that gives a page for so much of all gives one page only. So many others have to be known for
 # what is usual where none varies.
 _ALWAYS, _SPEAK_FOR_ALL = 0.9, 3
-# While they are fewer, a proxy's first pages are doubted, no more than so many.
-_UNCOMPARED = 5.0
+# While they are fewer, so many looks of a target's first pages are doubted.
+_DOUBTED = 60
 # A target is taken to give a page for other URLs so often by itself, with the weight of so many answers.
 _PRIOR, _WEIGHT = 0.02, 2.0
 
@@ -41,12 +41,14 @@ class Repeated(NamedTuple):
 class _Target:
     """``answers``: how many pages each proxy gave of late; ``whole``: of these, its commonest.
 
-    ``pages``: who gave one, for how many URLs of late, and the last of these.
+    ``pages``: who gave one, for how many URLs of late, and the last of these. ``doubted``: how often
+    there was nobody to compare with.
     """
 
-    __slots__ = ("answers", "pages", "whole")
+    __slots__ = ("answers", "doubted", "pages", "whole")
 
     def __init__(self) -> None:
+        self.doubted = 0
         self.answers: BoundedDict[str, float] = BoundedDict(_PROXIES)
         self.whole: dict[str, float] = {}
         self.pages: BoundedDict[str, BoundedDict[str, tuple[float, str]]] = BoundedDict(_PAGES)
@@ -76,7 +78,7 @@ class _Target:
         answers = self.answers.get(who, 0.0)
         return answers > 1.0 and self.whole.get(who, 0.0) < _ALWAYS * answers
 
-    def usual(self, look: str, who: str, proxies: int) -> float | None:
+    def usual(self, look: str, who: str, proxies: int, heard: int) -> float | None:
         """Return for how much of all others give a page; ``None`` if that is not known.
 
         Those that give one page only are left out where others vary, or most others give another one:
@@ -85,8 +87,13 @@ class _Target:
         others = [name for name in self.answers if name != who]
         telling = [name for name in others if self.varies(name)]
         if not telling:
-            if len(others) < max(1, min(_SPEAK_FOR_ALL, proxies - 1)):
-                return None if proxies > 1 and self.answers[who] <= _UNCOMPARED else 1.0
+            if max(heard, len(others)) < max(1, min(_SPEAK_FOR_ALL, proxies - 1)):
+                if proxies < 2 or self.doubted >= _DOUBTED:
+                    return 1.0
+                self.doubted += 1
+                return None
+            if not others:
+                return 1.0
             telling = [name for name in others if self.share(look, name) < 0.5]
             if 2 * len(telling) <= len(others):
                 telling = others
@@ -109,12 +116,20 @@ class Pages:
         self._targets: BoundedDict[str, _Target] = BoundedDict(_TARGETS)
 
     def seen(
-        self, target: str, who: str, looks: tuple[str, ...], url: str, *, proxies: int
+        self,
+        target: str,
+        who: str,
+        looks: tuple[str, ...],
+        url: str,
+        *,
+        proxies: int,
+        heard: int = 0,
     ) -> Repeated | None:
         """Take note of a page; return it if it is the same for different URLs.
 
         :param looks: each equal for pages that look the same in one way; the last for most.
         :param proxies: how many could have given one.
+        :param heard: how many others have had an answer of the target, of any kind.
         :return: the look that others give least; where there is nobody to compare, the first.
         """
         known = self._targets.get(target)
@@ -138,7 +153,7 @@ class Pages:
                 known.whole[who] = max(urls, known.whole.get(who, 0.0))
             if urls < self._least + number:
                 continue
-            usual = known.usual(look, who, proxies)
+            usual = known.usual(look, who, proxies, heard)
             if found is None or (
                 usual is not None and found.usual is not None and usual < found.usual
             ):
