@@ -159,8 +159,10 @@ class Endings:
             self.answers += 1
             member.rejected_by_chance = 1.0
             self._got_through(lease, now)
-        elif outcome in (PROXY_FAULT, AMBIGUOUS, GATEWAY_FAULT) and self._was_too_many(
-            lease, failure, now
+        elif (
+            outcome in (PROXY_FAULT, AMBIGUOUS, GATEWAY_FAULT)
+            and not self._outages.explained(lease)
+            and self._was_too_many(lease, failure, now)
         ):
             # No cooldown for what may be too many connections at once: fewer, first.
             lease.too_many = for_number = True
@@ -189,7 +191,12 @@ class Endings:
         is_quiet = lease.gate is None and (
             for_number or (lease.too_many and member.proven.excuses(sharing=True))
         )
-        if lease.gate is None and gates.quiet_answers and succeeded:
+        if (
+            lease.gate is None
+            and gates.quiet_answers
+            and succeeded
+            and gates.whole.breaker.knows(lease.target)
+        ):
             gates.quiet_answers -= 1
         else:
             # As if through a proxy of the usual speed: the more are in use, the slower the last of them.
