@@ -104,6 +104,8 @@ class SecondOpinion:
             request,
             request_meta.OddAnswer(same.look, who, lease.proxy.name, same.part, lease.granted_at),
         )
+        if not same.compared and self._balancer.pool.in_service < 2:
+            return verdict  # there is nobody to ask
         if not same.compared or same.part < MOSTLY:
             return attrs.evolve(verdict, part=same.part, unsure=not same.compared)
         return attrs.evolve(verdict, outcome=Outcome.PROXY_FAULT, failure=SAME_PAGE, part=same.part)

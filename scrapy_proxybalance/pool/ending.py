@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .bounded_dict import BoundedDict
 from .events import CooldownShortened, LeaseEnded, PairRested, TargetRefused
 from .health import MOSTLY, PROBING, RECOVERING
 from .outcome import (
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
     from .warmth import Warmth
 
 _NEVER = float("-inf")
+# When a target's connections have been closed so often in a row, it is not for their number.
+_CLOSED_IN_A_ROW = 8
+_TARGETS = 1000
 # A host that has answered what was asked within so many seconds is one that proxies go to.
 _LATELY = 60.0
 # Seconds for which a proxy rests at a target that refuses it alone.
@@ -115,6 +119,8 @@ class Endings:
         self._warmth = warmth
         self._rng = rng
         self._events = events
+        # How many connections were closed for each target since it last answered.
+        self._closed: BoundedDict[str, int] = BoundedDict(_TARGETS)
         #: How many useful answers there have been.
         self.answers = 0
 
@@ -262,6 +268,8 @@ class Endings:
             self._pairs.answered(lease.target, lease.proxy.name)
         if lease.tunnel is not None and CONNECT in self._pairs:
             self._pairs.answered(CONNECT, lease.proxy.name)
+        if self._closed:
+            self._closed.pop(lease.target, None)
         shared = member if lease.gate is None else lease.gate
         shared.proven.answered(lease.in_flight, now)
         if shared.recent:
@@ -316,8 +324,9 @@ class Endings:
         member, gate = lease.member, lease.gate
         shared = member if gate is None else gate
         shared.recent = after_closed(shared.recent)
-        if not member.answered:
-            return False
+        closed = self._closed[lease.target] = self._closed.get(lease.target, 0) + 1
+        if not member.answered or closed > _CLOSED_IN_A_ROW:
+            return False  # where the number is the reason, others are answered in between
         if gate is None and member.own_limit is not None:
             for_number = member.own_limit.closed(lease.granted_at, lease.in_flight, now)
         else:

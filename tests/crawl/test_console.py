@@ -88,7 +88,7 @@ async def looked_into(
                 await look()
             except Exception as error:
                 errors.append(error)
-        return OriginResponse(body=b"page")
+        return OriginResponse(body=request.path.encode())
 
     async with (
         Origin(page) as origin,
