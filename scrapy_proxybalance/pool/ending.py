@@ -167,7 +167,7 @@ class Endings:
             self._got_through(lease, now)
         elif (
             outcome in (PROXY_FAULT, AMBIGUOUS, GATEWAY_FAULT)
-            and not self._outages.explained(lease)
+            and (failure == HOST_REFUSED or not self._outages.explained(lease))
             and self._was_too_many(lease, failure, now)
         ):
             # No cooldown for what may be too many connections at once: fewer, first.
