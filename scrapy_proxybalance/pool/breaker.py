@@ -203,9 +203,7 @@ class Breaker:
             or len(self._weak) >= 2
             or (gateways_word and self._is_the_only_one(target, now))
         )
-        self.suspicious = (
-            likely and self.running >= _SUSPICIOUS and (sure or not self._failing.overtaken(target))
-        )
+        self.suspicious = likely and self.running >= _SUSPICIOUS
         if len(self._refused) >= max(self._enough, self._answers_since_refused):
             self._trip(now)
             return True

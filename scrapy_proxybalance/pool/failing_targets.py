@@ -17,15 +17,14 @@ _TARGETS = 1000
 class _Row:
     """The failures of one target since it last answered.
 
-    ``began_at``: when the first was. ``failures``: how many there were before another target's answer;
+    ``failures``: how many there were before another target's answer;
     ``since``: when there were enough of them. ``overtaken``: when that answer had been asked for;
     ``after``: how many there were of what was asked after it.
     """
 
-    __slots__ = ("after", "began_at", "explained", "failures", "overtaken", "since")
+    __slots__ = ("after", "explained", "failures", "overtaken", "since")
 
-    def __init__(self, now: float) -> None:
-        self.began_at = now
+    def __init__(self) -> None:
         self.failures = self.after = 0
         self.since = float("inf")
         self.overtaken: float | None = None
@@ -57,7 +56,7 @@ class FailingTargets:
         """Take note of a failure that the target may have caused, of what was asked at that moment."""
         row = self._rows.get(target)
         if row is None:
-            row = self._rows[target] = _Row(now)
+            row = self._rows[target] = _Row()
         if row.explained:
             return
         # Since the row began, every answer was of another target.
@@ -70,11 +69,6 @@ class FailingTargets:
         elif asked_at >= row.overtaken:
             row.after += 1
             row.explained = row.after >= _ENOUGH
-
-    def overtaken(self, target: str) -> bool:
-        """Return whether others got through since a target began to fail: it may be down itself."""
-        row = self._rows.get(target)
-        return row is not None and self._latest >= row.began_at
 
     def explains(self, target: str) -> bool:
         """Return whether a target explains its own failures."""
