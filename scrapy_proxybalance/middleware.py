@@ -61,7 +61,7 @@ _USED_UP_AT = 6
 _SPARED_AT_MOST = 12
 
 # When a page was one too many at once so often, it counts as a failure like any other.
-_TOO_MANY_AT = 6
+_TOO_MANY_AT = 20
 
 # How often, in seconds, a request asks whether another one has come back, unless it is told.
 _TURN = 1.0

@@ -141,9 +141,9 @@ async def test_pages_that_a_site_wants_to_be_paid_for_are_delivered_and_cost_no_
 
     assert judged.pages == pages(number for number in range(1, 301) if number % every)
     assert judged.failures == {"HttpError": 300 // every}
-    assert not judged.cooldowns
-    # One may have met two of these first, and nothing else: it has not been needed since.
-    assert sum(standing(one) is Standing.HEALTHY for one in judged.proxies.values()) >= 4
+    # By chance one may have met several of these in a row, or nothing else.
+    assert judged.cooldowns.total() <= 1
+    assert sum(standing(one) is Standing.HEALTHY for one in judged.proxies.values()) >= 3
 
 
 @pytest.mark.parametrize("bad", [1, 3])
