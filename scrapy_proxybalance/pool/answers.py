@@ -18,7 +18,7 @@ from .bounded_dict import BoundedDict
 
 # A target that others had answers of is taken to give an odd answer so often, with the weight of so
 # many answers; and one of which only this proxy knows anything.
-_PRIOR, _WEIGHT = 0.02, 2.0
+PRIOR, WEIGHT = 0.02, 2.0
 UNHEARD_OF = 0.5
 # The same for the share of odd answers of a kind among the answers of all targets.
 _PRIOR_WEIGHT_OF_ALL = 50.0
@@ -26,8 +26,8 @@ _PRIOR_WEIGHT_OF_ALL = 50.0
 _WINDOW = 50.0
 # What one proxy got counts as no more than so many answers, however many it had; so many proxies and
 # kinds are remembered of a target.
-_ONE_VOICE = 3.0
-_PROXIES = 16
+ONE_VOICE = 3.0
+PROXIES = 16
 _KINDS = 16
 _KINDS_IN_ALL = 1000
 # The kind of a page as one wants it, and of one that is the same for different URLs.
@@ -35,7 +35,7 @@ _USEFUL = ""
 _SAME_PAGE = "same_page"
 _TARGETS = 2000
 # Whoever gets an answer for so much of all that it asks for says nothing about others.
-_ALWAYS = 0.9
+ALWAYS = 0.9
 
 
 class Suspicion(NamedTuple):
@@ -61,8 +61,8 @@ class _Target:
     def __init__(self) -> None:
         self.asked_at = float("-inf")
         self.confirmed: BoundedDict[str, None] = BoundedDict(_KINDS)
-        self.through: BoundedDict[str, dict[str, float]] = BoundedDict(_PROXIES)
-        self.row: BoundedDict[str, tuple[str, int]] = BoundedDict(_PROXIES)
+        self.through: BoundedDict[str, dict[str, float]] = BoundedDict(PROXIES)
+        self.row: BoundedDict[str, tuple[str, int]] = BoundedDict(PROXIES)
 
     def share(self, who: str, kind: str) -> float:
         """Return how much of what a proxy got was of a kind, 0 to 1."""
@@ -78,11 +78,11 @@ class _Target:
         for name, counts in self.through.items():
             if name != who:
                 count = sum(counts.values())
-                voice = min(_ONE_VOICE, count)
+                voice = min(ONE_VOICE, count)
                 heard.append((voice * counts.get(kind, 0.0) / count, voice))
                 pages = pages or self.gets_pages(name)
         if pages:
-            heard = [one for one in heard if one[0] < _ALWAYS * one[1]]
+            heard = [one for one in heard if one[0] < ALWAYS * one[1]]
         return sum(odd for odd, _ in heard), sum(voice for _, voice in heard)
 
     def gets_pages(self, who: str) -> bool:
@@ -141,9 +141,9 @@ class Answers:
         compared = answers > 0.0
         usual = UNHEARD_OF
         if compared:
-            of_all = self._all_odd.get(kind, 0.0) + _PRIOR_WEIGHT_OF_ALL * _PRIOR
+            of_all = self._all_odd.get(kind, 0.0) + _PRIOR_WEIGHT_OF_ALL * PRIOR
             prior = of_all / (self._all + _PRIOR_WEIGHT_OF_ALL)
-            usual = (odd + _WEIGHT * prior) / (answers + _WEIGHT)
+            usual = (odd + WEIGHT * prior) / (answers + WEIGHT)
         part = rate / (rate + usual + pair)
         known.note(who, kind)
         self._count(kind, 1.0 - part if compared else 0.0)
@@ -189,7 +189,7 @@ class Answers:
         Not so if it gets nothing else of the target, and others get pages.
         """
         known = self._targets.get(target)
-        if known is None or known.share(who, kind) < _ALWAYS:
+        if known is None or known.share(who, kind) < ALWAYS:
             return True
         return not any(name != who and known.gets_pages(name) for name in known.through)
 

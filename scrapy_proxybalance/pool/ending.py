@@ -274,7 +274,8 @@ class Endings:
         shared.proven.answered(lease.in_flight, now)
         if shared.recent:
             shared.recent = after_answered(shared.recent)
-        member.proven.carried()
+        if lease.gate is not None:
+            member.proven.carried()
         if member.own_limit is not None:
             member.own_limit.answered()
             if member.own_limit.is_over(member.cap, now):

@@ -9,22 +9,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from .answers import ALWAYS, ONE_VOICE, PRIOR, PROXIES, WEIGHT
 from .bounded_dict import BoundedDict
 
 _TARGETS = 500
 _PAGES = 32
-_PROXIES = 16
-# What one proxy gave counts as no more than so many answers, however many it had.
-_ONE_VOICE = 3.0
 # When so many pages of one proxy are known, they count half.
 _WINDOW = 20.0
-# A proxy that gives a page for so much of all gives one page only. So many others have to be known for
-# what is usual where none varies.
-_ALWAYS, _SPEAK_FOR_ALL = 0.9, 3
+# So many others have to be known for what is usual where none varies.
+_SPEAK_FOR_ALL = 3
 # While they are fewer, so many looks of a target's first pages are doubted.
 _DOUBTED = 60
-# A target is taken to give a page for other URLs so often by itself, with the weight of so many answers.
-_PRIOR, _WEIGHT = 0.02, 2.0
 
 
 class Repeated(NamedTuple):
@@ -49,13 +44,13 @@ class _Target:
 
     def __init__(self) -> None:
         self.doubted = 0
-        self.answers: BoundedDict[str, float] = BoundedDict(_PROXIES)
+        self.answers: BoundedDict[str, float] = BoundedDict(PROXIES)
         self.whole: dict[str, float] = {}
         self.pages: BoundedDict[str, BoundedDict[str, tuple[float, str]]] = BoundedDict(_PAGES)
 
     def answered(self, who: str) -> None:
         """Count a page."""
-        if who not in self.answers and len(self.answers) >= _PROXIES:
+        if who not in self.answers and len(self.answers) >= PROXIES:
             self.whole.pop(next(iter(self.answers)), None)
         count = self.answers[who] = self.answers.get(who, 0.0) + 1.0
         if count > _WINDOW:
@@ -76,7 +71,7 @@ class _Target:
     def varies(self, who: str) -> bool:
         """Return whether a proxy is known to give different pages."""
         answers = self.answers.get(who, 0.0)
-        return answers > 1.0 and self.whole.get(who, 0.0) < _ALWAYS * answers
+        return answers > 1.0 and self.whole.get(who, 0.0) < ALWAYS * answers
 
     def usual(self, look: str, who: str, proxies: int, heard: int) -> float | None:
         """Return for how much of all others give a page; ``None`` if that is not known.
@@ -99,10 +94,10 @@ class _Target:
                 telling = others
         odd = answers = 0.0
         for name in telling:
-            voice = min(_ONE_VOICE, self.answers[name])
+            voice = min(ONE_VOICE, self.answers[name])
             answers += voice
             odd += voice * self.share(look, name)
-        return (odd + _WEIGHT * _PRIOR) / (answers + _WEIGHT)
+        return (odd + WEIGHT * PRIOR) / (answers + WEIGHT)
 
 
 class Pages:
@@ -142,7 +137,7 @@ class Pages:
         for number, look in enumerate(looks):
             givers = known.pages.get(look)
             if givers is None:
-                givers = known.pages[look] = BoundedDict(_PROXIES)
+                givers = known.pages[look] = BoundedDict(PROXIES)
             else:
                 known.pages.move_to_end(look)
             urls, last = givers.get(who, (0.0, ""))
