@@ -58,7 +58,7 @@ _REFUSED_BY_ALL = 6
 # When so many say for a page that the traffic is used up, it counts as a failure like any other.
 _USED_UP_AT = 6
 # So many failures of a page cost no retry for looking like an outage: then it may be its site after all.
-_SPARED_AT_MOST = 12
+_SPARED_AT_MOST = 6
 
 # When a page was one too many at once so often, it counts as a failure like any other.
 _TOO_MANY_AT = 20

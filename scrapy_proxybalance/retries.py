@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# In seconds: what failed because nothing seems to get through waits by this base, whatever is set for
+# retries, as time is what tells an outage from a few failures.
+_SPARED_DELAY = 0.25
 # After so many seconds for which retries were held back, the log says so.
 _WORTH_A_WORD = 5.0
 
@@ -54,12 +57,10 @@ class Retries:
 
         A retry does, and what comes back because nothing seems to get through, twice as long.
         """
-        just_spared = request_meta.take_just_spared(request)
-        if not self._delay:
-            return 0.0
-        if just_spared:
-            return equal_jitter(request_meta.spared(request) + 1, self._delay, self._rng)
-        if request_meta.is_retry(request):
+        if request_meta.take_just_spared(request):
+            base = max(_SPARED_DELAY, self._delay)
+            return equal_jitter(request_meta.spared(request) + 1, base, self._rng)
+        if self._delay and request_meta.is_retry(request):
             return full_jitter(request_meta.retry_of(request), self._delay, self._rng)
         return 0.0
 

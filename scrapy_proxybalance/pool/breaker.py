@@ -59,6 +59,8 @@ class Breaker:
         "_delay",
         "_failing",
         "_known",
+        "_late",
+        "_latest",
         "_prompt",
         "_proxies",
         "_refused",
@@ -83,6 +85,7 @@ class Breaker:
         self._answers = 0  # since they were last counted
         self._answered: BoundedDict[str, float] = BoundedDict(_TARGETS)
         self._failing = FailingTargets()
+        self._latest = float("-inf")  # when the latest that was answered had been granted
         #: When it tripped; ``None`` while it has not.
         self.tripped_at: float | None = None
         #: When the next probe may go.
@@ -121,6 +124,8 @@ class Breaker:
         self._answers += 1
         self._answers_since_refused += 1
         self._failing.answered(target, granted_at)
+        if granted_at > self._latest:
+            self._latest = granted_at
         if self._refused and granted_at >= self._refused_since:
             self._refused.clear()
         if (
@@ -135,10 +140,7 @@ class Breaker:
         if self.tripped_at is not None:
             if granted_at < self.tripped_at:
                 return False
-            self.lasted = now - self.tripped_at
-            self.tripped_at = None
-            self._refused.clear()
-            self._begin_run()
+            self._close(self.tripped_at, now)
             return True
         seconds, usual = now - granted_at, self._usual_seconds
         self._usual_seconds = (
@@ -167,6 +169,8 @@ class Breaker:
     ) -> bool:
         """Take note of a failure; return whether it trips the breaker.
 
+        If it shows that its target explains what has tripped it, it is tripped no longer.
+
         :param sure: that it was not the target's doing.
         :param prompt: that nothing was said at all, so that no more than the usual answers have to be
             awaited: a gateway that has too much to do may reject some and answer others later.
@@ -179,6 +183,8 @@ class Breaker:
             if self._failing.explains(target):
                 self._forget(target)
                 self.suspicious = False
+                if self.tripped_at is not None and not self._has_enough:
+                    self._close(self.tripped_at, now)
                 return False
         self.suspicious = self.tripped_at is not None
         if self.suspicious:
@@ -190,9 +196,11 @@ class Breaker:
                 self._refused_since = now
                 self._answers_since_refused = 0
             self._refused.add(proxy)
-        if not self.running:
-            self._since = now
         self.running += 1
+        if granted_at < self._latest:
+            self._late += 1  # others got through since it went
+        elif self.running == self._late + 1:
+            self._since = now
         self._sure += sure
         self._prompt += prompt
         self._proxies.add(proxy)
@@ -207,7 +215,7 @@ class Breaker:
         if len(self._refused) >= max(self._enough, self._answers_since_refused):
             self._trip(now)
             return True
-        if not likely or self.running < self._enough:
+        if not likely or self.running - self._late < self._enough:
             return False
         if 2 * self._sure < self.running:
             awaited = _ANSWERS_AWAITED * (self._usual_seconds or 0.0)
@@ -234,14 +242,26 @@ class Breaker:
         self.probe_at = now + self._delay
         self._delay = min(_LAST_PROBE, 2.0 * self._delay)
 
+    @property
+    def suspects(self) -> tuple[str, ...]:
+        """The targets that may be down themselves, if that is what looks like an outage."""
+        return () if 2 * self._sure >= self.running else tuple(sorted(self._weak))
+
     def _trip(self, now: float) -> None:
         self.tripped_at = now
         self.probe_at = now + _FIRST_PROBE
         self._delay = 2.0 * _FIRST_PROBE
 
+    def _close(self, tripped_at: float, now: float) -> None:
+        self.lasted = now - tripped_at
+        self.tripped_at = None
+        self._refused.clear()
+        self._begin_run()
+
     def _begin_run(self) -> None:
         #: How many failures in a row may be signs of an outage.
         self.running = 0
+        self._late = 0
         self._sure = 0
         self._prompt = 0
         self._since = 0.0
@@ -254,6 +274,10 @@ class Breaker:
         failures, prompts = self._weak.pop(target, (0, 0))
         self.running -= failures
         self._prompt -= prompts
+
+    @property
+    def _has_enough(self) -> bool:
+        return max(self.running, len(self._refused)) >= self._enough
 
     @property
     def _enough(self) -> int:

@@ -134,37 +134,49 @@ class CooldownTakenBack(Event):
 class GatewayTripped(Event):
     """Nothing gets through a gateway that ``proxies`` share: only probes go there.
 
-    ``failure``: the most frequent class of failure.
+    ``failure``: the most frequent class of failure; ``targets``: those that may be down themselves, if
+    it is no outage; none where no target can have caused the failures.
     """
 
     gateway: str
     proxies: int
     failure: str
+    targets: tuple[str, ...] = ()
 
 
 @attrs.define(kw_only=True)
 class GatewayReopened(Event):
-    """A probe was answered: a gateway's traffic grows back. ``seconds``: how long it was tripped."""
+    """A probe was answered: a gateway's traffic grows back. ``seconds``: how long it was tripped.
+
+    ``explained_by``: a target; then no probe was answered, but that target fails by itself, and what
+    else failed is not enough for an outage.
+    """
 
     gateway: str
     seconds: float
+    explained_by: str | None = None
 
 
 @attrs.define(kw_only=True)
 class PoolTripped(Event):
     """Nothing gets through any gateway, although it did before: only probes go out.
 
-    ``failure``: the most frequent class of failure.
+    ``failure`` and ``targets``: as for a :class:`GatewayTripped`.
     """
 
     failure: str
+    targets: tuple[str, ...] = ()
 
 
 @attrs.define(kw_only=True)
 class PoolReopened(Event):
-    """A probe was answered: the traffic grows back. ``seconds``: how long the pool was tripped."""
+    """A probe was answered: the traffic grows back. ``seconds``: how long the pool was tripped.
+
+    ``explained_by``: as for a :class:`GatewayReopened`.
+    """
 
     seconds: float
+    explained_by: str | None = None
 
 
 @attrs.define(kw_only=True)

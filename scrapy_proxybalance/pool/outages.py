@@ -107,11 +107,11 @@ class Outages:
                     now,
                 )
                 if gate.breaker.answered(lease.target, lease.granted_at, now):
-                    self._reopen_gateway(gate, now)
+                    self._reopen(gate, now)
             whole = gates.whole
             whole.breaker.count(_QUIET_ANSWERS - gates.quiet_answers)
             if whole.breaker.answered(lease.target, lease.granted_at, now):
-                self._reopen_pool(now)
+                self._reopen(whole, now)
             elif gates.narrowed and not whole.tripped:
                 self._widen(lease, now)
             gates.quiet_answers = 0 if gates.narrowed else _QUIET_ANSWERS
@@ -168,7 +168,7 @@ class Outages:
     def _note(self, gate: Gate, lease: Lease, outcome: Outcome, failure: str, now: float) -> None:
         """Take note of a failure at a gate, and trip it if that is the last straw."""
         breaker, member = gate.breaker, lease.member
-        before = breaker.signs
+        before, was_tripped = breaker.signs, gate.tripped
         whole = gate is self._gates.whole
         trips = breaker.failed(
             lease.proxy.gateway if whole else lease.proxy.name,
@@ -181,6 +181,9 @@ class Outages:
             credentials=failure == PROXY_AUTH,
             proxies=2 if whole else gate.members,
         )
+        if was_tripped and not gate.tripped:
+            self._reopen(gate, now, explained_by=lease.target)
+            return
         if breaker.signs > before:
             if not before:
                 gate.before.clear()
@@ -219,12 +222,20 @@ class Outages:
         if gate is gates.whole:
             gates.narrowed = True
             gates.disturbed = True
-            self._events.emit(PoolTripped(now=now, failure=failure))
+            self._events.emit(
+                PoolTripped(now=now, failure=failure, targets=gate.breaker.suspects)
+            )
         else:
             gates.tripped[gate.name] = gate
             gates.disturbed = True
             self._events.emit(
-                GatewayTripped(now=now, gateway=gate.name, failure=failure, proxies=gate.members)
+                GatewayTripped(
+                    now=now,
+                    gateway=gate.name,
+                    failure=failure,
+                    proxies=gate.members,
+                    targets=gate.breaker.suspects,
+                )
             )
         for group, record in gate.groups.items():
             group.put_back(record, now)
@@ -252,20 +263,39 @@ class Outages:
 
     # The end of an outage
 
-    def _reopen_gateway(self, gate: Gate, now: float) -> None:
+    def _reopen(self, gate: Gate, now: float, explained_by: str | None = None) -> None:
+        """Let traffic grow back.
+
+        :param explained_by: the target that fails by itself, where that was all.
+        """
+        if gate is self._gates.whole:
+            self._reopen_pool(now, explained_by)
+        else:
+            self._reopen_gateway(gate, now, explained_by)
+
+    def _reopen_gateway(self, gate: Gate, now: float, explained_by: str | None) -> None:
         self._gates.settle(gate)
         gate.limit.restart(gate.borne, now)
         self._take_back(gate, now, out=True)
         self._availability.recount(gate, now)
-        self._events.emit(GatewayReopened(now=now, gateway=gate.name, seconds=gate.breaker.lasted))
+        self._events.emit(
+            GatewayReopened(
+                now=now,
+                gateway=gate.name,
+                seconds=gate.breaker.lasted,
+                explained_by=explained_by,
+            )
+        )
 
-    def _reopen_pool(self, now: float) -> None:
+    def _reopen_pool(self, now: float, explained_by: str | None) -> None:
         whole = self._gates.whole
         borne = max(_WHOLE_BORNE_MIN, int(whole.borne))
         whole.limit = GatewayLimit(GatewayPolicy(fixed=borne))
         whole.limit.restart(float(borne), now)
         self._take_back(whole, now, out=True)
-        self._events.emit(PoolReopened(now=now, seconds=whole.breaker.lasted))
+        self._events.emit(
+            PoolReopened(now=now, seconds=whole.breaker.lasted, explained_by=explained_by)
+        )
 
     def _widen(self, lease: Lease, now: float) -> None:
         """Let the pool's traffic grow back, and go without a limit when it has."""

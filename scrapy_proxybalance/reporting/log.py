@@ -42,6 +42,16 @@ logger = logging.getLogger(__name__)
 _OUT_LINES = 5
 # So many pairs that rest have a line each, and so many targets that all proxies refuse.
 _REST_LINES = 10
+# So many targets that may be down are named.
+_NAMED = 5
+
+
+def _or_down(targets: tuple[str, ...]) -> str:
+    """Return the question that is left if an outage may as well be its targets' own."""
+    if not targets:
+        return ""
+    names = ", ".join(targets[:_NAMED]) + (", ..." if len(targets) > _NAMED else "")
+    return f" Nothing else was asked for meanwhile than {names}: see whether that answers at all."
 
 
 class EventLog:
@@ -168,17 +178,25 @@ class EventLog:
                 "Nothing gets through gateway %s any more (%s); requests are held, and only probes go "
                 "through its %s. If that lasts, check the gateway's address and syntax, the "
                 "credentials, the region and session parameters, and the provider's limits and "
-                "your balance there.",
+                "your balance there.%s",
                 event.gateway,
                 event.failure,
                 counted(event.proxies, "proxy", "proxies"),
+                _or_down(event.targets),
             )
         elif isinstance(event, PoolTripped):
             logger.warning(
                 "Nothing gets through any gateway any more (%s); requests are held, and only probes go "
                 "out. If that lasts, check your own network first, then the credentials and the "
-                "provider's limits and your balance there.",
+                "provider's limits and your balance there.%s",
                 event.failure,
+                _or_down(event.targets),
+            )
+        elif isinstance(event, GatewayReopened | PoolReopened) and event.explained_by is not None:
+            logger.info(
+                "It was no outage of the proxies: %s fails by itself, while other targets were answered. "
+                "Requests go out again.",
+                event.explained_by,
             )
         elif isinstance(event, GatewayReopened):
             logger.info(

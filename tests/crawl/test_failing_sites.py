@@ -24,11 +24,11 @@ FIRST, SECOND, WELL = SITES = ("first.example", "second.example", "well.example"
 SERVED = 15
 RETRY_TIMES = 2
 #: So many failures of a page cost no retry at most, apart from those of probes.
-SPARED = 12
+SPARED = 6
 AT_ONCE: dict[str, Any] = {
     "RETRY_TIMES": RETRY_TIMES,
     "PROXYBALANCE_RETRY_BUDGET_MIN": 1000,
-    "PROXYBALANCE_EXHAUSTED_TIMEOUT": 60,
+    "PROXYBALANCE_EXHAUSTED_TIMEOUT": 20,
 }
 
 
@@ -99,6 +99,7 @@ class Shops:
         ("http", "closed"),
         ("https", "502"),
         ("https", "refused"),
+        ("https", "closed"),
     ],
 )
 @crawl_test
@@ -106,17 +107,22 @@ async def test_two_sites_that_go_on_failing_when_a_third_is_done_are_no_outage(
     scheme: str, how: str, tmp_path: Path
 ) -> None:
     shops = Shops(how, FIRST, SECOND)
-    await shops.crawl(scheme, tmp_path, {FIRST: 50, SECOND: 50, WELL: 70})
+    await shops.crawl(
+        scheme,
+        tmp_path,
+        {FIRST: 50, SECOND: 50, WELL: 70},
+        # So that it is asked for something when the others are known to fail.
+        PROXYBALANCE_TARGETS={WELL: {"rate": "60/s"}},
+    )
     judged = shops.judged
     assert shops.finished
     assert shops.results == 170
     assert shops.served[WELL] == 70
     assert not judged.trips
-    # By chance a proxy may have met more of these failures than the others.
-    assert judged.cooldowns.total() <= 1
+    assert not judged.cooldowns
     # Of the first failures it cannot be told yet, so that these may cost no retry.
     assert max(judged.attempts.values()) <= RETRY_TIMES + 1 + SPARED
-    assert sum(judged.attempts.values()) <= 170 + 2.5 * RETRY_TIMES * 70
+    assert sum(judged.attempts.values()) <= 170 + 1.2 * RETRY_TIMES * 70
 
 
 @pytest.mark.parametrize("how", ["502", "refused", "closed"])
@@ -140,7 +146,7 @@ async def test_two_sites_that_fail_beside_a_slow_one_are_not_asked_again_and_aga
     assert sum(failing) <= 100 + 2.5 * RETRY_TIMES * 70
 
 
-@pytest.mark.parametrize("how", ["502", "closed"])
+@pytest.mark.parametrize("how", ["502", "refused", "closed"])
 @crawl_test
 async def test_a_provider_through_which_nothing_comes_any_more_costs_no_page(
     how: str, tmp_path: Path

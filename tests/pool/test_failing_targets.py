@@ -9,6 +9,7 @@ import pytest
 from scrapy_proxybalance.pool import NoProxyAvailableError, Outcome, Pool, Proxy
 from scrapy_proxybalance.pool.events import (
     CooldownStarted,
+    GatewayReopened,
     GatewayTripped,
     PoolReopened,
     PoolTripped,
@@ -103,6 +104,29 @@ def test_targets_that_were_down_before_the_last_other_one_came_to_an_end_trip_no
     assert not any(lease.outage_suspected for lease in leases)
     assert not events.of(PoolTripped)
     assert not events.of(GatewayTripped)
+
+
+@pytest.mark.parametrize("members", [proxies(6), gateway(6)], ids=["pool", "gateway"])
+def test_an_outage_that_targets_explain_after_all_is_taken_back(members: list[Proxy]) -> None:
+    pool, events = used(members)
+    _, now = fail(pool, 2.0, 6, CLOSED)
+    # In flight when it trips; how they end is known only then.
+    well = pool.acquire(now, target="2.test")
+    late = [pool.acquire(now, target=TWO[number % 2]) for number in range(6)]
+    _, now = fail(pool, now + 0.05, 20, CLOSED)
+    [tripped] = events.of(PoolTripped) or events.of(GatewayTripped)
+    assert tripped.targets == TWO
+    pool.release(well, Outcome.SUCCESS, now, latency=0.1)
+    assert pool.in_service == 0
+    for lease in late:
+        pool.release(lease, now=now, **CLOSED)
+    [reopened] = events.of(PoolReopened) or events.of(GatewayReopened)
+    assert reopened.explained_by in TWO
+    assert pool.in_service == 6
+    leases, _ = fail(pool, now + 20, 100, CLOSED)
+    assert len(leases) == 100
+    assert not any(lease.outage_suspected for lease in leases)
+    assert len(events.of(PoolTripped) + events.of(GatewayTripped)) == 1
 
 
 def test_refused_connections_are_an_outage_even_if_only_failing_targets_are_left() -> None:
