@@ -190,7 +190,7 @@ class OddAnswer(NamedTuple):
 
     ``kind``: what it looked like. ``who``: who was compared. ``proxy``: the name of the one that gave
     it. ``part``: what that was charged with, 0 to 1. ``at``: when it came, in seconds on the pool's
-    clock.
+    clock. ``generation``: that of its lease.
     """
 
     kind: str
@@ -198,6 +198,7 @@ class OddAnswer(NamedTuple):
     proxy: str
     part: float
     at: float
+    generation: int
 
 
 def odd_answer(request: Request) -> OddAnswer | None:

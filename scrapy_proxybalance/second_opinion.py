@@ -95,14 +95,16 @@ class SecondOpinion:
         earlier = request_meta.odd_answer(request)
         if earlier is not None and earlier.kind in all_looks and earlier.who != who:
             if comparison.gives_others(lease):
-                comparison.acquit(earlier.proxy, earlier.part)
+                self._acquit(earlier)
                 return verdict
             return attrs.evolve(verdict, part=0.0, unsure=True)
         if same is None:
             return verdict
         request_meta.mark_odd(
             request,
-            request_meta.OddAnswer(same.look, who, lease.proxy.name, same.part, lease.granted_at),
+            request_meta.OddAnswer(
+                same.look, who, lease.proxy.name, same.part, lease.granted_at, lease.generation
+            ),
         )
         if not same.compared and self._balancer.pool.in_service < 2:
             return verdict  # there is nobody to ask
@@ -175,20 +177,26 @@ class SecondOpinion:
         ):
             # The same answer for the same page through two proxies: it is the target's.
             comparison.confirmed(lease, kind)
-            comparison.acquit(earlier.proxy, earlier.part)
+            self._acquit(earlier)
             return attrs.evolve(targets, part=0.0)
         suspicion = comparison.odd(lease, kind, now)
         if account and comparison.in_a_row(lease, kind) >= _USED_UP:
             suspicion = Suspicion(1.0, compared=True)
         request_meta.mark_odd(
             request,
-            request_meta.OddAnswer(kind, who, lease.proxy.name, suspicion.part, now),
+            request_meta.OddAnswer(
+                kind, who, lease.proxy.name, suspicion.part, now, lease.generation
+            ),
         )
         if suspicion.part >= MOSTLY or account:
             return attrs.evolve(
                 verdict, outcome=Outcome.PROXY_FAULT, failure=kind, part=suspicion.part
             )
         return attrs.evolve(targets, part=suspicion.part, unsure=not suspicion.compared)
+
+    def _acquit(self, odd: request_meta.OddAnswer) -> None:
+        balancer = self._balancer
+        balancer.pool.acquit(odd.proxy, odd.part, odd.generation, balancer.clock())
 
     def again(
         self, request: Request, flight: Flight, verdict: Verdict, response: Response

@@ -153,6 +153,13 @@ class Availability:
         self.refresh(member, now)
         return True
 
+    def take_back(self, member: Member, now: float) -> None:
+        """Count a member again whose cooldown, or time out of the pool, is as if it had not been."""
+        member.priced_at = float("-inf")
+        member.probe_out = False
+        self._ledger.rest(member.proxy.name, float("-inf"))
+        self.refresh(member, now)
+
     def withdraw(self, member: Member, now: float) -> None:
         """Count nothing as free on a member."""
         if member.gate is not None:

@@ -1,8 +1,7 @@
 """Compares the answer of a lease with what others got: connects the members and the answers.
 
 Who is compared is a proxy; or its gateway, where the pool has several gateways and this one is shared:
-what all exits of one gateway get may be the gateway's doing. Ends no lease and changes no health, but
-for :meth:`Comparison.acquit`.
+what all exits of one gateway get may be the gateway's doing. Ends no lease and changes no health.
 """
 
 from __future__ import annotations
@@ -207,14 +206,3 @@ class Comparison:
     def got_through(self, lease: Lease) -> bool:
         """Return whether who is compared has had useful answers of the lease's target."""
         return self._answers.answers(lease.target, self.who(lease))
-
-    def acquit(self, name: str, part: float) -> None:
-        """Take back what an odd answer has cost a proxy: it was the target's.
-
-        :param name: the proxy's; one that has left the pool is ignored.
-        :param part: what it was charged with, 0 to 1.
-        """
-        member = self._members.get(name)
-        if member is not None:
-            member.health.acquit(part)
-            member.priced_at = float("-inf")

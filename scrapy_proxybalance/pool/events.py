@@ -125,7 +125,7 @@ class CooldownShortened(Event):
 
 @attrs.define(kw_only=True)
 class CooldownTakenBack(Event):
-    """A proxy is as it was before: an outage of its gateway, or of the pool, was to blame."""
+    """A proxy is as it was before: an outage of its gateway, of the pool, or a target was to blame."""
 
     proxy: Proxy
 

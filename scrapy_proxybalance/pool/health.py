@@ -191,15 +191,28 @@ class Health:
         usual = min(_FAILS_MOST, max(_FAILS_LEAST, 1.0 - self.habit.success))
         return ceil(log(_HARDLY_BY_CHANCE) / log(usual))
 
-    def acquit(self, part: float) -> None:
-        """Take back a failure that was not the proxy's; a cooldown that it has begun goes on.
+    def acquit(self, part: float, generation: int) -> bool:
+        """Take back a failure that was not the proxy's; return whether a cooldown is over by that.
+
+        So is the first one, which would not have begun without that failure; one that a failed probe
+        began goes on.
 
         :param part: what was charged for it, 0 to 1.
+        :param generation: that of its lease.
         """
         self.record.acquit(part)
         self.habit.acquit(part)
-        if part >= MOSTLY and self.faults_in_a_row and self.state not in (COOLING, OUT):
+        if part < MOSTLY or not self.faults_in_a_row:
+            return False
+        if generation == self.generation and self.state is not OUT:
             self.faults_in_a_row -= 1
+        elif generation == self.generation - 1 and self.state is COOLING and self.cooldowns == 1:
+            self.faults_in_a_row -= 1
+            self.generation = generation  # nothing was granted since
+            self.cooldowns = 0
+            self.state = HEALTHY
+            return True
+        return False
 
     def put_out(self, now: float, policy: HealthPolicy, rng: Random) -> None:
         """Take the proxy out, because its credentials are refused; it is asked again after a while.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .blame import Blame
 from .comparison import own_rate
-from .events import CooldownStarted, ProxyOut, ProxyRecovered
+from .events import CooldownStarted, CooldownTakenBack, ProxyOut, ProxyRecovered
 from .health import OUT, PROBING
 from .outcome import (
     GATEWAY_FAULT,
@@ -124,6 +124,13 @@ class Teacher:
         rate = own_rate(expectation[0], failure)
         share = self._share(lease, outcome, rate, now, gateway_shared=gateway_shared)
         return self._pays(lease, share, duration, now)
+
+    def acquit(self, member: Member, part: float, generation: int, now: float) -> None:
+        """Take back what a failure has cost a proxy; see :meth:`Pool.acquit <.pool.Pool.acquit>`."""
+        member.priced_at = float("-inf")
+        if member.health.acquit(part, generation):
+            self._availability.take_back(member, now)
+            self._events.emit(CooldownTakenBack(now=now, proxy=member.proxy))
 
     def _suspects(self, lease: Lease, *, gateway_shared: bool) -> tuple[str, ...]:
         if gateway_shared:

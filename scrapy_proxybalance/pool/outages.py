@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from .events import EventBus
     from .gates import Gate, Gates
     from .lease import Lease
-    from .ledger import Ledger
     from .members import Member
 
 # Answers are told to the breaker of the whole pool so many at a time, while nothing fails.
@@ -50,16 +49,12 @@ class Outages:
 
     :param gates: whose limits and breakers are told.
     :param availability: is told what changes.
-    :param ledger: forgets the rests that are taken back.
     :param events: is told of outages.
     """
 
-    def __init__(
-        self, gates: Gates, availability: Availability, ledger: Ledger, events: EventBus
-    ) -> None:
+    def __init__(self, gates: Gates, availability: Availability, events: EventBus) -> None:
         self._gates = gates
         self._availability = availability
-        self._ledger = ledger
         self._events = events
 
     def granted(self, lease: Lease, now: float) -> None:
@@ -222,9 +217,7 @@ class Outages:
         if gate is gates.whole:
             gates.narrowed = True
             gates.disturbed = True
-            self._events.emit(
-                PoolTripped(now=now, failure=failure, targets=gate.breaker.suspects)
-            )
+            self._events.emit(PoolTripped(now=now, failure=failure, targets=gate.breaker.suspects))
         else:
             gates.tripped[gate.name] = gate
             gates.disturbed = True
@@ -254,10 +247,7 @@ class Outages:
                 continue  # it has been taken back already, or has new credentials
             before.generation = health.generation + 1
             member.health = before
-            member.priced_at = float("-inf")
-            member.probe_out = False
-            self._ledger.rest(name, float("-inf"))
-            self._availability.refresh(member, now)
+            self._availability.take_back(member, now)
             if health.state in _NOT_IN_SERVICE:
                 self._events.emit(CooldownTakenBack(now=now, proxy=member.proxy))
 

@@ -95,7 +95,7 @@ class Pool:
             self._availability,
             varied=self._is_varied,
         )
-        self._outages = Outages(self._gates, self._availability, self._ledger, self.events)
+        self._outages = Outages(self._gates, self._availability, self.events)
         self._spacing = Spacing()
         self._pairs = Pairs()
         self._timeouts = Timeouts(policy.timeout_min)
@@ -398,6 +398,17 @@ class Pool:
     def _is_varied(self, lease: Lease) -> bool:
         """Return whether the next attempt through a lease's proxy has another exit, or no choice."""
         return len(self._members) == 1 or self._gates.rotates(lease.proxy.gateway)
+
+    def acquit(self, name: str, part: float, generation: int, now: float) -> None:
+        """Take back what a failure has cost a proxy, its first cooldown included: it was the target's.
+
+        :param name: the proxy's; one that has left the pool is ignored.
+        :param part: what it was charged with, 0 to 1.
+        :param generation: that of its lease.
+        """
+        member = self._members.get(name)
+        if member is not None:
+            self._teacher.acquit(member, part, generation, now)
 
     def keep_apart(self, lease: Lease, now: float) -> None:
         """Let a lease's proxy rest for an hour at its target, which refuses it and serves others."""

@@ -194,7 +194,7 @@ class EventLog:
             )
         elif isinstance(event, GatewayReopened | PoolReopened) and event.explained_by is not None:
             logger.info(
-                "It was no outage of the proxies: %s fails by itself, while other targets were answered. "
+                "It was no outage of the proxies: %s fails by itself, while others were answered. "
                 "Requests go out again.",
                 event.explained_by,
             )

@@ -12,6 +12,7 @@ from scrapy import signals
 from scrapy_proxybalance import ProxyBalanceMiddleware
 from scrapy_proxybalance.pool.events import (
     CooldownStarted,
+    CooldownTakenBack,
     GatewayTripped,
     LeaseGranted,
     PoolTripped,
@@ -119,6 +120,7 @@ class Judged:
 
     def __init__(self) -> None:
         self.cooldowns: Counter[str] = Counter()
+        self.taken_back: Counter[str] = Counter()
         self.outs: Counter[str] = Counter()
         self.attempts: Counter[str] = Counter()  # by URL
         self.trips: list[Event] = []
@@ -130,7 +132,9 @@ class Judged:
         def opened() -> None:
             middleware = crawler.get_downloader_middleware(ProxyBalanceMiddleware)
             middleware.balancer.pool.events.subscribe(
-                self._saw, CooldownStarted, ProxyOut, GatewayTripped, PoolTripped, LeaseGranted
+                self._saw,
+                *(CooldownStarted, CooldownTakenBack, ProxyOut),
+                *(GatewayTripped, PoolTripped, LeaseGranted),
             )
             middleware.balancer.attempts.subscribe(self._tried)
 
@@ -139,6 +143,8 @@ class Judged:
     def _saw(self, event: Event) -> None:
         if isinstance(event, CooldownStarted):
             self.cooldowns[event.proxy.name] += 1
+        elif isinstance(event, CooldownTakenBack):
+            self.taken_back[event.proxy.name] += 1
         elif isinstance(event, ProxyOut):
             self.outs[event.proxy.name] += 1
         elif isinstance(event, LeaseGranted):

@@ -119,7 +119,8 @@ async def test_two_sites_that_go_on_failing_when_a_third_is_done_are_no_outage(
     assert shops.results == 170
     assert shops.served[WELL] == 70
     assert not judged.trips
-    assert not judged.cooldowns
+    # By chance a proxy may meet the first failures of both; it is known soon that they are the sites'.
+    assert judged.cooldowns == judged.taken_back
     # Of the first failures it cannot be told yet, so that these may cost no retry.
     assert max(judged.attempts.values()) <= RETRY_TIMES + 1 + SPARED
     assert sum(judged.attempts.values()) <= 170 + 1.2 * RETRY_TIMES * 70

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from random import Random
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -11,9 +12,13 @@ from hypothesis import strategies as st
 
 from scrapy_proxybalance.pool import HealthPolicy, HealthState, Outcome, Pool
 from scrapy_proxybalance.pool.answers import Answers
+from scrapy_proxybalance.pool.events import CooldownTakenBack
 from scrapy_proxybalance.pool.health import MOSTLY, Health
 
-from .helpers import carry, cooling, make_pool, proxies, proxy, shown
+from .helpers import Events, carry, cooling, make_pool, proxies, proxy, shown
+
+if TYPE_CHECKING:
+    from scrapy_proxybalance.pool import Lease
 
 SITE = "shop.test"
 # How often a proxy is known to fail: one of which little is known, and one that often does.
@@ -263,20 +268,51 @@ def test_a_proxy_that_is_acquitted_is_as_if_it_had_paid_nothing(
         for earlier in before:
             health.failed(earlier, 1.0, 0, 0, policy, Random(1))
         health.failed(paid, seconds, 0, 0, policy, Random(1))
-        health.acquit(paid)
+        health.acquit(paid, 0)
         record, habit = health.record, health.habit
         known.append((record.failures, record.forgiven, habit.success, health.faults_in_a_row))
     assert known[0] == pytest.approx(known[1])
 
 
-def end_odd(pool: Pool, part: float, seconds: float) -> None:
+def end_odd(pool: Pool, part: float, seconds: float) -> Lease:
     lease = pool.acquire(0, matching={"name": "p0"}, target=SITE)
     pool.release(lease, Outcome.PROXY_FAULT, 0, part=part, duration=seconds, failure="404")
+    return lease
 
 
 def test_a_fault_that_is_taken_back_does_not_count_towards_a_cooldown() -> None:
     pool = make_pool(proxies(2), health=cooling(threshold=3))
     for _ in range(20):
-        end_odd(pool, 0.8, 1.0)
-        pool.comparison.acquit("p0", 0.8)
+        lease = end_odd(pool, 0.8, 1.0)
+        pool.acquit("p0", 0.8, lease.generation, 0)
     assert shown(pool, "p0", 0).state is HealthState.HEALTHY
+
+
+def test_the_cooldown_that_it_has_begun_is_taken_back() -> None:
+    pool = make_pool(proxies(2), health=cooling(threshold=3))
+    events = Events(pool.events)
+    before = shown(pool, "p0", 0).success_rate
+    leases = [end_odd(pool, 0.8, 1.0) for _ in range(3)]
+    assert shown(pool, "p0", 0).state is HealthState.COOLING
+    for lease in leases:
+        pool.acquit("p0", 0.8, lease.generation, 1)
+    assert [event.proxy.name for event in events.of(CooldownTakenBack)] == ["p0"]
+    after = shown(pool, "p0", 1)
+    assert after.state is HealthState.HEALTHY
+    assert after.success_rate >= before
+    assert pool.in_service == 2
+    end_odd(pool, 0.8, 1.0)
+    end_odd(pool, 0.8, 1.0)
+    assert shown(pool, "p0", 1).state is HealthState.HEALTHY
+    end_odd(pool, 0.8, 1.0)
+    assert shown(pool, "p0", 1).state is HealthState.COOLING
+
+
+def test_a_failed_probes_cooldown_goes_on_although_an_earlier_failure_is_taken_back() -> None:
+    pool = make_pool(proxies(2), health=cooling(threshold=3, first=10.0))
+    leases = [end_odd(pool, 0.8, 1.0) for _ in range(3)]
+    probe = pool.acquire(20, matching={"name": "p0"}, target=SITE)
+    pool.release(probe, Outcome.PROXY_FAULT, 20, failure="404", part=0.8)
+    for lease in (*leases, probe):
+        pool.acquit("p0", 0.8, lease.generation, 21)
+    assert shown(pool, "p0", 21).state is HealthState.COOLING
