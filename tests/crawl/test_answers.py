@@ -141,9 +141,9 @@ async def test_pages_that_a_site_wants_to_be_paid_for_are_delivered_and_cost_no_
 
     assert judged.pages == pages(number for number in range(1, 301) if number % every)
     assert judged.failures == {"HttpError": 300 // every}
-    # By chance one may have met several of these in a row, or nothing else.
-    assert judged.cooldowns.total() <= 1
-    assert sum(standing(one) is Standing.HEALTHY for one in judged.proxies.values()) >= 3
+    # By chance one may meet several of the first ones in a row: that is taken back.
+    assert judged.cooldowns == judged.taken_back
+    assert all(standing(one) is Standing.HEALTHY for one in judged.proxies.values())
 
 
 @pytest.mark.parametrize("bad", [1, 3])
