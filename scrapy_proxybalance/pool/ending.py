@@ -295,7 +295,12 @@ class Endings:
         member, gate = lease.member, lease.gate
         known, sharing = (member if gate is None else gate).proven, gate is not None
         proven, before = known.most(now), known.out_before(lease)
-        goes_there = self._goes_there(lease) if refuses_host else member.answered
+        goes_there = member.answered
+        if refuses_host:
+            own = member.own_limit if gate is None else None
+            goes_there = self._goes_there(lease) or (
+                own is not None and own.is_new_to(lease.granted_at)
+            )
         says_so = refuses_host or (failure == TOO_MANY and not sharing)
         if lease.in_flight <= max(1, proven):
             # Idle connections may count as well: fewer of these, first.

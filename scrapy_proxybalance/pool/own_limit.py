@@ -23,6 +23,8 @@ _ENDED, _CLOSED = 8, 3
 _RECENT = (1 << _ENDED) - 1
 # For so many seconds there is no limit when the number was not the reason.
 _LIFTED = 60.0
+# For so many seconds after a cut, connections that are gone may be counted yet.
+_SETTLES = 1.0
 # Seconds after which what was carried, or closed, is too long ago.
 _LATELY = 60.0
 # So many refusals at a number that it is known to carry, and no answer at it: it does not carry it.
@@ -153,6 +155,10 @@ class OwnLimit:
             return False
         self.cut(max(proven, int(min(self.limit, in_flight)) // 2), now)
         return True
+
+    def is_new_to(self, granted_at: float) -> bool:
+        """Return whether a request went before the last cut, or so soon after it that it shows nothing."""
+        return granted_at < self._cut_at + _SETTLES
 
     def cut(self, limit: int, now: float) -> None:
         """Carry no more than so many at once."""
