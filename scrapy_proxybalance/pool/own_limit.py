@@ -157,7 +157,7 @@ class OwnLimit:
         return True
 
     def is_new_to(self, granted_at: float) -> bool:
-        """Return whether a request went before the last cut, or so soon after it that it shows nothing."""
+        """Return whether a request went before the last cut, or too soon after it to show anything."""
         return granted_at < self._cut_at + _SETTLES
 
     def cut(self, limit: int, now: float) -> None:

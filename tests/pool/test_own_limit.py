@@ -287,6 +287,18 @@ def test_a_proxy_that_has_never_been_at_a_host_and_refuses_it_rests_there() -> N
     assert pool.hold(1, target=SITE, matching=ONLY) is not None
 
 
+@pytest.mark.parametrize(("seconds", "for_number"), [(0.5, True), (5, False)])
+def test_right_after_a_cut_another_host_is_refused_for_the_number_as_well(
+    seconds: float, for_number: bool
+) -> None:
+    pool = make_pool(proxies(1, max_in_flight=6))
+    assert refuses_above(pool, 2, 1, HOST_REFUSED)
+    lease = carry_through(
+        pool, "p0", seconds, SAYS[HOST_REFUSED], target="other.test", failure=HOST_REFUSED
+    )
+    assert lease.too_many is for_number
+
+
 def test_idle_connections_are_few_where_few_are_carried() -> None:
     pool = make_pool(proxies(1, max_in_flight=6))
     assert pool.acquire(0, target=SITE).idle is None
