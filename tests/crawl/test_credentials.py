@@ -278,6 +278,7 @@ async def test_the_password_is_neither_logged_nor_counted_nor_reported_nor_shown
             {
                 "RETRY_TIMES": 8,
                 "PROXYBALANCE_COOLDOWN": 0.2,
+                "PROXYBALANCE_COOLDOWN_MAX": 0.2,
                 "PROXYBALANCE_FAILURE_THRESHOLD": 1,
                 "PROXYBALANCE_STATS_FILE": str(stats_file),
                 "PROXYBALANCE_PROXIES": [p.url("alice") for p in (good, flaky, dead, locked)],
