@@ -359,6 +359,42 @@ def test_the_finish_reasons_are_those_of_the_code() -> None:
     assert set(first_codes(REFERENCE / "reasons.md", "Reason")) == actual
 
 
+def logged() -> Iterator[str]:
+    """Give every warning and error that the package logs, with ``…`` for what is filled in."""
+    for file in sorted((ROOT / "scrapy_proxybalance").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(
+                    func=ast.Attribute(
+                        value=ast.Name(id="logger"),
+                        attr="warning" | "error" | "exception" | "log" as how,
+                    )
+                ):
+                    message = node.args[1 if how == "log" else 0]
+                    parts = message.values if isinstance(message, ast.JoinedStr) else [message]
+                    text = "".join(
+                        str(part.value) if isinstance(part, ast.Constant) else "…" for part in parts
+                    )
+                    yield re.sub(r"%[-.0-9]*[a-z]", "…", text)
+
+
+def fragments(line: str) -> set[str]:
+    """Return what a log line has between the places that are filled in, if it says anything."""
+    return {part.strip(" .:;,()") for part in line.split("…") if len(part.split()) >= 2}
+
+
+def test_every_warning_and_error_is_explained_and_no_other() -> None:
+    page = (REFERENCE / "log.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    explained = [parts for row in rows if (parts := fragments(codes(row)[0]))]
+    said = [line for line in logged() if fragments(line)]
+    assert said
+    for line in said:
+        assert any(part in line for parts in explained for part in parts), line
+    for parts in explained:
+        assert any(part in line for line in said for part in parts), parts
+
+
 def test_every_exception_of_the_core_is_documented() -> None:
     documented = set(first_codes(REFERENCE / "reasons.md", "Exception"))
     actual = {
