@@ -286,4 +286,5 @@ async def test_a_handler_with_exceptions_of_its_own_loses_nothing_to_dead_proxie
     assert len(crawler.spider.responses) == 500
     assert stats["failure/OwnError"] == attempts
     assert crawler.stats.get_value("retry/count") == attempts
-    assert attempts <= 0.03 * stats["leases"]
+    # Once each has been tried, as nothing is known of it before that.
+    assert attempts - len(dead) <= 0.03 * stats["leases"]
