@@ -92,7 +92,7 @@ class Breaker:
         self.probe_at = 0.0
         self.probes_out = 0
         #: Whether the last failure looks like an outage's doing, certain or not.
-        self.suspicious = False
+        self.suspicious: bool
         #: How many seconds the last outage lasted.
         self.lasted = 0.0
         self._delay = _FIRST_PROBE
@@ -213,7 +213,7 @@ class Breaker:
         )
         self.suspicious = likely and self.running >= _SUSPICIOUS
         if len(self._refused) >= max(self._enough, self._answers_since_refused):
-            self._trip(now)
+            self.trip(now)
             return True
         if not likely or self.running - self._late < self._enough:
             return False
@@ -222,7 +222,7 @@ class Breaker:
             shortest = 0.0 if 2 * self._prompt >= self.running else _SHORTEST
             if now - self._since < min(_LONGEST, max(shortest, awaited)):
                 return False
-        self._trip(now)
+        self.trip(now)
         return True
 
     # While it is tripped
@@ -247,7 +247,8 @@ class Breaker:
         """The targets that may be down themselves, if that is what looks like an outage."""
         return () if 2 * self._sure >= self.running else tuple(sorted(self._weak))
 
-    def _trip(self, now: float) -> None:
+    def trip(self, now: float) -> None:
+        """Let nothing but probes go."""
         self.tripped_at = now
         self.probe_at = now + _FIRST_PROBE
         self._delay = 2.0 * _FIRST_PROBE
@@ -261,6 +262,7 @@ class Breaker:
     def _begin_run(self) -> None:
         #: How many failures in a row may be signs of an outage.
         self.running = 0
+        self.suspicious = False
         self._late = 0
         self._sure = 0
         self._prompt = 0

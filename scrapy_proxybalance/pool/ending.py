@@ -28,7 +28,7 @@ from .outcome import (
     WITHOUT_A_WORD,
     Outcome,
 )
-from .own_limit import OwnLimit, after_answered, after_closed, often_closed
+from .own_limit import OwnLimit
 from .pairs import CONNECT
 from .score import usual_slowness
 from .timeouts import slowness_of
@@ -234,6 +234,8 @@ class Endings:
                 and self.answers > 0
                 and not self._comparison.answers_others(lease),
             )
+            if charged >= MOSTLY:
+                self._outages.nobody_serves(lease, now)
         member.priced_at = _NEVER
         self._availability.refresh(member, now)
         if was_probing and member.health.state is RECOVERING:
@@ -272,8 +274,6 @@ class Endings:
             self._closed.pop(lease.target, None)
         shared = member if lease.gate is None else lease.gate
         shared.proven.answered(lease.in_flight, now)
-        if shared.recent:
-            shared.recent = after_answered(shared.recent)
         if lease.gate is not None:
             member.proven.carried()
         if member.own_limit is not None:
@@ -329,14 +329,14 @@ class Endings:
         """Return whether a connection may have been closed for the number of others; have fewer then."""
         member, gate = lease.member, lease.gate
         shared = member if gate is None else gate
-        shared.recent = after_closed(shared.recent)
+        shared.proven.closed()
         closed = self._closed[lease.target] = self._closed.get(lease.target, 0) + 1
         if not member.answered or closed > _CLOSED_IN_A_ROW:
             return False  # where the number is the reason, others are answered in between
         if gate is None and member.own_limit is not None:
             for_number = member.own_limit.closed(lease.granted_at, lease.in_flight, now)
         else:
-            for_number = lease.in_flight > 1 and often_closed(shared.recent)
+            for_number = lease.in_flight > 1 and shared.proven.often_closed
             if for_number and gate is None:
                 member.own_limit = OwnLimit()
                 member.own_limit.closed(lease.granted_at, lease.in_flight, now)

@@ -53,8 +53,7 @@ class Gate:
     whether none although proxies are free. ``before``: the healths of those that failed in the present
     run of failures, as they were before it; ``groups``: the records of their groups, likewise;
     ``failures``: the classes of these; ``borne``: the limit at
-    that time. ``proven``: how many requests at once, of late. ``recent``: whether its last requests were
-    closed, a bit for each.
+    that time. ``proven``: how many requests at once, of late.
     """
 
     __slots__ = (
@@ -76,7 +75,6 @@ class Gate:
         "position",
         "proven",
         "proxies",
-        "recent",
         "serving",
         "shut",
     )
@@ -85,7 +83,6 @@ class Gate:
         self.name = name
         self.limit = GatewayLimit(policy)
         self.breaker = Breaker()
-        self.recent = 0
         self.proven = Proven()
         self._answered = self._rejected = 0  # attempts
         self._answered_latest = float("-inf")  # when the latest that was answered had been granted

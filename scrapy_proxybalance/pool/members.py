@@ -37,7 +37,7 @@ class Member:
     ``gate``: that of its gateway, if it has one; ``answered``: whether anything has ever come
     back through it with these credentials, and ``useful`` whether that was ever an answer other than a
     refusal; ``refusals``: of these, since then; ``proven``: how many requests at once, of late;
-    ``recent``: whether its last requests were closed, a bit each; ``own_limit``: what it may carry, if
+    ``own_limit``: what it may carry, if
     it has closed connections for their number; ``rejected_by_chance``: how likely it is that its gateway
     has said no as often in a row, while others got through, as it has, the last time at ``rejected_at``,
     for the load alone; ``answered_before``, ``rejected_before``: how many attempts the gateway had
@@ -65,7 +65,6 @@ class Member:
         "probe_out",
         "proven",
         "proxy",
-        "recent",
         "refusals",
         "rejected_at",
         "rejected_before",
@@ -96,7 +95,6 @@ class Member:
         self.gate: Gate | None = None
         self.answered = self.useful = False
         self.refusals = Refusals()
-        self.recent = 0
         self.proven = Proven()
         self.own_limit: OwnLimit | None = None
         self.rejected_by_chance = 1.0

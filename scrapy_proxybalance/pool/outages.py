@@ -129,6 +129,20 @@ class Outages:
             gate is not None and gate.breaker.explains(lease.target)
         )
 
+    def nobody_serves(self, lease: Lease, now: float) -> None:
+        """Take it for an outage if the last proxies of a gateway, or of the pool, have just cooled down.
+
+        That takes a run of failures that looks like one: nobody is left to make it longer.
+        """
+        for gate in (lease.gate, self._gates.whole):
+            if gate is None or gate.tripped or not gate.breaker.suspicious:
+                continue
+            serving = self._availability.serving if gate is self._gates.whole else gate.serving
+            if not serving:
+                gate.breaker.trip(now)
+                self._trip(gate, now)
+                lease.outage_suspected = True
+
     # Failures
 
     def _failed(

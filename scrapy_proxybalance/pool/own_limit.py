@@ -37,11 +37,12 @@ _EXCUSED, _EXCUSED_SHARING = 20, 5
 class Proven:
     """What a proxy or a gateway carries at once: what is out, and what has been answered of late."""
 
-    __slots__ = ("_at", "_doubts", "_excused", "_most", "_out", "_too_many_at")
+    __slots__ = ("_at", "_closed", "_doubts", "_excused", "_most", "_out", "_too_many_at")
 
     def __init__(self) -> None:
         self._most = 0
         self._at = -inf
+        self._closed = 0  # a bit for each of the last requests to end, 1 for a closed one
         self._doubts = 0
         self._excused = 0
         self._too_many_at = -inf
@@ -69,6 +70,15 @@ class Proven:
         """
         self._excused += 1
         return self._excused <= (_EXCUSED_SHARING if sharing else _EXCUSED)
+
+    def closed(self) -> None:
+        """Take note that a connection was closed without a word."""
+        self._closed = (self._closed << 1 | 1) & _RECENT
+
+    @property
+    def often_closed(self) -> bool:
+        """Whether so many were closed of late that it may be for their number."""
+        return self._closed.bit_count() >= _CLOSED
 
     def too_many(self, now: float) -> None:
         """Take note that a connection was closed or refused for their number."""
@@ -98,6 +108,7 @@ class Proven:
         :param in_flight: how many were in flight when it went, that one included.
         """
         self.carried()
+        self._closed = self._closed << 1 & _RECENT
         if in_flight >= self._most or now - self._at > _LATELY:
             self._most = in_flight
             self._at = now
@@ -106,24 +117,6 @@ class Proven:
     def most(self, now: float) -> int:
         """Return how many that were, 0 if it is not known."""
         return self._most if now - self._at <= _LATELY else 0
-
-
-def after_closed(recent: int) -> int:
-    """Return what is to be remembered of the endings of late after one more was closed.
-
-    :param recent: what was to be remembered before, 0 at first.
-    """
-    return (recent << 1 | 1) & _RECENT
-
-
-def after_answered(recent: int) -> int:
-    """Return what is to be remembered of the endings of late after one more was answered."""
-    return recent << 1 & _RECENT
-
-
-def often_closed(recent: int) -> bool:
-    """Return whether so many were closed of late that it may be for their number."""
-    return recent.bit_count() >= _CLOSED
 
 
 class OwnLimit:

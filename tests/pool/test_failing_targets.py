@@ -20,6 +20,7 @@ from .helpers import Events, carry, make_pool, proxies
 
 if TYPE_CHECKING:
     from scrapy_proxybalance.pool import Lease
+    from scrapy_proxybalance.pool.events import Event
 
 TWO = ("0.test", "1.test")
 UPSTREAM: dict[str, Any] = {"outcome": Outcome.AMBIGUOUS, "failure": "upstream"}
@@ -127,6 +128,23 @@ def test_an_outage_that_targets_explain_after_all_is_taken_back(members: list[Pr
     assert len(leases) == 100
     assert not any(lease.outage_suspected for lease in leases)
     assert len(events.of(PoolTripped) + events.of(GatewayTripped)) == 1
+
+
+@pytest.mark.parametrize(
+    ("members", "tripped"), [(proxies(3), PoolTripped), (gateway(3), GatewayTripped)]
+)
+def test_if_all_proxies_cool_down_in_a_run_that_looks_like_an_outage_it_is_one(
+    members: list[Proxy], tripped: type[Event]
+) -> None:
+    pool, events = used(members)
+    leases = [pool.acquire(2.0, target=TWO[number % 2]) for number in range(9)]
+    for lease in leases:  # sooner than answers may take: more than that has to be awaited else
+        pool.release(lease, Outcome.AMBIGUOUS, 2.01, failure="502", part=0.9)
+    assert events.of(tripped)
+    assert pool.in_service == 0
+    assert pool.available(3.1) == 1
+    carry(pool, 3.1, target="0.test")
+    assert pool.in_service == 3
 
 
 def test_refused_connections_are_an_outage_even_if_only_failing_targets_are_left() -> None:

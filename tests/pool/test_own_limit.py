@@ -13,13 +13,7 @@ from hypothesis import strategies as st
 from scrapy_proxybalance.pool import HealthState, Outcome, Pool
 from scrapy_proxybalance.pool.events import CooldownStarted, TargetRefused
 from scrapy_proxybalance.pool.outcome import HOST_REFUSED, NO_RESPONSE, TOO_MANY
-from scrapy_proxybalance.pool.own_limit import (
-    OwnLimit,
-    Proven,
-    after_answered,
-    after_closed,
-    often_closed,
-)
+from scrapy_proxybalance.pool.own_limit import OwnLimit, Proven
 
 from .helpers import Events, carry_through, make_pool, proxies, proxy, shown
 
@@ -33,23 +27,27 @@ ONLY = {"name": "p0"}
 
 
 def test_three_closed_of_the_last_eight_may_be_for_their_number() -> None:
-    recent = 0
+    proven = Proven()
     for _ in range(2):
-        recent = after_answered(after_closed(recent))
-    assert not often_closed(recent)
-    recent = after_closed(recent)
-    assert often_closed(recent)
+        proven.closed()
+        proven.answered(1, 0)
+    assert not proven.often_closed
+    proven.closed()
+    assert proven.often_closed
     for _ in range(7):
-        recent = after_answered(recent)
-    assert not often_closed(recent)
+        proven.answered(1, 0)
+    assert not proven.often_closed
 
 
 @given(st.lists(st.booleans(), max_size=40))
 def test_the_last_eight_count(closed: list[bool]) -> None:
-    recent = 0
+    proven = Proven()
     for one in closed:
-        recent = after_closed(recent) if one else after_answered(recent)
-    assert often_closed(recent) == (sum(closed[-8:]) >= 3)
+        if one:
+            proven.closed()
+        else:
+            proven.answered(1, 0)
+    assert proven.often_closed is (sum(closed[-8:]) >= 3)
 
 
 def test_what_was_carried_longer_than_a_minute_ago_is_not_known() -> None:
