@@ -80,7 +80,7 @@ async def world(proxies: int = 3, **handlers: Handler) -> AsyncIterator[World]:
 
 
 def page(request: OriginRequest) -> OriginResponse:
-    return OriginResponse(body=request.path.encode())
+    return OriginResponse(body=f"{request.headers['host']}{request.path}".encode())
 
 
 def pages(number: int, *hosts: str) -> list[str]:
