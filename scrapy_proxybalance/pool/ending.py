@@ -295,29 +295,26 @@ class Endings:
         member, gate = lease.member, lease.gate
         known, sharing = (member if gate is None else gate).proven, gate is not None
         proven, before = known.most(now), known.out_before(lease)
-        goes_there = member.answered
-        if refuses_host:
-            own = member.own_limit if gate is None else None
-            goes_there = self._goes_there(lease) or (
-                own is not None and own.is_new_to(lease.granted_at)
-            )
+        goes_there = self._goes_there(lease) if refuses_host else member.answered
         says_so = refuses_host or (failure == TOO_MANY and not sharing)
+        own = member.own_limit if gate is None else None
+        right_after_cut = says_so and own is not None and own.is_new_to(lease.granted_at)
         if lease.in_flight <= max(1, proven):
             # Idle connections may count as well: fewer of these, first.
-            if not (says_so and goes_there and member.proven.excuses(sharing=sharing)):
+            may_go_there = says_so and (goes_there or right_after_cut)
+            if not (may_go_there and member.proven.excuses(sharing=sharing)):
                 return False
             known.refused(lease.in_flight)
             known.too_many(now)
             return True
         may_be = before > 0 and (refuses_host or not sharing)
         if not goes_there and not (may_be and member.proven.excuses(sharing=sharing)):
-            return False
+            return right_after_cut
         if sharing and refuses_host and goes_there and not member.proven.excuses(sharing=True):
             return False
         known.too_many(now)
         if gate is not None:
             return True
-        own = member.own_limit
         if own is None:
             own = member.own_limit = OwnLimit()
         if not goes_there:

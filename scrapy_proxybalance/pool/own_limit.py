@@ -23,8 +23,8 @@ _ENDED, _CLOSED = 8, 3
 _RECENT = (1 << _ENDED) - 1
 # For so many seconds there is no limit when the number was not the reason.
 _LIFTED = 60.0
-# For so many seconds after a cut, connections that are gone may be counted yet.
-_SETTLES = 1.0
+# For so many seconds after a cut, connections that are gone may be counted yet by the proxy.
+_SETTLES = 0.1
 # Seconds after which what was carried, or closed, is too long ago.
 _LATELY = 60.0
 # So many refusals at a number that it is known to carry, and no answer at it: it does not carry it.

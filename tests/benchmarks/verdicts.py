@@ -36,7 +36,7 @@ from tests.crawl.test_answers import OWN_ANSWERS  # noqa: E402
 
 REFUSED = answer(407, "no", Proxy_Authenticate='Basic realm="pool"')
 GOOD, FORBIDDEN = "shop.example", "forbidden.example"
-PAIRS = 3
+PAIRS = 7
 
 Row = tuple[str, str, bool]
 
@@ -115,7 +115,7 @@ async def forbidden_host() -> AsyncIterator[Row]:
                         [lambda _, url: answer(403) if url.startswith(FORBIDDEN) else None] * 10,
                         hosts=(GOOD, FORBIDDEN),
                         context=context,
-                        latency=0.02,
+                        latency=0.1,  # so that the time is not that of the CPU
                     )
                     urls = [
                         f"https://{FORBIDDEN if number % 5 == 0 else GOOD}/{number}"

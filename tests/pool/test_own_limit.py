@@ -285,7 +285,7 @@ def test_a_proxy_that_has_never_been_at_a_host_and_refuses_it_rests_there() -> N
     assert pool.hold(1, target=SITE, matching=ONLY) is not None
 
 
-@pytest.mark.parametrize(("seconds", "for_number"), [(0.5, True), (5, False)])
+@pytest.mark.parametrize(("seconds", "for_number"), [(0.05, True), (5, False)])
 def test_right_after_a_cut_another_host_is_refused_for_the_number_as_well(
     seconds: float, for_number: bool
 ) -> None:
