@@ -23,6 +23,8 @@ from scrapy.utils.reactor import install_reactor
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from bookshop.servers.origin import OriginRequest, OriginResponse
+
 install_reactor("twisted.internet.asyncioreactor.AsyncioSelectorReactor")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "example_project"))
 
@@ -30,7 +32,7 @@ from twisted.internet import defer, task  # noqa: E402
 
 from scrapy_proxybalance.reporting.standing import standing  # noqa: E402
 from tests.crawl.certificates import server_context  # noqa: E402
-from tests.crawl.judged import World, forwards, pages  # noqa: E402
+from tests.crawl.judged import World, forwards, page, pages  # noqa: E402
 from tests.crawl.scripted_proxy import answer  # noqa: E402
 from tests.crawl.test_answers import OWN_ANSWERS  # noqa: E402
 
@@ -101,6 +103,12 @@ async def credentials() -> AsyncIterator[Row]:
         )
 
 
+async def slowly(request: OriginRequest) -> OriginResponse:
+    """Return a page after so long that the crawl's time is not that of the CPU."""
+    await asyncio.sleep(0.1)
+    return page(request)
+
+
 async def forbidden_host() -> AsyncIterator[Row]:
     """100 of 500 URLs at a host to which all of 10 proxies refuse CONNECT: the time of the others."""
     ratios, cooldowns, got = [], 0, 0
@@ -115,7 +123,7 @@ async def forbidden_host() -> AsyncIterator[Row]:
                         [lambda _, url: answer(403) if url.startswith(FORBIDDEN) else None] * 10,
                         hosts=(GOOD, FORBIDDEN),
                         context=context,
-                        latency=0.1,  # so that the time is not that of the CPU
+                        handler=slowly,
                     )
                     urls = [
                         f"https://{FORBIDDEN if number % 5 == 0 else GOOD}/{number}"

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
+from bookshop.servers.origin import Handler, Origin, OriginRequest, OriginResponse
 from scrapy import signals
 
 from scrapy_proxybalance import ProxyBalanceMiddleware
@@ -64,7 +64,7 @@ class World:
         *,
         hosts: Iterable[str] = ("shop.example",),
         context: ssl.SSLContext | None = None,
-        handler: Callable[[OriginRequest], OriginResponse] = page,
+        handler: Handler = page,
         latency: float = 0.005,
         users: bool = False,
     ) -> None:
