@@ -361,7 +361,7 @@ def test_the_finish_reasons_are_those_of_the_code() -> None:
 
 def logged() -> Iterator[str]:
     """Give every warning and error that the package logs, with ``…`` for what is filled in."""
-    for file in sorted((ROOT / "scrapy_proxybalance").rglob("*.py")):
+    for file in sorted(Path(scrapy_proxybalance.__file__).parent.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             match node:
                 case ast.Call(
