@@ -126,7 +126,8 @@ async def test_a_site_that_answers_407_itself_costs_no_proxy_without_credentials
     assert judged.pages == pages(number for number in range(200) if number % 4)
     assert judged.failures == {"HttpError": 50}
     assert sum(judged.outs.values()) <= 1
-    assert not judged.cooldowns
+    # By chance one may meet several of the first ones in a row: that is taken back.
+    assert judged.cooldowns == judged.taken_back
 
 
 @crawl_test
