@@ -60,7 +60,6 @@ class Breaker:
         "_failing",
         "_known",
         "_late",
-        "_latest",
         "_prompt",
         "_proxies",
         "_refused",
@@ -85,7 +84,6 @@ class Breaker:
         self._answers = 0  # since they were last counted
         self._answered: BoundedDict[str, float] = BoundedDict(_TARGETS)
         self._failing = FailingTargets()
-        self._latest = float("-inf")  # when the latest that was answered had been granted
         #: When it tripped; ``None`` while it has not.
         self.tripped_at: float | None = None
         #: When the next probe may go.
@@ -124,8 +122,6 @@ class Breaker:
         self._answers += 1
         self._answers_since_refused += 1
         self._failing.answered(target, granted_at)
-        if granted_at > self._latest:
-            self._latest = granted_at
         if self._refused and granted_at >= self._refused_since:
             self._refused.clear()
         if (
@@ -197,7 +193,7 @@ class Breaker:
                 self._answers_since_refused = 0
             self._refused.add(proxy)
         self.running += 1
-        if granted_at < self._latest:
+        if granted_at < self._failing.latest:
             self._late += 1  # others got through since it went
         elif self.running == self._late + 1:
             self._since = now

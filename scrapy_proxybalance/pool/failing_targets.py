@@ -40,17 +40,18 @@ class FailingTargets:
     answer of the target ends it.
     """
 
-    __slots__ = ("_latest", "_rows")
+    __slots__ = ("_rows", "latest")
 
     def __init__(self) -> None:
         self._rows: BoundedDict[str, _Row] = BoundedDict(_TARGETS)
-        self._latest = float("-inf")  # when the latest that was answered had been asked for
+        #: When the latest that was answered had been asked for.
+        self.latest = float("-inf")
 
     def answered(self, target: str, asked_at: float) -> None:
         """Take note of an answer of a target, to what was asked at that moment."""
         self._rows.pop(target, None)
-        if asked_at > self._latest:
-            self._latest = asked_at
+        if asked_at > self.latest:
+            self.latest = asked_at
 
     def failed(self, target: str, asked_at: float, now: float) -> None:
         """Take note of a failure that the target may have caused, of what was asked at that moment."""
@@ -60,8 +61,8 @@ class FailingTargets:
         if row.explained:
             return
         # Since the row began, every answer was of another target.
-        if row.overtaken is None and self._latest >= row.since:
-            row.overtaken = self._latest
+        if row.overtaken is None and self.latest >= row.since:
+            row.overtaken = self.latest
         if row.overtaken is None:
             row.failures += 1
             if row.failures == _ENOUGH:
