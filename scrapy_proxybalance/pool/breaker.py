@@ -193,15 +193,17 @@ class Breaker:
                 self._answers_since_refused = 0
             self._refused.add(proxy)
         self.running += 1
-        if granted_at < self._failing.latest:
-            self._late += 1  # others got through since it went
-        elif self.running == self._late + 1:
+        late = granted_at < self._failing.latest  # others got through since it went
+        self._late += late
+        if not late and self.running == self._late + 1:
             self._since = now
         self._sure += sure
         self._prompt += prompt
         self._proxies.add(proxy)
-        failures, prompts = self._weak.get(target, (0, 0))
-        self._weak[target] = (failures + (not sure), prompts + (prompt and not sure))
+        failures, prompts, lates = self._weak.get(target, (0, 0, 0))
+        if not sure:
+            failures, prompts, lates = failures + 1, prompts + prompt, lates + late
+        self._weak[target] = (failures, prompts, lates)
         likely = len(self._proxies) >= min(2, proxies) and (
             2 * self._sure >= self.running
             or len(self._weak) >= 2
@@ -264,14 +266,16 @@ class Breaker:
         self._prompt = 0
         self._since = 0.0
         self._proxies: set[str] = set()
-        # Of each target: failures that may be its own, and how many of these said nothing at all.
-        self._weak: dict[str, tuple[int, int]] = {}
+        # Of each target: failures that may be its own, how many of these said nothing at all, and how
+        # many were sent before others got through.
+        self._weak: dict[str, tuple[int, int, int]] = {}
 
     def _forget(self, target: str) -> None:
         """Leave out of the run what a target explains that is in it."""
-        failures, prompts = self._weak.pop(target, (0, 0))
+        failures, prompts, lates = self._weak.pop(target, (0, 0, 0))
         self.running -= failures
         self._prompt -= prompts
+        self._late -= lates
 
     @property
     def _has_enough(self) -> bool:

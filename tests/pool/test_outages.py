@@ -545,3 +545,40 @@ def test_without_limits_of_gateways_the_pool_binds() -> None:
     budget = make_pool(proxies(3)).explain_limit("0.test", 0.0)
     assert budget.binds is budget.pool
     assert str(budget).startswith("pool binds")
+
+
+def _failures_until_it_trips(breaker: Breaker, begin: float) -> int:
+    for number in range(1, 100):
+        now = begin + number / 100
+        tripped = breaker.failed(
+            f"p{number}",
+            "well.example",
+            now,
+            now,
+            sure=True,
+            gateways_word=False,
+            prompt=True,
+            credentials=False,
+            proxies=50,
+        )
+        if tripped:
+            return number
+    raise AssertionError("it never trips")
+
+
+def test_a_target_that_explains_its_failures_leaves_nothing_in_the_run() -> None:
+    until = []
+    for late in ([], [1.5]):  # sent before what the other target has answered
+        breaker = Breaker()
+        how: dict[str, Any] = {"sure": False, "gateways_word": False, "prompt": True}
+        how |= {"credentials": False, "proxies": 50}
+        breaker.answered("well.example", 0.0, 0.1)
+        breaker.answered("down.example", 0.0, 0.1)
+        for number in range(3):
+            breaker.failed(f"p{number}", "down.example", 0.5, 1.0, **how)
+        breaker.answered("well.example", 2.0, 2.1)
+        for sent_at in [*late, 2.2, 2.2, 2.2]:
+            breaker.failed("p1", "down.example", sent_at, 2.5, **how)
+        assert not breaker.running
+        until.append(_failures_until_it_trips(breaker, 3.0))
+    assert until[0] == until[1]
