@@ -2,10 +2,10 @@
 
 from .addon import Addon
 from .admission import ProxyBalanceQueue
+from .core import Outcome
 from .download_handler import DownloadHandler
 from .judging import Verdict, classify
 from .middleware import ProxyBalanceMiddleware
-from .pool import Outcome
 from .robots import RobotsTxtMiddleware
 from .standalone import ProxyPool
 

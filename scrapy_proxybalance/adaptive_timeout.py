@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from scrapy.utils.httpobj import urlparse_cached
 
 from . import request_meta
+from .core.outcome import TIMEOUT
 from .judging import classify
-from .pool.outcome import TIMEOUT
 
 if TYPE_CHECKING:
     from scrapy import Request

@@ -14,11 +14,11 @@ from scrapy.pqueues import DownloaderAwarePriorityQueue, DownloaderInterface
 
 from . import request_meta
 from .admission_limits import RETRIES, AdmissionLimits
+from .core import Hold, ProxyFilter, TargetState
+from .core.events import TargetPaused, TargetSuspended
 from .delayed import Delayed
 from .held_count import HeldCount
 from .middleware import ProxyBalanceMiddleware
-from .pool import Hold, ProxyFilter, TargetState
-from .pool.events import TargetPaused, TargetSuspended
 from .ready import ReadyQueues
 from .set_aside import SetAside
 

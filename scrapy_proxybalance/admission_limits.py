@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .balancer import Balancer
-    from .pool import Hold
+    from .core import Hold
 
 #: The gate of the queues of retries: no target is called so.
 RETRIES = "#retries"

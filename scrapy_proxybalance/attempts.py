@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from scrapy.http import Response
 
     from .balancer import Balancer, Flight
+    from .core import Outcome
     from .judging import Verdict
-    from .pool import Outcome
 
 logger = logging.getLogger(__name__)
 

@@ -24,9 +24,9 @@ from twisted.internet.defer import Deferred
 from . import request_meta
 from .admission_book import AdmissionBook
 from .attempts import Attempts
+from .core import ConfigurationError, Outcome, Pool, TargetState
 from .download_slots import DownloadSlots
 from .judging import Verdict
-from .pool import ConfigurationError, Outcome, Pool, TargetState
 from .retries import Retries
 from .scrapy_internals import is_closing, take_unsent, wake
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from scrapy.utils.asyncio import AsyncioLoopingCall, CallLaterResult
     from twisted.internet.task import LoopingCall
 
-    from .pool import Lease
+    from .core import Lease
     from .settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class Flight:
 
     ``headers_at``: when the response's headers came, in seconds on the balancer's clock. ``waited``: for
     how many seconds it has waited for a proxy, once it was its turn. ``attempt``: what identifies its
-    page, and which attempt at that it is; only for :class:`~.attempts.Attempts`.
+    page, and which attempt at that it is; only for :class:`Attempts`.
     """
 
     target: str

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from scrapy import signals
 
-from .pool import Outcome
+from .core import Outcome
 from .scrapy_internals import wrap_cache_storage
 
 if TYPE_CHECKING:

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import attrs
 
 from . import request_meta
+from .core import Outcome
+from .core.structures.bounded_dict import BoundedDict
 from .judging import CERTIFICATE, Verdict
-from .pool import Outcome
-from .pool.bounded_dict import BoundedDict
 
 if TYPE_CHECKING:
     from scrapy import Request
     from scrapy.http import Response
 
-    from .pool import Lease
+    from .core import Lease
 
 # The certificate of a target is bad when so many proxies, or so many attempts, say so.
 _PROXIES = 2

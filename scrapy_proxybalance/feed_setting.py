@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from .pool import ConfigurationError
+from .core import ConfigurationError
 from .setting_values import refuse_unknown_key
 
 #: What a feed's own dict may say.

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from .pool import ConfigurationError, GatewayPolicy
+from .core import ConfigurationError, GatewayPolicy
 from .setting_values import fail, integer, mapping, refuse_unknown_key
 from .sources import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .pool import Proxy
+    from .core import Proxy
 
 #: The value of a gateway's ``in_flight`` that has the limit learned.
 ADAPTIVE = "adaptive"

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from scrapy import signals
 from scrapy.utils.asyncio import create_looping_call
 
-from .pool import TargetState
-from .pool.events import TargetRamping
+from .core import TargetState
+from .core.events import TargetRamping
 from .scrapy_internals import scheduled, start_is_over
 from .wall_clock import local_time
 from .wording import counted

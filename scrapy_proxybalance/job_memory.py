@@ -18,8 +18,8 @@ from scrapy import signals
 from scrapy.utils.asyncio import call_later
 from scrapy.utils.job import job_dir
 
-from .pool import TargetMemory
-from .pool.events import (
+from .core import TargetMemory
+from .core.events import (
     TargetPaused,
     TargetPauseExtended,
     TargetRamping,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from scrapy.utils.asyncio import CallLaterResult
 
     from .balancer import Balancer
-    from .pool.events import Event
+    from .core.events import Event
 
 logger = logging.getLogger(__name__)
 

@@ -13,15 +13,15 @@ import attrs
 from scrapy.exceptions import IgnoreRequest
 
 from . import request_meta
+from .core import Outcome
 from .judging import Verdict, classify
-from .pool import Outcome
 from .scrapy_internals import reached_downloader
 
 if TYPE_CHECKING:
     from scrapy import Request
     from scrapy.http import Response
 
-    from .pool import Lease
+    from .core import Lease
     from .second_opinion import SecondOpinion
     from .settings import Settings
 

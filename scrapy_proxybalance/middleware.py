@@ -21,14 +21,14 @@ from .balancer import REASON_FORBIDDEN, REASON_RATE_LIMITED, Balancer, StoppedEr
 from .cache import JudgedCache
 from .certificates import Certificates
 from .closing import Closing, GivenUpError
+from .core import NoProxyAvailableError, Outcome, TargetState
+from .core.outcome import PROXY_AUTH, TIMEOUT, TOO_MANY, TRAFFIC_USED_UP
+from .core.proxies.credentials import REFUSED_BY
 from .download_time import DownloadTime
 from .idle import IdleWatch
 from .job_memory import JobMemory
 from .judge import Judge
 from .judging import FORBIDDEN, IGNORED, Verdict
-from .pool import NoProxyAvailableError, Outcome, TargetState
-from .pool.credentials import REFUSED_BY
-from .pool.outcome import PROXY_AUTH, TIMEOUT, TOO_MANY, TRAFFIC_USED_UP
 from .proxy_watch import ProxyWatch, UnprovenError
 from .redaction import redact_exception
 from .reporting import install

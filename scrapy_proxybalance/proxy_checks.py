@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .core import ConfigurationError
 from .handlers import DEFAULT, PAGES, Handler, handler_of, is_set
-from .pool import ConfigurationError
 
 if TYPE_CHECKING:
     from scrapy.settings import BaseSettings
 
-    from .pool import Proxy
+    from .core import Proxy
     from .settings import Settings
 
 

@@ -18,9 +18,9 @@ from weakref import ref
 from scrapy.utils.httpobj import urlparse_cached
 
 from . import request_meta
+from .core import NoProxyAvailableError, Outcome
 from .handlers import DEFAULT, PAGES, Handler, handler_of, is_set
 from .judging import UNSUPPORTED, Verdict
-from .pool import NoProxyAvailableError, Outcome
 
 if TYPE_CHECKING:
     from scrapy import Request
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from scrapy.settings import BaseSettings
 
     from .balancer import Balancer
-    from .pool import Lease, Proxy
+    from .core import Lease, Proxy
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from .judging.handler_errors import chain
 
 if TYPE_CHECKING:
-    from .pool import Proxy
+    from .core import Proxy
 
 _USERINFO = re.compile(r"(://)[^\s/?#'\"<>@]*@")
 _HIDDEN = "***"

@@ -6,7 +6,7 @@ import os
 from pathlib import PurePath
 from typing import Any
 
-from .pool import ConfigurationError
+from .core import ConfigurationError
 from .setting_values import fail
 
 #: The forms of a report.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from scrapy import Request
 
-    from .pool import Proxy
+    from .core import Proxy
 
 #: Documented keys that users set; the key of the session is a setting.
 PROXY = "proxy"
@@ -29,7 +29,7 @@ SESSION_END = "session_end"
 #: Documented key that users read.
 PROXY_NAME = "proxy_name"
 #: In what our RobotsTxtMiddleware asks for, which deals with its failures itself: the
-#: :class:`~.robots_question.Question`.
+#: :class:`Question`.
 ROBOTS = "_proxybalance_robots"
 
 #: The URL that we wrote to ``proxy``, without credentials: tells our choice from the user's.

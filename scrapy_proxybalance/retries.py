@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from . import request_meta
-from .pool import NoProxyAvailableError
-from .pool.retry_budget import RetryBudget, equal_jitter, full_jitter
+from .core import NoProxyAvailableError
+from .core.limits.retry_budget import RetryBudget, equal_jitter, full_jitter
 
 if TYPE_CHECKING:
     from scrapy import Request

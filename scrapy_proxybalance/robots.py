@@ -22,9 +22,9 @@ from twisted.internet.defer import Deferred
 
 from . import request_meta
 from .balancer import ROBOTS_NOT_FETCHED
+from .core import NoProxyMatchesError
+from .core.events import TargetPaused
 from .middleware import ProxyBalanceMiddleware, dropped
-from .pool import NoProxyMatchesError
-from .pool.events import TargetPaused
 from .robots_question import Finding, Kind, Question
 
 if TYPE_CHECKING:

@@ -23,15 +23,15 @@ from twisted.internet.defer import Deferred
 
 from . import request_meta
 from .adaptive_timeout import crawls_timeout
-from .middleware import TargetHeldError, said
-from .pool import (
+from .core import (
     ConfigurationError,
     NoProxyAvailableError,
     NoProxyMatchesError,
     Outcome,
     TargetState,
 )
-from .pool.outcome import CLOSED, TIMEOUT
+from .core.outcome import CLOSED, TIMEOUT
+from .middleware import TargetHeldError, said
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -14,21 +14,21 @@ import attrs
 from scrapy.downloadermiddlewares.retry import get_retry_request
 
 from . import request_meta
+from .core import Outcome
+from .core.attribution.answers import Suspicion
+from .core.outcome import HOST_REFUSED, PROXY_AUTH, PROXY_PAGE, TOO_MANY, TRAFFIC_USED_UP
+from .core.proxies.health import MOSTLY
 from .judging.marks import signature, via
 from .judging.oddities import SAME_PAGE, looks, oddity
 from .judging.responses import of_response
 from .judging.verdict import FORBIDDEN, SUCCESS, Verdict
-from .pool import Outcome
-from .pool.answers import Suspicion
-from .pool.health import MOSTLY
-from .pool.outcome import HOST_REFUSED, PROXY_AUTH, PROXY_PAGE, TOO_MANY, TRAFFIC_USED_UP
 
 if TYPE_CHECKING:
     from scrapy import Request
     from scrapy.http import Response
 
     from .balancer import Balancer, Flight
-    from .pool import Lease
+    from .core import Lease
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from scrapy import Request
 
-    from .pool import Hold
+    from .core import Hold
 
 # So many requests are looked at, and kept aside in memory, in search of one whose session or filter
 # has a proxy free.

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from .pool import ConfigurationError
+from .core import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

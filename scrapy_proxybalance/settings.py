@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from scrapy.utils.misc import load_object
 
-from .feed_setting import Feed, read_feed
-from .gateway_settings import EVERY_GATEWAY, read_gateways, refuse_unknown_gateways
-from .pool import (
+from .core import (
     STRATEGIES,
     ConfigurationError,
     GatewayPolicy,
@@ -29,9 +27,11 @@ from .pool import (
     TargetPolicy,
     TargetRules,
 )
-from .pool.policy import SESSION_LOST_POLICIES
-from .pool.strategies import strategy_class
-from .pool.target_policy import read_target_name
+from .core.policy import SESSION_LOST_POLICIES
+from .core.strategies import strategy_class
+from .core.targets.policy import read_target_name
+from .feed_setting import Feed, read_feed
+from .gateway_settings import EVERY_GATEWAY, read_gateways, refuse_unknown_gateways
 from .proxy_marks_setting import read_proxy_marks
 from .report_setting import read_report
 from .setting_values import fail, integer, mapping, refuse_unknown_key

@@ -17,13 +17,13 @@ from contextlib import asynccontextmanager, contextmanager
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from .pool import NoProxyAvailableError, Outcome, Pool, PoolPolicy, Proxy
+from .core import NoProxyAvailableError, Outcome, Pool, PoolPolicy, Proxy
 from .sources import parse_entry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
-    from .pool import Lease
+    from .core import Lease
 
 # While nothing says when a proxy comes free, look again after so many seconds: another thread or
 # process may have given one back.

@@ -13,8 +13,8 @@ from scrapy.downloadermiddlewares.retry import RetryMiddleware, get_retry_reques
 from scrapy.settings import default_settings
 from scrapy.utils.misc import load_object
 
+from .core import Outcome
 from .judging import CERTIFICATE, Verdict
-from .pool import Outcome
 
 if TYPE_CHECKING:
     from scrapy import Request

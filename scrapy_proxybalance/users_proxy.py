@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from scrapy import Request
 
-    from .pool import Proxy
+    from .core import Proxy
 
 
 class UsersProxy:

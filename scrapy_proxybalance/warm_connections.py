@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .core import WarmPolicy
 from .handlers import handler_of
-from .pool import WarmPolicy
 
 if TYPE_CHECKING:
     from scrapy.settings import BaseSettings

@@ -33,7 +33,7 @@ from scrapy.squeues import (
 from scrapy.utils.misc import build_from_crawler
 
 from scrapy_proxybalance import ProxyBalanceMiddleware, ProxyBalanceQueue
-from scrapy_proxybalance.pool import NoProxyAvailableError, Outcome
+from scrapy_proxybalance.core import NoProxyAvailableError, Outcome
 
 from .crawl.crawling import BASE_SETTINGS
 

@@ -10,8 +10,8 @@ from scrapy.http import Response
 
 from scrapy_proxybalance import Outcome, Verdict
 from scrapy_proxybalance.certificates import Certificates
+from scrapy_proxybalance.core import Proxy
 from scrapy_proxybalance.judging import CERTIFICATE
-from scrapy_proxybalance.pool import Proxy
 
 TARGET = "site.example"
 URL = f"https://{TARGET}/"

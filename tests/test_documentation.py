@@ -34,17 +34,7 @@ from scrapy_proxybalance import (
     request_meta,
     signals,
 )
-from scrapy_proxybalance.feed_setting import FEED_KEYS
-from scrapy_proxybalance.gateway_settings import GATEWAY_KEYS
-from scrapy_proxybalance.judging import (
-    CERTIFICATE,
-    UNSUPPORTED,
-    exceptions,
-    handler_errors,
-    marks,
-    oddities,
-)
-from scrapy_proxybalance.pool import (
+from scrapy_proxybalance.core import (
     STRATEGIES,
     Pick,
     Pool,
@@ -56,8 +46,18 @@ from scrapy_proxybalance.pool import (
     errors,
     events,
 )
-from scrapy_proxybalance.pool import outcome as classes_of_failure
-from scrapy_proxybalance.pool.proxy import ATTRIBUTES
+from scrapy_proxybalance.core import outcome as classes_of_failure
+from scrapy_proxybalance.core.proxies.proxy import ATTRIBUTES
+from scrapy_proxybalance.feed_setting import FEED_KEYS
+from scrapy_proxybalance.gateway_settings import GATEWAY_KEYS
+from scrapy_proxybalance.judging import (
+    CERTIFICATE,
+    UNSUPPORTED,
+    exceptions,
+    handler_errors,
+    marks,
+    oddities,
+)
 from scrapy_proxybalance.proxy_marks_setting import MARK_KEYS
 from scrapy_proxybalance.reporting import stats, stats_file
 from scrapy_proxybalance.reporting.figures import Figures

@@ -16,18 +16,18 @@ from scrapy import signals
 from scrapy.settings import Settings
 from scrapy.signalmanager import SignalManager
 
+from scrapy_proxybalance.core import TargetPolicy, TargetState
+from scrapy_proxybalance.core.events import TargetPaused
 from scrapy_proxybalance.job_memory import FILE_NAME, JobMemory
-from scrapy_proxybalance.pool import TargetPolicy, TargetState
-from scrapy_proxybalance.pool.events import TargetPaused
 
 from .crawl.crawling import crawl_test
-from .pool.helpers import make_pool, proxies
+from .core.helpers import make_pool, proxies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from scrapy_proxybalance.balancer import Balancer
-    from scrapy_proxybalance.pool.targets import TargetGate
+    from scrapy_proxybalance.core.targets.gate import TargetGate
 
 # No test comes near it.
 _HANGING = 10

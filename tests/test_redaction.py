@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from scrapy_proxybalance.pool import Proxy
+from scrapy_proxybalance.core import Proxy
 from scrapy_proxybalance.redaction import redact_exception
 
 PASSWORD = "s3cr3t/Pa55:w&rd"

@@ -35,8 +35,8 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.web.client import HTTPConnectionPool
 
+from scrapy_proxybalance.core import Proxy
 from scrapy_proxybalance.download_handler import DownloadHandler
-from scrapy_proxybalance.pool import Proxy
 from scrapy_proxybalance.scrapy_internals import (
     is_closing,
     reached_downloader,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from scrapy import Request
 
-from scrapy_proxybalance.pool import Hold
+from scrapy_proxybalance.core import Hold
 from scrapy_proxybalance.set_aside import SetAside
 
 if TYPE_CHECKING:

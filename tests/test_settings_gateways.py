@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from scrapy.settings import Settings as ScrapySettings
 
-from scrapy_proxybalance.pool import ConfigurationError, GatewayPolicy, PoolPolicy
+from scrapy_proxybalance.core import ConfigurationError, GatewayPolicy, PoolPolicy
 from scrapy_proxybalance.settings import Settings
 
 GATE = "gate.example:8080"

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from scrapy.settings import Settings as ScrapySettings
 
-from scrapy_proxybalance.pool import STRATEGIES, ConfigurationError
+from scrapy_proxybalance.core import STRATEGIES, ConfigurationError
 from scrapy_proxybalance.settings import Settings
 
 if TYPE_CHECKING:
-    from scrapy_proxybalance.pool import PoolPolicy
+    from scrapy_proxybalance.core import PoolPolicy
 
 
 class Own(STRATEGIES["random"]):  # type: ignore[misc]
@@ -50,7 +50,7 @@ def test_a_strategy_may_be_a_class_or_its_import_path(spec: object) -> None:
         (f"{__name__}.Missing", ["Missing", "cannot be imported"]),
         (f"{__name__}.not_a_class", ["not_a_class", "a class derived from"]),
         ("collections.Counter", ["Counter", "a class derived from"]),
-        ("scrapy_proxybalance.pool.Strategy", ["does not say how to pick, set"]),
+        ("scrapy_proxybalance.core.Strategy", ["does not say how to pick, set"]),
         (3, ["3", "use one of 'weighted'"]),
         (["random"], ["['random']", "use one of 'weighted'"]),
     ],

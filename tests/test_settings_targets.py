@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from scrapy.settings import Settings as ScrapySettings
 
-from scrapy_proxybalance.pool import ConfigurationError, Pool, Proxy, Rate, TargetPolicy
+from scrapy_proxybalance.core import ConfigurationError, Pool, Proxy, Rate, TargetPolicy
 from scrapy_proxybalance.settings import Settings
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from scrapy import Request
 from scrapy.core.downloader.handlers.http11 import HTTP11DownloadHandler
 from scrapy.settings import Settings as ScrapySettings
 
-from scrapy_proxybalance.pool import ConfigurationError, WarmPolicy
+from scrapy_proxybalance.core import ConfigurationError, WarmPolicy
 from scrapy_proxybalance.request_meta import tunnel_of
 from scrapy_proxybalance.settings import Settings
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from scrapy_proxybalance.pool import STRATEGIES, Outcome
+from scrapy_proxybalance.core import STRATEGIES, Outcome
 
 from .benchmarks.simulate import __main__ as command_line
 from .benchmarks.simulate.bounds import Kind, bound, knapsack, optimum

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from scrapy_proxybalance import Outcome, ProxyPool
-from scrapy_proxybalance.pool import ConfigurationError, NoProxyAvailableError, PoolPolicy, Rate
+from scrapy_proxybalance.core import ConfigurationError, NoProxyAvailableError, PoolPolicy, Rate
 
 from .crawl.crawling import crawl_test
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scrapy_proxybalance import Outcome, ProxyBalanceMiddleware, ProxyPool, Verdict, classify
-from scrapy_proxybalance.pool import (
+from scrapy_proxybalance.core import (
     HealthPolicy,
     NoProxyAvailableError,
     Pick,
@@ -15,14 +15,14 @@ from scrapy_proxybalance.pool import (
     Strategy,
     View,
 )
-from scrapy_proxybalance.pool.events import SessionReassigned
+from scrapy_proxybalance.core.events import SessionReassigned
 
 if TYPE_CHECKING:
     from scrapy import Request
     from scrapy.crawler import Crawler
     from scrapy.http import Response
 
-    from scrapy_proxybalance.pool import Lease, Score
+    from scrapy_proxybalance.core import Lease, Score
 
 
 def fetch_without_scrapy() -> str:

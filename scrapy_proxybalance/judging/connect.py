@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..pool import Outcome
-from ..pool.outcome import HOST_REFUSED, NO_CONNECT, PROXY_AUTH, TOO_MANY, TRAFFIC_USED_UP
+from ..core import Outcome
+from ..core.outcome import HOST_REFUSED, NO_CONNECT, PROXY_AUTH, TOO_MANY, TRAFFIC_USED_UP
 from .verdict import Verdict
 
 # nginx as a plain forward proxy answers 400, others 405 (RFC 9110, section 15.5.6) or 501.

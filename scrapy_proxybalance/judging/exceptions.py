@@ -17,8 +17,8 @@ from twisted.internet.defer import CancelledError
 from twisted.web.client import ResponseFailed, ResponseNeverReceived
 from twisted.web.error import SchemeNotSupported
 
-from ..pool import Outcome
-from ..pool.outcome import CLOSED_AFTER_CONNECT, CONNECT_CLOSED, NO_RESPONSE, TIMEOUT
+from ..core import Outcome
+from ..core.outcome import CLOSED_AFTER_CONNECT, CONNECT_CLOSED, NO_RESPONSE, TIMEOUT
 from ..tunnel_errors import ClosedAfterConnectError, ConnectClosedError, ConnectFailedError
 from .connect import of_connect
 from .handler_errors import chain, connect_status, is_bad_certificate, of_library

@@ -14,8 +14,8 @@ import socket
 import ssl
 from typing import TYPE_CHECKING
 
-from ..pool import Outcome
-from ..pool.outcome import PROXY_AUTH, TIMEOUT
+from ..core import Outcome
+from ..core.outcome import PROXY_AUTH, TIMEOUT
 from .verdict import Verdict
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from zlib import crc32
 
 import attrs
 
-from ..pool import Outcome
-from ..pool.outcome import HOST_REFUSED, PROXY_AUTH, PROXY_PAGE, TOO_MANY, TRAFFIC_USED_UP, UPSTREAM
+from ..core import Outcome
+from ..core.outcome import HOST_REFUSED, PROXY_AUTH, PROXY_PAGE, TOO_MANY, TRAFFIC_USED_UP, UPSTREAM
 from .verdict import Verdict
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Odd answers: not failures as such, but pages that a proxy may have made up.
 
-Gives kinds of answers as words, for :class:`~.pool.comparison.Comparison`. No state.
+Gives kinds of answers as words, for :class:`Comparison`. No state.
 """
 
 from __future__ import annotations

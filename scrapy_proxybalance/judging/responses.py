@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from scrapy.utils.httpobj import urlparse_cached
 
-from ..pool import Outcome
-from ..pool.outcome import PROXY_AUTH
+from ..core import Outcome
+from ..core.outcome import PROXY_AUTH
 from ..retry_after import wait_asked
 from .marks import BUILT_IN, proxy_says
 from .verdict import IGNORED, SUCCESS, Verdict

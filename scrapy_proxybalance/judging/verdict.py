@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from ..pool import Outcome
+from ..core import Outcome
 
 
 @attrs.frozen(kw_only=True)

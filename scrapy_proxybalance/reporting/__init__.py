@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..pool import ConfigurationError
+from ..core import ConfigurationError
 from .console import PoolConsole
 from .crawl_report import CrawlReport
 from .figures import Figures

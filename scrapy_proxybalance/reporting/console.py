@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..balancer import Balancer
-    from ..pool import Budget, ProxySnapshot, Score
+    from ..core import Budget, ProxySnapshot, Score
     from .figures import Figures
 
 # A table for people: so many proxies, and so many targets and gateways, have a line.

@@ -15,8 +15,8 @@ from scrapy.utils.asyncio import is_asyncio_available
 from scrapy.utils.defer import maybe_deferred_to_future
 from twisted.internet.threads import deferToThread
 
-from ..pool import ConfigurationError
-from ..pool.events import (
+from ..core import ConfigurationError
+from ..core.events import (
     CooldownStarted,
     CooldownTakenBack,
     PoolTripped,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from ..attempts import Attempt
     from ..balancer import Balancer
-    from ..pool.events import EventBus
+    from ..core.events import EventBus
     from .figures import Figures
 
 logger = logging.getLogger(__name__)

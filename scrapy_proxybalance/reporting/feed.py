@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 from scrapy.utils.defer import ensure_awaitable
 from scrapy.utils.misc import build_from_crawler, load_object
 
-from ..pool import ConfigurationError
+from ..core import ConfigurationError
 from ..wording import counted
 from .placeholders import fill_in
 

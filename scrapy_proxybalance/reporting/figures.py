@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ..pool import Outcome
-from ..pool.bounded_dict import BoundedDict
-from ..pool.events import (
+from ..core import Outcome
+from ..core.events import (
     CooldownStarted,
     CooldownTakenBack,
     GatewayTripped,
@@ -29,15 +28,16 @@ from ..pool.events import (
     TargetReleased,
     TargetSuspended,
 )
-from ..pool.outcome import TIMEOUT
+from ..core.outcome import TIMEOUT
+from ..core.structures.bounded_dict import BoundedDict
 from .concurrency import Concurrency
 from .report.figures import percentile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ..pool import Limit, Pool
-    from ..pool.events import Event
+    from ..core import Limit, Pool
+    from ..core.events import Event
 
 # Percentiles are those of a proxy's last so many responses, exactly.
 _LATENCIES = 500

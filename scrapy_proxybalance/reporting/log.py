@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from scrapy import signals
 
 from ..balancer import ROBOTS_NOT_FETCHED
-from ..pool.events import (
+from ..core.events import (
     CooldownStarted,
     GatewayReopened,
     GatewayTripped,
@@ -25,7 +25,7 @@ from ..pool.events import (
     TargetReopened,
     TargetSuspended,
 )
-from ..pool.outcome import NO_CONNECT
+from ..core.outcome import NO_CONNECT
 from ..wall_clock import local_time
 from ..wording import counted
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from scrapy import Spider
 
     from ..balancer import Balancer
-    from ..pool.events import Event
+    from ..core.events import Event
     from .figures import Figures
 
 logger = logging.getLogger(__name__)

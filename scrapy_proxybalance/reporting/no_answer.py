@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from scrapy import signals
 from scrapy.utils.asyncio import create_looping_call
 
-from ..pool import Outcome
+from ..core import Outcome
 from ..wording import counted
 from .causes import failures_in_words, likeliest_causes
 

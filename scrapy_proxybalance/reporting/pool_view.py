@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ..pool import TargetState
+from ..core import TargetState
 from ..wording import counted
 from .figures import ProxyFigures
 from .standing import Standing, standing
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from ..balancer import Balancer
-    from ..pool import ProxySnapshot
+    from ..core import ProxySnapshot
     from .figures import Figures
 
 # So many targets are named in a line.

@@ -8,7 +8,7 @@ from scrapy import signals
 from scrapy.utils.defer import deferred_from_coro, maybe_deferred_to_future
 from twisted.internet.defer import DeferredList
 
-from ..pool.events import TargetPaused, TargetRamping, TargetSuspended
+from ..core.events import TargetPaused, TargetRamping, TargetSuspended
 from ..signals import target_paused, target_resumed, target_suspended
 
 if TYPE_CHECKING:

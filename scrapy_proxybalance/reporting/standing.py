@@ -8,10 +8,10 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from ..pool import HealthState
+from ..core import HealthState
 
 if TYPE_CHECKING:
-    from ..pool import ProxyOverview, ProxySnapshot
+    from ..core import ProxyOverview, ProxySnapshot
 
 
 class Standing(Enum):

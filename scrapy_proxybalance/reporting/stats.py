@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from scrapy import signals
 from scrapy.utils.asyncio import create_looping_call
 
-from ..pool.events import (
+from ..core.events import (
     CooldownStarted,
     CooldownTakenBack,
     PairRested,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scrapy import Spider
 
     from ..balancer import Balancer
-    from ..pool import Pool, ProxySnapshot
+    from ..core import Pool, ProxySnapshot
     from .figures import Figures, ProxyFigures
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Where proxies come from: what users write, turned into :class:`~scrapy_proxybalance.pool.Proxy`.
+"""Where proxies come from: what users write, turned into :class:`~scrapy_proxybalance.core.Proxy`.
 
 Every error says where the entry stands (the setting with its index, or the file with its line), shows
 it without its credentials, and says how to correct it.

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ..pool import ConfigurationError, Proxy, Rate
+from ..core import ConfigurationError, Proxy, Rate
 from .mistakes import what_is_wrong
 
 _BYTE_ORDER_MARK = "\ufeff"

@@ -6,11 +6,11 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..pool import ConfigurationError
+from ..core import ConfigurationError
 from .entries import parse_entry
 
 if TYPE_CHECKING:
-    from ..pool import Proxy
+    from ..core import Proxy
 
 
 def read_file(path: str | Path, where: str) -> list[Proxy]:

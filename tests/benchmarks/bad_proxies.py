@@ -20,7 +20,7 @@ from servers import PAGE_RESPONSE, Behaviour, ForwardProxy, Origin, named
 from worlds import COMMON, run_in_reactor
 
 from scrapy_proxybalance import Addon, ProxyBalanceMiddleware
-from scrapy_proxybalance.pool.events import LeaseGranted
+from scrapy_proxybalance.core.events import LeaseGranted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     # typing.Self requires Python 3.11
     from typing_extensions import Self
 
-    from scrapy_proxybalance.pool.events import Event
+    from scrapy_proxybalance.core.events import Event
 
 BAR_PERCENT = 3.0
 REQUESTS = 3000

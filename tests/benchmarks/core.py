@@ -16,7 +16,7 @@ from random import Random
 from statistics import median
 from typing import TYPE_CHECKING
 
-from scrapy_proxybalance.pool import STRATEGIES, Outcome, Pool, PoolPolicy
+from scrapy_proxybalance.core import STRATEGIES, Outcome, Pool, PoolPolicy
 from scrapy_proxybalance.reporting.figures import Figures
 from scrapy_proxybalance.sources import parse_entry
 

@@ -26,7 +26,7 @@ from scrapy.utils.reactor import install_reactor
 from servers import PAGE_RESPONSE, ForwardProxy, Origin, OriginRequest, OriginResponse
 
 from scrapy_proxybalance import ProxyBalanceMiddleware
-from scrapy_proxybalance.pool.events import Event, TargetPaused, TargetSuspended
+from scrapy_proxybalance.core.events import Event, TargetPaused, TargetSuspended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping

@@ -10,7 +10,7 @@ from bookshop.servers.origin import Handler, Origin, OriginRequest, OriginRespon
 from scrapy import signals
 
 from scrapy_proxybalance import ProxyBalanceMiddleware
-from scrapy_proxybalance.pool.events import (
+from scrapy_proxybalance.core.events import (
     CooldownStarted,
     CooldownTakenBack,
     GatewayTripped,
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
     from scrapy_proxybalance.attempts import Attempt
-    from scrapy_proxybalance.pool import ProxySnapshot
-    from scrapy_proxybalance.pool.events import Event
+    from scrapy_proxybalance.core import ProxySnapshot
+    from scrapy_proxybalance.core.events import Event
 
 #: Scrapy 2.14 makes its TLS contexts in a way that Twisted has deprecated.
 speaks_tls = pytest.mark.filterwarnings(

@@ -25,7 +25,7 @@ from scrapy.squeues import (
 from scrapy.utils.misc import build_from_crawler
 
 from scrapy_proxybalance import ProxyBalanceMiddleware, ProxyBalanceQueue
-from scrapy_proxybalance.pool import Outcome
+from scrapy_proxybalance.core import Outcome
 
 from .crawling import BASE_SETTINGS, UrlsSpider, crawl, crawl_test
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from scrapy.crawler import Crawler
 
-    from scrapy_proxybalance.pool import ProxySnapshot
+    from scrapy_proxybalance.core import ProxySnapshot
 
 
 OWN_ANSWERS = {

@@ -11,7 +11,7 @@ from bookshop.servers.origin import Origin, OriginResponse
 from scrapy.core.downloader.handlers.http11 import HTTP11DownloadHandler
 from scrapy.settings import Settings as ScrapySettings
 
-from scrapy_proxybalance.pool import ConfigurationError
+from scrapy_proxybalance.core import ConfigurationError
 from scrapy_proxybalance.settings import Settings
 
 from .crawling import UrlsSpider, crawl, crawl_test

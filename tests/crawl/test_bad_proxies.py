@@ -15,7 +15,7 @@ from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
 from scrapy import Request, signals
 
 from scrapy_proxybalance import ProxyBalanceMiddleware
-from scrapy_proxybalance.pool.events import CooldownStarted, LeaseGranted
+from scrapy_proxybalance.core.events import CooldownStarted, LeaseGranted
 
 from .crawling import UrlsSpider, crawl, crawl_test, proxybalance_stats
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
     from scrapy.http import Response
 
-    from scrapy_proxybalance.pool.events import Event
+    from scrapy_proxybalance.core.events import Event
 
 
 #: Scrapy 2.14 leaves empty queue files open when it resumes a job.

@@ -15,7 +15,7 @@ from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
 from scrapy import Request
 from scrapy.settings import default_settings
 
-from scrapy_proxybalance.pool import Pool, PoolPolicy, Proxy
+from scrapy_proxybalance.core import Pool, PoolPolicy, Proxy
 from scrapy_proxybalance.reporting.console import PoolConsole
 from scrapy_proxybalance.reporting.figures import Figures
 

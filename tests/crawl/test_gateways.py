@@ -10,7 +10,7 @@ import pytest
 from bookshop.servers.forward_proxy import Behaviour, ForwardProxy
 from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
 
-from scrapy_proxybalance.pool.events import GatewayReopened, GatewayTripped, LeaseGranted
+from scrapy_proxybalance.core.events import GatewayReopened, GatewayTripped, LeaseGranted
 
 from .certificates import server_context
 from .crawling import crawl, crawl_test, proxybalance_stats
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bookshop.servers import http1
     from bookshop.servers.listener import Connection
 
-    from scrapy_proxybalance.pool.events import Event
+    from scrapy_proxybalance.core.events import Event
 
 PASSWORD = "s3cr3t"
 

@@ -17,7 +17,7 @@ from scrapy.core.engine import ExecutionEngine
 from scrapy.core.scheduler import Scheduler
 
 from scrapy_proxybalance import ProxyBalanceQueue, balancer, set_aside
-from scrapy_proxybalance.pool import Outcome
+from scrapy_proxybalance.core import Outcome
 
 from .crawling import UrlsSpider, crawl, crawl_test
 from .test_admission import land, make_queue, opened, pop_all, session_requests

@@ -15,7 +15,7 @@ from scrapy.exceptions import IgnoreRequest, StopDownload
 from scrapy.http import HtmlResponse
 
 from scrapy_proxybalance import Outcome, ProxyBalanceMiddleware
-from scrapy_proxybalance.pool.events import LeaseEnded, LeaseGranted
+from scrapy_proxybalance.core.events import LeaseEnded, LeaseGranted
 
 from .crawling import UrlsSpider, crawl, crawl_test, proxybalance_stats
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from scrapy.http import Response
 
     from scrapy_proxybalance.balancer import Balancer
-    from scrapy_proxybalance.pool.events import Event
+    from scrapy_proxybalance.core.events import Event
 
 PAGES = 30
 

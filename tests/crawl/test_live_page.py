@@ -17,7 +17,7 @@ from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
 from scrapy.settings import Settings as ScrapySettings
 from scrapy.signals import response_received
 
-from scrapy_proxybalance.pool import ConfigurationError
+from scrapy_proxybalance.core import ConfigurationError
 from scrapy_proxybalance.reporting.live.routes import Handler
 from scrapy_proxybalance.reporting.live.table import SORTABLE
 from scrapy_proxybalance.settings import Settings

@@ -17,7 +17,7 @@ from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
 from scrapy import signals
 
 from scrapy_proxybalance import ProxyBalanceMiddleware
-from scrapy_proxybalance.pool import ConfigurationError
+from scrapy_proxybalance.core import ConfigurationError
 from scrapy_proxybalance.reporting.live import server as status_server
 from scrapy_proxybalance.reporting.live.crawl_thread import CrawlThread
 from scrapy_proxybalance.reporting.live.metrics import BUCKETS, Buckets

@@ -20,7 +20,7 @@ from bookshop.servers.forward_proxy import ForwardProxy
 from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
 from rich.console import Console
 
-from scrapy_proxybalance.pool import ConfigurationError, Pool, PoolPolicy, Proxy
+from scrapy_proxybalance.core import ConfigurationError, Pool, PoolPolicy, Proxy
 from scrapy_proxybalance.reporting import progress
 from scrapy_proxybalance.reporting.figures import Figures
 from scrapy_proxybalance.reporting.pool_view import PoolView

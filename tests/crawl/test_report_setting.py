@@ -16,8 +16,8 @@ from bookshop.servers.forward_proxy import ForwardProxy
 from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
 from scrapy import Request
 
+from scrapy_proxybalance.core import ConfigurationError, Outcome
 from scrapy_proxybalance.judging import Verdict
-from scrapy_proxybalance.pool import ConfigurationError, Outcome
 from scrapy_proxybalance.reporting.report import CSV_COLUMNS
 
 from .crawling import UrlsSpider, crawl, crawl_test, proxybalance_stats

@@ -15,7 +15,7 @@ from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
 from scrapy import Request
 from scrapy.exporters import BaseItemExporter
 
-from scrapy_proxybalance.pool import ConfigurationError
+from scrapy_proxybalance.core import ConfigurationError
 from scrapy_proxybalance.reporting.placeholders import fill_in
 from scrapy_proxybalance.reporting.request_log import COLUMNS
 

@@ -22,8 +22,8 @@ from scrapy import Request, signals
 from scrapy.exceptions import IgnoreRequest
 from twisted.python.failure import Failure
 
+from scrapy_proxybalance.core.events import TargetPaused
 from scrapy_proxybalance.job_memory import FILE_NAME
-from scrapy_proxybalance.pool.events import TargetPaused
 
 from .crawling import BASE_SETTINGS, UrlsSpider, crawl, crawl_test, proxybalance_stats
 from .test_target_gate import (

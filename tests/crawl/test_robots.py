@@ -20,7 +20,7 @@ from scrapy.exceptions import IgnoreRequest
 from twisted.python.failure import Failure
 
 from scrapy_proxybalance import ProxyBalanceMiddleware, RobotsTxtMiddleware, Verdict, classify
-from scrapy_proxybalance.pool.events import TargetPaused
+from scrapy_proxybalance.core.events import TargetPaused
 
 from .crawling import UrlsSpider, crawl, crawl_test, proxybalance_stats
 from .test_target_gate import until

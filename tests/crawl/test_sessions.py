@@ -16,8 +16,8 @@ from scrapy import Request, signals
 from scrapy.utils.httpobj import urlparse_cached
 
 from scrapy_proxybalance import ProxyBalanceMiddleware, ProxyBalanceQueue
-from scrapy_proxybalance.pool import ConfigurationError, NoProxyMatchesError, SessionLostError
-from scrapy_proxybalance.pool.events import (
+from scrapy_proxybalance.core import ConfigurationError, NoProxyMatchesError, SessionLostError
+from scrapy_proxybalance.core.events import (
     CooldownStarted,
     Event,
     SessionReassigned,

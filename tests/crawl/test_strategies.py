@@ -10,14 +10,14 @@ import attrs
 import pytest
 from scrapy import Request
 
-from scrapy_proxybalance.pool import STRATEGIES, ConfigurationError
-from scrapy_proxybalance.pool.strategies.in_order import FirstAvailable
+from scrapy_proxybalance.core import STRATEGIES, ConfigurationError
+from scrapy_proxybalance.core.strategies.first_available import FirstAvailable
 
 from .crawling import crawl_test
 from .test_target_budgets import page, world
 
 if TYPE_CHECKING:
-    from scrapy_proxybalance.pool import Pick
+    from scrapy_proxybalance.core import Pick
 
     from .test_target_budgets import World
 

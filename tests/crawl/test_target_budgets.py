@@ -15,7 +15,7 @@ from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
 from scrapy import Request
 
 from scrapy_proxybalance import ProxyBalanceQueue
-from scrapy_proxybalance.pool import NoProxyMatchesError
+from scrapy_proxybalance.core import NoProxyMatchesError
 
 from .crawling import crawl, crawl_test
 from .test_caps_and_rates import INSTALLATIONS, UNLIMITED, Waves, too_soon

@@ -22,7 +22,7 @@ from scrapy.utils.httpobj import urlparse_cached
 from twisted.python.failure import Failure
 
 from scrapy_proxybalance import ProxyBalanceMiddleware
-from scrapy_proxybalance.pool import (
+from scrapy_proxybalance.core import (
     HealthState,
     NoProxyAvailableError,
     Pool,

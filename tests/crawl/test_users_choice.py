@@ -13,7 +13,7 @@ from scrapy import Request, signals
 from scrapy.exceptions import IgnoreRequest
 
 from scrapy_proxybalance import ProxyBalanceMiddleware
-from scrapy_proxybalance.pool.events import LeaseGranted
+from scrapy_proxybalance.core.events import LeaseGranted
 
 from .crawling import UrlsSpider, crawl, crawl_test, proxybalance_stats
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
     from scrapy.http import Response
 
-    from scrapy_proxybalance.pool.events import Event
+    from scrapy_proxybalance.core.events import Event
 
 PAGES = 10
 

@@ -13,7 +13,7 @@ from bookshop.servers.forward_proxy import Behaviour, ForwardProxy
 from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
 from scrapy.settings import Settings as ScrapySettings
 
-from scrapy_proxybalance.pool import ConfigurationError
+from scrapy_proxybalance.core import ConfigurationError
 from scrapy_proxybalance.proxy_checks import refuse_unworkable
 from scrapy_proxybalance.settings import Settings
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from scrapy_proxybalance.pool import Outcome, Pool, PoolPolicy, Proxy
+from scrapy_proxybalance.core import Outcome, Pool, PoolPolicy, Proxy
 from scrapy_proxybalance.reporting.figures import Figures
 from scrapy_proxybalance.reporting.summary import summary_lines
 

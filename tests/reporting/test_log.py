@@ -10,8 +10,8 @@ from pydispatch import dispatcher
 from scrapy import signals
 from scrapy.signalmanager import SignalManager
 
-from scrapy_proxybalance.pool import Pool, PoolPolicy, Proxy
-from scrapy_proxybalance.pool.events import PairRested, ProxyOut, ProxyRecovered, TargetRefused
+from scrapy_proxybalance.core import Pool, PoolPolicy, Proxy
+from scrapy_proxybalance.core.events import PairRested, ProxyOut, ProxyRecovered, TargetRefused
 from scrapy_proxybalance.reporting.figures import Figures
 from scrapy_proxybalance.reporting.log import EventLog
 

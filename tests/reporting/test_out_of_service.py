@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from scrapy_proxybalance.pool import Outcome
+from scrapy_proxybalance.core import Outcome
 from scrapy_proxybalance.reporting.crawl_report import OutOfService
 
-from ..pool.helpers import carry_through, cooling, make_pool, proxies, put_out
+from ..core.helpers import carry_through, cooling, make_pool, proxies, put_out
 
 
 def test_a_drained_proxy_that_recovers_is_out_of_service_until_it_is_enabled() -> None:

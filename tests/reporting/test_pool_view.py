@@ -6,7 +6,7 @@ from random import Random
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from scrapy_proxybalance.pool import HealthPolicy, Outcome, Pool, PoolPolicy, Proxy
+from scrapy_proxybalance.core import HealthPolicy, Outcome, Pool, PoolPolicy, Proxy
 from scrapy_proxybalance.reporting.figures import Figures
 from scrapy_proxybalance.reporting.pool_view import PoolView, printable
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from scrapy_proxybalance.pool import HealthPolicy, Outcome, Pool, PoolPolicy, Proxy
+from scrapy_proxybalance.core import HealthPolicy, Outcome, Pool, PoolPolicy, Proxy
 from scrapy_proxybalance.reporting.standing import standing
 
 SUCCESS, FAULT, TIMEOUT = Outcome.SUCCESS, Outcome.PROXY_FAULT, Outcome.AMBIGUOUS

@@ -8,8 +8,8 @@ from random import Random
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from scrapy_proxybalance.pool import Outcome, Pool, PoolPolicy, Proxy
-from scrapy_proxybalance.pool import events as pool_events
+from scrapy_proxybalance.core import Outcome, Pool, PoolPolicy, Proxy
+from scrapy_proxybalance.core import events as pool_events
 from scrapy_proxybalance.reporting.figures import Figures, TargetFigures
 from scrapy_proxybalance.reporting.stats import KEYS, PREFIX, StatsWriter
 

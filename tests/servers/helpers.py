@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from scrapy.crawler import Crawler
 
-    from scrapy_proxybalance.pool import HealthState
+    from scrapy_proxybalance.core import HealthState
 
 #: What Scrapy 2.14 passes to Twisted for a TLS connection.
 of_tls_with_old_scrapy = pytest.mark.filterwarnings(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from scrapy import Request
 
-from scrapy_proxybalance.pool import HealthState
+from scrapy_proxybalance.core import HealthState
 
 from ..crawl.crawling import crawl, crawl_test, proxybalance_stats
 from .helpers import (

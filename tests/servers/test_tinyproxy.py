@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scrapy_proxybalance.pool import HealthState
+from scrapy_proxybalance.core import HealthState
 
 from ..crawl.crawling import crawl, crawl_test, proxybalance_stats
 from .helpers import (

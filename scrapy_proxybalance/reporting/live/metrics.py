@@ -18,8 +18,8 @@ from prometheus_client.core import (
     Metric,
 )
 
-from ...pool import Outcome
-from ...pool.events import LeaseEnded
+from ...core import Outcome
+from ...core.events import LeaseEnded
 from ..standing import Standing, standing
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ...attempts import Attempt
     from ...balancer import Balancer
-    from ...pool import Proxy
+    from ...core import Proxy
     from ..figures import Figures
 
 #: Upper bounds in seconds: from a proxy in the next rack to the longest that anybody waits.

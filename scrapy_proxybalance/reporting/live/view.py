@@ -16,7 +16,7 @@ from ..standing import Standing, standing
 
 if TYPE_CHECKING:
     from ...balancer import Balancer
-    from ...pool import ProxySnapshot
+    from ...core import ProxySnapshot
     from ..figures import Figures, ProxyFigures, TargetFigures
     from .history import History
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from ...pool.outcome import PROXY_AUTH, TIMEOUT
+from ...core.outcome import PROXY_AUTH, TIMEOUT
 from ...wording import counted
 from ..causes import failures_in_words, likeliest_causes
 

@@ -13,7 +13,7 @@ from random import Random
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
-from scrapy_proxybalance.pool import Outcome
+from scrapy_proxybalance.core import Outcome
 
 from .contenders import Held
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
-from scrapy_proxybalance.pool import NoProxyAvailableError, Outcome, Pool, PoolPolicy, Proxy
-from scrapy_proxybalance.pool.outcome import PROXY_AUTH
+from scrapy_proxybalance.core import NoProxyAvailableError, Outcome, Pool, PoolPolicy, Proxy
+from scrapy_proxybalance.core.outcome import PROXY_AUTH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from scrapy_proxybalance.pool import Lease
+    from scrapy_proxybalance.core import Lease
 
     from .plan import Scenario
     from .world import End

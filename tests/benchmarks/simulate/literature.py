@@ -11,8 +11,8 @@ from heapq import heappop, heappush
 from math import exp
 from typing import TYPE_CHECKING
 
-from scrapy_proxybalance.pool import Outcome
-from scrapy_proxybalance.pool.sum_tree import SumTree
+from scrapy_proxybalance.core import Outcome
+from scrapy_proxybalance.core.structures.sum_tree import SumTree
 
 from .contenders import Plain
 

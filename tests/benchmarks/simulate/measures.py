@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scrapy_proxybalance.pool import Outcome
+from scrapy_proxybalance.core import Outcome
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

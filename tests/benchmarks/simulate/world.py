@@ -12,8 +12,8 @@ from math import exp
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
-from scrapy_proxybalance.pool import Outcome
-from scrapy_proxybalance.pool.outcome import PROXY_AUTH
+from scrapy_proxybalance.core import Outcome
+from scrapy_proxybalance.core.outcome import PROXY_AUTH
 
 from .draws import Stream
 from .hidden import HiddenGateway, HiddenTarget, draw_proxies

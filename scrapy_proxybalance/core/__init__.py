@@ -1,0 +1,68 @@
+"""The core: choosing, limiting, holding and judging, as plain arithmetic on states and times.
+
+What lives here may not know Scrapy, Twisted, I/O, a clock or a source of randomness; whoever drives
+it passes ``now`` and a ``random.Random``, so that tests and simulations run it in virtual time.
+"""
+
+from .errors import (
+    ConfigurationError,
+    NoProxyAvailableError,
+    NoProxyMatchesError,
+    ProxyBalanceError,
+    SessionLostError,
+)
+from .gateways.limit import GatewayPolicy
+from .lease import Hold, Lease
+from .limits.budget import Budget, Limit
+from .limits.ledger import Ledger, LocalLedger
+from .limits.rate import Rate
+from .outcome import Outcome
+from .policy import PoolPolicy
+from .pool import Pool
+from .proxies.filters import ProxyFilter
+from .proxies.health import HealthPolicy, HealthState
+from .proxies.proxy import Proxy
+from .proxies.score import Score
+from .proxies.warm_connections import WarmPolicy
+from .snapshot import ProxyOverview, ProxySnapshot
+from .strategies import STRATEGIES, Pick, Strategy, StrategyChoice, View
+from .targets.gate import TargetGate
+from .targets.policy import TargetPolicy, TargetRules
+from .targets.record import TargetMemory, TargetState
+
+__all__ = [
+    "STRATEGIES",
+    "Budget",
+    "ConfigurationError",
+    "GatewayPolicy",
+    "HealthPolicy",
+    "HealthState",
+    "Hold",
+    "Lease",
+    "Ledger",
+    "Limit",
+    "LocalLedger",
+    "NoProxyAvailableError",
+    "NoProxyMatchesError",
+    "Outcome",
+    "Pick",
+    "Pool",
+    "PoolPolicy",
+    "Proxy",
+    "ProxyBalanceError",
+    "ProxyFilter",
+    "ProxyOverview",
+    "ProxySnapshot",
+    "Rate",
+    "Score",
+    "SessionLostError",
+    "Strategy",
+    "StrategyChoice",
+    "TargetGate",
+    "TargetMemory",
+    "TargetPolicy",
+    "TargetRules",
+    "TargetState",
+    "View",
+    "WarmPolicy",
+]

@@ -1,0 +1,402 @@
+"""The end of a lease: who learns what from it, in the right order.
+
+Everything that keeps something of a lease is told here that it has ended, and nowhere else. Chooses
+nothing and grants nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .choosing.pairs import CONNECT
+from .events import CooldownShortened, LeaseEnded, PairRested, TargetRefused
+from .limits.own_limit import OwnLimit
+from .outcome import (
+    AMBIGUOUS,
+    CLOSED,
+    GATEWAY_FAULT,
+    HOST_REFUSED,
+    IGNORED,
+    MAY_BE_THE_LOAD,
+    NO_CONNECT,
+    PROXY_AUTH,
+    PROXY_FAULT,
+    SUCCESS,
+    TARGET_SIGNAL,
+    TIMEOUT,
+    TOO_MANY,
+    WITHOUT_A_WORD,
+    Outcome,
+)
+from .proxies.health import MOSTLY, PROBING, RECOVERING
+from .proxies.score import usual_slowness
+from .proxies.timeouts import slowness_of
+from .structures.bounded_dict import BoundedDict
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from .administration import Membership
+    from .attribution.comparison import Comparison
+    from .attribution.learning import Teacher
+    from .availability.availability import Availability
+    from .availability.gateways import Gates
+    from .availability.outages import Outages
+    from .choosing.pairs import Pairs
+    from .choosing.sessions import Sessions
+    from .events import EventBus
+    from .lease import Lease
+    from .limits.ledger import Ledger
+    from .proxies.credentials import RefusedPages
+    from .proxies.scoring_view import ScoringView
+    from .proxies.table import Members
+    from .proxies.timeouts import Timeouts
+    from .proxies.warm_connections import Warmth
+    from .strategies.active import Strategies
+
+_NEVER = float("-inf")
+# When a target's connections have been closed so often in a row, it is not for their number.
+_CLOSED_IN_A_ROW = 8
+_TARGETS = 1000
+# A host that has answered what was asked within so many seconds is one that proxies go to.
+_LATELY = 60.0
+# Seconds for which a proxy rests at a target that refuses it alone.
+_APART = 3600.0
+
+
+class Endings:
+    """Ends leases.
+
+    :param members: know who shares a gateway.
+    :param ledger: gets the lease back.
+    :param scoring: knows what was to be expected.
+    :param gates: count what is in flight; ``outages`` watches how it ends.
+    :param teacher: charges each for its part.
+    :param comparison: knows what others got.
+    :param pairs: remember who does not go where.
+    :param refused_pages: tell what credentials are refused for that work elsewhere.
+    :param availability: counts again.
+    :param membership: lets those go that are leaving.
+    :param rng: is for the strategies.
+    :param events: is told.
+    """
+
+    def __init__(
+        self,
+        *,
+        members: Members,
+        ledger: Ledger,
+        sessions: Sessions,
+        scoring: ScoringView,
+        timeouts: Timeouts,
+        gates: Gates,
+        outages: Outages,
+        teacher: Teacher,
+        comparison: Comparison,
+        pairs: Pairs,
+        refused_pages: RefusedPages,
+        availability: Availability,
+        strategies: Strategies,
+        membership: Membership,
+        warmth: Warmth | None,
+        rng: Random,
+        events: EventBus,
+    ) -> None:
+        self._members = members
+        self._ledger = ledger
+        self._sessions = sessions
+        self._scoring = scoring
+        self._timeouts = timeouts
+        self._gates = gates
+        self._outages = outages
+        self._teacher = teacher
+        self._comparison = comparison
+        self._pairs = pairs
+        self._refused_pages = refused_pages
+        self._availability = availability
+        self._strategies = strategies
+        self._membership = membership
+        self._warmth = warmth
+        self._rng = rng
+        self._events = events
+        # How many connections were closed for each target since it last answered.
+        self._closed: BoundedDict[str, int] = BoundedDict(_TARGETS)
+        #: How many useful answers there have been.
+        self.answers = 0
+
+    def end(
+        self,
+        lease: Lease,
+        outcome: Outcome,
+        now: float,
+        *,
+        latency: float | None,
+        duration: float | None,
+        failure: str | None,
+        part: float | None,
+        page: str | None,
+        answered: bool,
+    ) -> bool:
+        """See :meth:`Pool.release`."""
+        if lease.ended:
+            return False
+        lease.ended = True
+        member = lease.member
+        self._ledger.release(member.proxy.name)
+        (member if lease.gate is None else lease.gate).proven.ended(lease)
+        if lease.probe and lease.generation == member.health.generation:
+            member.probe_out = False
+        if lease.session is not None:
+            self._sessions.released(lease.session)
+        expectation = self._scoring.expected(member, now)
+        if outcome is SUCCESS and part is None and duration is not None:
+            self._timeouts.succeeded(lease.target, duration, now, slowness_of(expectation))
+        elif failure == TIMEOUT:
+            self._timeouts.timed_out(lease.target, member.proxy.name)
+        if duration is None:
+            duration = latency if latency is not None else now - lease.granted_at
+        was_probing = member.health.state is PROBING
+        repeated = for_number = False
+        succeeded = outcome is SUCCESS and part is None
+        if outcome is SUCCESS or outcome is TARGET_SIGNAL:
+            answered = True
+            self._refused_pages.answered(lease.target)
+        if succeeded:
+            self.answers += 1
+            member.rejected_by_chance = 1.0
+            self._got_through(lease, now)
+        elif (
+            outcome in (PROXY_FAULT, AMBIGUOUS, GATEWAY_FAULT)
+            and (failure == HOST_REFUSED or not self._outages.explained(lease))
+            and self._was_too_many(lease, failure, now)
+        ):
+            # No cooldown for what may be too many connections at once: fewer, first.
+            lease.too_many = for_number = True
+            outcome, part = (GATEWAY_FAULT, None) if lease.gate is not None else (AMBIGUOUS, 0.0)
+        if answered and outcome is AMBIGUOUS and part is None:
+            part = 0.0  # it has carried what the target said
+        if failure == PROXY_AUTH and self._refused_pages.refused(
+            page, lease.target, lease.proxy.name, worked=member.answered, answers=self.answers
+        ):
+            outcome = IGNORED
+        if outcome is AMBIGUOUS and part is None and failure in CLOSED:
+            suspicion = self._comparison.odd(lease, str(failure), now)
+            part = suspicion.part if suspicion.compared else None
+        if outcome is PROXY_FAULT and failure in (HOST_REFUSED, NO_CONNECT):
+            part = self._refused_to_go(lease, str(failure), page, now)
+        if (
+            outcome is GATEWAY_FAULT
+            and lease.gate is not None
+            and not self._outages.explained(lease)
+        ):
+            repeated = lease.gate.rejects_for_itself(member, lease.granted_at, now)
+        gates = self._gates
+        gates.in_flight -= 1
+        excused, charged = False, 0.0
+        # What is too much for one proxy says nothing of the others.
+        is_quiet = lease.gate is None and (
+            for_number or (lease.too_many and member.proven.excuses(sharing=True))
+        )
+        if (
+            lease.gate is None
+            and gates.quiet_answers
+            and succeeded
+            and gates.whole.breaker.knows(lease.target)
+        ):
+            gates.quiet_answers -= 1
+        else:
+            # As if through a proxy of the usual speed: the more are in use, the slower the last of them.
+            excused = self._outages.ended(
+                lease,
+                IGNORED if is_quiet else outcome,
+                now,
+                answered=answered,
+                repeated=repeated,
+                latency=(
+                    latency / usual_slowness(member.health, member.group.expectation)
+                    if latency is not None and part is None
+                    else None
+                ),
+                failure=failure,
+            )
+        if not excused:
+            charged = self._teacher.learn(
+                lease,
+                AMBIGUOUS if repeated else outcome,
+                now,
+                expectation=expectation,
+                duration=duration,
+                failure=failure,
+                gateway_shared=not repeated and self._members.sharing_gateway(member.proxy) > 1,
+                part=part,
+                page=page,
+                doubtful=page is not None
+                and self.answers > 0
+                and not self._comparison.answers_others(lease),
+            )
+            if charged >= MOSTLY:
+                self._outages.nobody_serves(lease, now)
+        member.priced_at = _NEVER
+        self._availability.refresh(member, now)
+        if was_probing and member.health.state is RECOVERING:
+            for other in self._availability.bring_forward(now):
+                self._events.emit(CooldownShortened(now=now, proxy=other.proxy))
+        if succeeded and lease.tunnel is not None and self._warmth is not None:
+            self._warmth.put_back(member, lease.tunnel, now, lease.carried + 1)
+        if succeeded or charged >= MOSTLY:
+            for strategy in self._strategies.in_use:
+                strategy.ended(
+                    member.index, now=now, duration=duration if succeeded else None, rng=self._rng
+                )
+        if member.leaving:
+            self._membership.remove_if_drained(member, now)
+        if self._events.wants(LeaseEnded):
+            self._events.emit(
+                LeaseEnded(
+                    now=now,
+                    lease=lease,
+                    outcome=outcome,
+                    failure=failure,
+                    latency=latency,
+                    charged=charged,
+                )
+            )
+        return True
+
+    def _got_through(self, lease: Lease, now: float) -> None:
+        """Forget what has kept a proxy from a target, and let it carry more again."""
+        member = lease.member
+        if lease.target in self._pairs:
+            self._pairs.answered(lease.target, lease.proxy.name)
+        if lease.tunnel is not None and CONNECT in self._pairs:
+            self._pairs.answered(CONNECT, lease.proxy.name)
+        if self._closed:
+            self._closed.pop(lease.target, None)
+        shared = member if lease.gate is None else lease.gate
+        shared.proven.answered(lease.in_flight, now)
+        if lease.gate is not None:
+            member.proven.carried()
+        if member.own_limit is not None:
+            member.own_limit.answered()
+            if member.own_limit.is_over(member.cap, now):
+                member.own_limit = None
+
+    def _was_too_many(self, lease: Lease, failure: str | None, now: float) -> bool:
+        """Return whether a request may have failed for the number of others; have fewer then.
+
+        It was refused with more in flight than the proxy, or its gateway, has carried of late.
+        A refusal of the host is for the number only if the proxy is known to go there.
+        """
+        if failure in WITHOUT_A_WORD:
+            return self._was_closed_for_number(lease, now)
+        refuses_host = failure == HOST_REFUSED
+        if not refuses_host and failure not in MAY_BE_THE_LOAD:
+            return False
+        member, gate = lease.member, lease.gate
+        known, sharing = (member if gate is None else gate).proven, gate is not None
+        proven, before = known.most(now), known.out_before(lease)
+        goes_there = self._goes_there(lease) if refuses_host else member.answered
+        says_so = refuses_host or (failure == TOO_MANY and not sharing)
+        own = member.own_limit if gate is None else None
+        right_after_cut = says_so and own is not None and own.is_new_to(lease.granted_at)
+        if lease.in_flight <= max(1, proven):
+            # Idle connections may count as well: fewer of these, first.
+            may_go_there = says_so and (goes_there or right_after_cut)
+            if not (may_go_there and member.proven.excuses(sharing=sharing)):
+                return False
+            known.refused(lease.in_flight)
+            known.too_many(now)
+            return True
+        may_be = before > 0 and (refuses_host or not sharing)
+        if not goes_there and not (may_be and member.proven.excuses(sharing=sharing)):
+            return right_after_cut
+        if sharing and refuses_host and goes_there and not member.proven.excuses(sharing=True):
+            return False
+        known.too_many(now)
+        if gate is not None:
+            return True
+        if own is None:
+            own = member.own_limit = OwnLimit()
+        if not goes_there:
+            own.cut(before, now)
+            return True
+        return own.closed(lease.granted_at, lease.in_flight, now, proven=proven)
+
+    def _was_closed_for_number(self, lease: Lease, now: float) -> bool:
+        """Return whether a connection may have been closed for the number of others; have fewer then."""
+        member, gate = lease.member, lease.gate
+        shared = member if gate is None else gate
+        shared.proven.closed()
+        closed = self._closed[lease.target] = self._closed.get(lease.target, 0) + 1
+        if not member.answered or closed > _CLOSED_IN_A_ROW:
+            return False  # where the number is the reason, others are answered in between
+        if gate is None and member.own_limit is not None:
+            for_number = member.own_limit.closed(lease.granted_at, lease.in_flight, now)
+        else:
+            for_number = lease.in_flight > 1 and shared.proven.often_closed
+            if for_number and gate is None:
+                member.own_limit = OwnLimit()
+                member.own_limit.closed(lease.granted_at, lease.in_flight, now)
+        if for_number:
+            shared.proven.too_many(now)
+        elif gate is None and shared.proven.was_too_many(now):
+            lease.too_many = True  # it is judged as any failure, and gets another try
+        return for_number
+
+    def _goes_there(self, lease: Lease) -> bool:
+        """Return whether a proxy, or the gateway that it shares, has had answers of a target."""
+        comparison = self._comparison
+        return comparison.got_through(lease) or (
+            lease.gate is not None and comparison.answers_others(lease)
+        )
+
+    def _refused_to_go(self, lease: Lease, failure: str, page: str | None, now: float) -> float:
+        """Let a proxy rest at a host that it refuses; return what it is charged."""
+        proxies = max(1, self._availability.serving)
+        if failure == NO_CONNECT:
+            before = self._pairs.rests(CONNECT, lease.proxy.name)
+            self._pairs.refused(CONNECT, lease.proxy.name, now, proxies)
+            self._tell_of_rest(lease, CONNECT, failure, before, now)
+            return 0.0
+        part = self._comparison.odd(lease, failure, now).part
+        if lease.tunnel is not None:
+            page = None  # in CONNECT it is told the host and no page
+        got_through = self._comparison.got_through(lease)
+        before = self._pairs.rests(lease.target, lease.proxy.name)
+        by_all = self._pairs.refused(
+            lease.target,
+            lease.proxy.name,
+            now,
+            proxies,
+            page=page,
+            got_through=got_through,
+            answers=self._comparison.answered_since(lease, now - _LATELY),
+        )
+        self._tell_of_rest(lease, lease.target, failure, before, now)
+        if by_all:
+            until = self._pairs.refused_until(lease.target)
+            self._events.emit(TargetRefused(now=now, target=lease.target, until=until))
+        return part
+
+    def keep_apart(self, lease: Lease, now: float) -> None:
+        """Let a proxy rest at a target that refuses it alone."""
+        before = self._pairs.rests(lease.target, lease.proxy.name)
+        self._pairs.rest(lease.target, lease.proxy.name, now, least=_APART)
+        self._tell_of_rest(lease, lease.target, "refused_alone", before, now)
+
+    def _tell_of_rest(
+        self, lease: Lease, target: str, reason: str, before: int, now: float
+    ) -> None:
+        """Emit that a pair rests, if it has rested fewer times before."""
+        step = self._pairs.rests(target, lease.proxy.name)
+        if step > before:
+            self._events.emit(
+                PairRested(
+                    now=now,
+                    proxy=lease.proxy,
+                    target=target,
+                    until=self._pairs.resting(target, now)[lease.proxy.name],
+                    step=step,
+                    reason=reason,
+                )
+            )

@@ -1,0 +1,568 @@
+"""The pool: acquire, release, add, remove, update, snapshot. It puts the rest together.
+
+It has no clock and no randomness of its own: the caller passes ``now`` (seconds, never going back)
+and a :class:`random.Random`. It waits for nothing: what is not possible now is an error that says when
+to ask again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .administration import Membership
+from .attribution.comparison import Comparison
+from .attribution.learning import Teacher
+from .availability.availability import Availability
+from .availability.gateways import Gates
+from .availability.outages import Outages
+from .choosing.chooser import Chooser
+from .choosing.pairs import CONNECT, Pairs
+from .choosing.sessions import Sessions
+from .choosing.spacing import Spacing
+from .ending import Endings
+from .errors import NoProxyAvailableError
+from .events import CooldownShortened, EventBus, LeaseGranted, ProbeStarted
+from .lease import Hold, Lease
+from .limits.budget import Budget, Limit
+from .limits.ledger import LocalLedger
+from .proxies.credentials import RefusedPages
+from .proxies.health import PROBING
+from .proxies.scoring_view import ScoringView
+from .proxies.table import Members
+from .proxies.timeouts import Timeouts, slowness_of
+from .proxies.warm_connections import Warmth
+from .snapshot import ProxyOverview, explain, snapshot
+from .strategies.active import Strategies
+from .targets.gate import TargetGate
+from .targets.policy import TargetRules
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+    from random import Random
+
+    from .limits.ledger import Ledger
+    from .outcome import Outcome
+    from .policy import PoolPolicy
+    from .proxies.filters import FilterSpec
+    from .proxies.proxy import Proxy
+    from .proxies.score import Score
+    from .snapshot import ProxySnapshot
+    from .strategies import StrategyChoice
+
+
+class Pool:
+    """All proxies of a crawl.
+
+    :param proxies: the first members; :meth:`add` takes more.
+    :param policy: what holds for all of them.
+    :param rng: the source of randomness.
+    :param now: seconds on the caller's clock.
+    :param ledger: holds the limits; this process's memory unless given.
+    :raises ConfigurationError: for duplicate names or entries, or an unknown strategy.
+    """
+
+    def __init__(
+        self,
+        proxies: Iterable[Proxy],
+        policy: PoolPolicy,
+        *,
+        rng: Random,
+        now: float = 0.0,
+        ledger: Ledger | None = None,
+    ) -> None:
+        self.policy = policy
+        self.events = EventBus()
+        self.rules = TargetRules(policy.targets, policy.targets_by_name)
+        self.targets = TargetGate(self.rules, rng, self.events)
+        self.sessions = Sessions(policy.session_ttl, policy.session_limit, self.events)
+        #: What proxies refuse credentials for that work elsewhere.
+        self.refused_pages = RefusedPages()
+        self._ledger: Ledger = ledger if ledger is not None else LocalLedger()
+        self._rng = rng
+        self._members = Members()
+        self._scoring = ScoringView(self._members)
+        self.comparison = Comparison(self._members, self._scoring)
+        self._strategies = Strategies(policy.strategy, self._members, self._scoring)
+        self._gates = Gates(policy.gateways, policy.gateways_by_name)
+        self._availability = Availability(
+            self._members, self._ledger, self._strategies, self._gates
+        )
+        self._teacher = Teacher(
+            policy.health,
+            self.targets,
+            rng,
+            self.events,
+            self._availability,
+            varied=self._is_varied,
+        )
+        self._outages = Outages(self._gates, self._availability, self.events)
+        self._spacing = Spacing()
+        self._pairs = Pairs()
+        self._timeouts = Timeouts(policy.timeout_min)
+        self._warmth = (
+            Warmth(policy.warm, policy.gateways, policy.gateways_by_name, now)
+            if policy.warm is not None
+            else None
+        )
+        self._chooser = Chooser(
+            members=self._members,
+            availability=self._availability,
+            ledger=self._ledger,
+            strategies=self._strategies,
+            sessions=self.sessions,
+            spacing=self._spacing,
+            pairs=self._pairs,
+            gates=self._gates,
+            rng=rng,
+            session_lost=policy.session_lost,
+            warmth=self._warmth,
+        )
+        self._membership = Membership(
+            policy,
+            members=self._members,
+            availability=self._availability,
+            gates=self._gates,
+            ledger=self._ledger,
+            strategies=self._strategies,
+            spacing=self._spacing,
+            pairs=self._pairs,
+            warmth=self._warmth,
+            events=self.events,
+        )
+        self._endings = Endings(
+            members=self._members,
+            ledger=self._ledger,
+            sessions=self.sessions,
+            scoring=self._scoring,
+            timeouts=self._timeouts,
+            gates=self._gates,
+            outages=self._outages,
+            teacher=self._teacher,
+            comparison=self.comparison,
+            pairs=self._pairs,
+            refused_pages=self.refused_pages,
+            availability=self._availability,
+            strategies=self._strategies,
+            membership=self._membership,
+            warmth=self._warmth,
+            rng=rng,
+            events=self.events,
+        )
+        for proxy in proxies:
+            self.add(proxy, now)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __contains__(self, name: str) -> bool:
+        return self._members.get(name) is not None
+
+    # Membership
+
+    def add(self, proxy: Proxy, now: float) -> None:
+        """Add a proxy.
+
+        :raises ConfigurationError: if its name, or its endpoint with its credentials, is there.
+        """
+        self._membership.add(proxy, now)
+
+    def remove(self, name: str, now: float) -> None:
+        """Take a proxy out: it gets no further lease and is gone when its last one has ended.
+
+        :raises KeyError: if there is no such proxy.
+        """
+        self._membership.remove(name, now)
+
+    def update(self, proxy: Proxy, now: float) -> None:
+        """Change what is known of a proxy, by its name: credentials, limits, weight, attributes.
+
+        What was learned is kept, but for a proxy that was out, which is taken back.
+
+        :raises KeyError: if there is no such proxy.
+        :raises ConfigurationError: if its endpoint with its credentials is there under another name.
+        """
+        self._membership.update(proxy, now)
+
+    def drain(self, name: str, now: float) -> bool:
+        """Give a proxy no further lease until it is enabled again; it stays in the pool.
+
+        :return: whether that is new.
+        :raises KeyError: if there is no such proxy.
+        """
+        return self._membership.drain(name, now)
+
+    def enable(self, name: str, now: float) -> bool:
+        """Let a proxy that was drained take leases again, or try one again that is out.
+
+        :return: whether it was drained or out, and is not leaving.
+        :raises KeyError: if there is no such proxy.
+        """
+        return self._membership.enable(name, now)
+
+    def end_cooldown(self, name: str, now: float) -> bool:
+        """Let a proxy that is cooling down be probed now.
+
+        :return: whether it was cooling down.
+        :raises KeyError: if there is no such proxy.
+        """
+        member = self._members[name]
+        ended = self._availability.end_cooldown(member, now)
+        if ended:
+            self.events.emit(CooldownShortened(now=now, proxy=member.proxy))
+        return ended
+
+    # Leases
+
+    def acquire(
+        self,
+        now: float,
+        *,
+        target: str = "",
+        session: str | None = None,
+        matching: FilterSpec | None = None,
+        avoid: Collection[str] = (),
+        strictly: bool = False,
+        prefer: str | None = None,
+        strategy: StrategyChoice | None = None,
+        tunnel: str | None = None,
+    ) -> Lease:
+        """Lease a proxy.
+
+        A target's rule may narrow which proxies will do: by a filter, which applies in addition to
+        ``matching``, and by its spacing. :attr:`targets` says how much it may get at all.
+
+        :param target: what the request goes to, like ``example.com``; see :attr:`rules`.
+        :param session: keeps all requests of the same key on one proxy.
+        :param matching: which proxies will do, see :class:`ProxyFilter`.
+        :param avoid: names of proxies to use only if no other is free.
+        :param strictly: whether to use none of ``avoid`` even then.
+        :param prefer: the name of a proxy to use, whatever the strategy, if it is free and will do; it
+            counts for nothing with a session.
+        :param strategy: chooses the proxy: a name of :data:`STRATEGIES`, or a class of your
+            own; ``None`` for that of the target's rule, or else the policy's.
+        :param tunnel: what the connection can be used again for, such as the site's host and port where
+            the proxy tunnels; ``None`` where a new one costs little. See ``PoolPolicy.warm``.
+        :raises NoProxyAvailableError: if none is free now.
+        :raises NoProxyMatchesError: if no proxy of the pool, in whatever state, will do, or the
+            target's filter does not accept the session's; as :class:`TargetRefusedError` while
+            all proxies refuse the target.
+        :raises SessionLostError: while the session's proxy is gone and the policy is to fail.
+        :raises ConfigurationError: for an unknown strategy.
+        """
+        target, rule = self.rules.find(target)
+        chosen = self._chooser.choose(
+            now, target, rule, session, matching, avoid, strictly, prefer, strategy, tunnel
+        )
+        if isinstance(chosen, Hold):
+            raise NoProxyAvailableError(chosen.reason, chosen.retry_at)
+        name = self._ledger.claim((chosen.proxy.name,), target, session, now)
+        if name is None:
+            self._availability.refresh(chosen, now)
+            ready_at = self._ledger.ready_at(chosen.proxy.name)
+            raise NoProxyAvailableError(
+                f"proxy {chosen.proxy.name} was taken by another process",
+                ready_at if ready_at > now else None,
+            )
+        probe = chosen.health.state is PROBING
+        lease = Lease(
+            chosen.proxy,
+            target,
+            session,
+            now,
+            probe,
+            chosen,
+            chosen.health.generation,
+            chosen.gate,
+        )
+        lease.tunnel = tunnel
+        if tunnel is not None and self._warmth is not None:
+            lease.carried = self._warmth.take(chosen, tunnel, now)
+        self._gates.in_flight += 1
+        if chosen.gate is not None or self._gates.disturbed:
+            self._outages.granted(lease, now)
+        if probe:
+            chosen.probe_out = True
+            self.events.emit(ProbeStarted(now=now, proxy=chosen.proxy))
+        if session is not None:
+            self.sessions.claimed(session, chosen.proxy, now)
+        if rule.spacing is not None:
+            self._spacing.granted(target, name, now, rule.spacing)
+        self._availability.refresh(chosen, now)
+        if lease.gate is None:
+            chosen.proven.granted(lease)
+            lease.in_flight = chosen.in_flight
+            if chosen.own_limit is not None and chosen.own_limit.limit <= chosen.cap:
+                lease.idle = max(0, int(chosen.own_limit.limit) - lease.in_flight)
+            elif chosen.proven.was_too_many(now):
+                lease.idle = max(0, chosen.proven.most(now) - lease.in_flight)
+        else:
+            lease.gate.proven.granted(lease)
+            lease.in_flight = lease.gate.limit.in_flight
+            if lease.gate.proven.was_too_many(now):
+                lease.idle = max(0, int(lease.gate.limit.limit) - lease.in_flight)
+        if self.events.wants(LeaseGranted):
+            self.events.emit(LeaseGranted(now=now, lease=lease))
+        return lease
+
+    def hold(
+        self,
+        now: float,
+        *,
+        target: str = "",
+        session: str | None = None,
+        matching: FilterSpec | None = None,
+        besides: int = 0,
+        connect: bool = False,
+    ) -> Hold | None:
+        """Return why :meth:`acquire` would find no proxy now, or ``None`` if it would find one.
+
+        :param besides: leases that other requests like this one (the same session; or else the same
+            target and filter), which have been released already, will take first.
+        :param connect: whether it needs a proxy that does CONNECT.
+        :raises NoProxyMatchesError: as :meth:`acquire` does.
+        :raises SessionLostError: as :meth:`acquire` does.
+        """
+        target, rule = self.rules.find(target)
+        return self._chooser.hold(now, target, rule, session, matching, besides, connect=connect)
+
+    def has_other(
+        self,
+        now: float,
+        besides: Collection[str],
+        *,
+        target: str = "",
+        matching: FilterSpec | None = None,
+    ) -> bool:
+        """Return whether a proxy that is not cooling down or out will do, other than some.
+
+        It may be busy at this moment. One behind a gateway that nothing gets through is not counted.
+
+        :param besides: the names of the proxies that do not count.
+        :raises NoProxyMatchesError: as :meth:`acquire` does.
+        """
+        target, rule = self.rules.find(target)
+        return self._chooser.has_other(now, target, rule, matching, besides)
+
+    def available(self, now: float) -> int:
+        """Return how many leases could be granted at this moment to requests that take any proxy.
+
+        With rates that allow bursts there may be more; there are never less.
+        """
+        self._availability.advance(now)
+        return self._availability.free
+
+    def next_change(self) -> float | None:
+        """Return when a cooldown or a rate next sets a proxy free, or ``None`` if none will."""
+        return self._availability.next_change()
+
+    def release(
+        self,
+        lease: Lease,
+        outcome: Outcome,
+        now: float,
+        *,
+        latency: float | None = None,
+        duration: float | None = None,
+        failure: str | None = None,
+        part: float | None = None,
+        page: str | None = None,
+        answered: bool = False,
+    ) -> bool:
+        """End a lease and learn from it. Only the first call on a lease counts.
+
+        :param outcome: whose fault it was.
+        :param latency: seconds to the response's headers.
+        :param duration: seconds from the request to the end, that is to the last byte of the body, or
+            to the failure. Left out, the score takes the latency, or else the time since the lease was
+            granted.
+        :param failure: the class of failure, in a word.
+        :param part: the proxy's part of a useless answer, 0 to 1, as :attr:`comparison` has
+            judged it; ``None`` for any other end.
+        :param page: what was asked for, such as its URL: tells apart refusals of one page and of all.
+        :param answered: whether the target has answered all the same, as an error through a tunnel
+            does: the way to it is open then. A success and a target's signal always are answers.
+        :return: whether this call ended it.
+        """
+        return self._endings.end(
+            lease,
+            outcome,
+            now,
+            latency=latency,
+            duration=duration,
+            failure=failure,
+            part=part,
+            page=page,
+            answered=answered,
+        )
+
+    def _is_varied(self, lease: Lease) -> bool:
+        """Return whether the next attempt through a lease's proxy has another exit, or no choice."""
+        return len(self._members) == 1 or self._gates.rotates(lease.proxy.gateway)
+
+    def acquit(self, name: str, part: float, generation: int, now: float) -> None:
+        """Take back what a failure has cost a proxy, its first cooldown included: it was the target's.
+
+        :param name: the proxy's; one that has left the pool is ignored.
+        :param part: what it was charged with, 0 to 1.
+        :param generation: that of its lease.
+        """
+        member = self._members.get(name)
+        if member is not None:
+            self._teacher.acquit(member, part, generation, now)
+
+    def keep_apart(self, lease: Lease, now: float) -> None:
+        """Let a lease's proxy rest for an hour at its target, which refuses it and serves others."""
+        self._endings.keep_apart(lease, now)
+
+    def timeout(
+        self, lease: Lease, now: float, *, own: float, cuts: int = 0, last: bool = False
+    ) -> float:
+        """Return after how many seconds a leased request is to be cut off, and remember it.
+
+        From how long the target usually takes, see :class:`Timeouts`: it needs ``duration``
+        with each :meth:`release`, and the failure ``timeout`` for what was cut off.
+
+        :param own: the user's own timeout in seconds, which it never exceeds.
+        :param cuts: how often this page has been cut off by such a timeout already.
+        :param last: whether the page would be lost if it was cut off: then it gets ``own``.
+        """
+        lease.timeout, lease.cuts = None, cuts
+        if last:
+            return own
+        expectation = self._scoring.expected(lease.member, now)
+        suggested = self._timeouts.suggest(
+            lease.target, now, slowness=slowness_of(expectation), cuts=cuts
+        )
+        if suggested is None or suggested >= own:
+            return own
+        lease.timeout = suggested
+        return suggested
+
+    def end_session(self, session: str, now: float) -> None:
+        """Forget which proxy a session was on."""
+        self.sessions.end(session, now, "ended")
+
+    # What can be seen
+
+    @property
+    def in_flight(self) -> int:
+        """How many leases are out."""
+        return self._gates.in_flight
+
+    def resting_pairs(self, now: float, target: str | None = None) -> int:
+        """Return how many pairs of a proxy and a target rest: it gets no requests to that target.
+
+        :param target: counts those of one target only.
+        """
+        if target is not None:
+            return len(self._pairs.resting(target, now))
+        return self._pairs.count(now)
+
+    @property
+    def capacity(self) -> int:
+        """How many requests the pool carries at once when every proxy is healthy."""
+        return sum(member.cap for member in self._members)
+
+    @property
+    def answers(self) -> int:
+        """How many useful answers there have been."""
+        return self._endings.answers
+
+    @property
+    def in_service(self) -> int:
+        """How many proxies are in good standing: not cooling down, being probed, out or leaving.
+
+        While an outage lasts, those of the gateway, or all, are not.
+        """
+        return self._gates.in_service(self._availability.serving)
+
+    @property
+    def some_do_no_connect(self) -> bool:
+        """Whether some proxies carry no request that needs CONNECT."""
+        return CONNECT in self._pairs
+
+    def narrows(self, target: str) -> bool:
+        """Return whether not every free proxy may be used for a target, by its rule or by itself."""
+        rules = self.rules
+        return target in self._pairs or (
+            rules.narrow_proxies and rules.policy_of(target).narrows_proxies
+        )
+
+    @property
+    def beyond_hope(self) -> bool:
+        """Whether no proxy has ever worked, and all refuse their credentials, asked again as well."""
+        return not self._availability.serving and all(
+            member.leaving or (not member.answered and member.health.times_out > 1)
+            for member in self._members
+        )
+
+    @property
+    def all_drained(self) -> bool:
+        """Whether every proxy is drained, so that it is up to somebody to enable one."""
+        return bool(self._members) and all(
+            member.draining and not member.leaving for member in self._members
+        )
+
+    def explain(self, name: str, now: float) -> Score:
+        """Return a proxy's score with what it is made of.
+
+        :raises KeyError: if there is no such proxy.
+        """
+        return explain(self._members[name], now)
+
+    def explain_limit(self, target: str, now: float) -> Budget:
+        """Return how many requests to a target may be in flight at once, and which limit says so."""
+        self._availability.advance(now)
+        target = self.rules.target_of(target)
+        limit, in_flight = self.targets.limit(target, now)
+        own, shared = 0, 0
+        for member in self._members:
+            if member.in_good_standing:
+                own += member.cap if member.gate is None else 0
+                shared += member.cap if member.gate is not None else 0
+        return Budget(
+            target=Limit(kind="target", name=target, limit=limit, in_flight=in_flight),
+            gateways=self._gates.explain(own),
+            pool=Limit(kind="pool", name="", limit=own + shared, in_flight=self.in_flight),
+            each_gateway=self._gates.limits(),
+        )
+
+    def gateway_limits(self) -> tuple[Limit, ...]:
+        """Return the limit of every gateway that has one."""
+        return self._gates.limits()
+
+    def overview(self, now: float) -> list[ProxyOverview]:
+        """Return the state of every proxy, which costs less than a snapshot."""
+        self._availability.advance(now)
+        reachable = self._gates.reachable
+        return [
+            ProxyOverview(
+                one.proxy,
+                one.health.state,
+                one.draining,
+                one.useful,
+                reachable(one),
+                one.in_flight,
+            )
+            for one in self._members
+        ]
+
+    def snapshot(self, now: float, names: Iterable[str] | None = None) -> list[ProxySnapshot]:
+        """Return proxies as they are at this moment.
+
+        :param names: which, in this order; ``None`` for all, in the order in which they joined.
+        :raises KeyError: if there is no proxy of such a name.
+        """
+        self._availability.advance(now)
+        usual, sessions = self._teacher.usual.of_all, self.sessions
+        members = self._members if names is None else map(self._members.__getitem__, names)
+        return [
+            snapshot(
+                member,
+                now,
+                usual=usual,
+                sessions=sessions.on_proxy(member.proxy.name),
+                reachable=self._gates.reachable(member),
+            )
+            for member in members
+        ]

@@ -1,0 +1,265 @@
+"""Who is in the pool: the proxies under their names and indices, with what is kept of each.
+
+Knows nothing of leases, limits or strategies.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import ConfigurationError, NoProxyMatchesError
+from ..limits.own_limit import Proven
+from .credentials import UNTRIED_IN_FLIGHT, Refusals
+from .groups import Groups
+from .health import COOLING, HEALTHY, OUT, RECOVERING, Health
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+
+    from ..availability.gateways import Gate
+    from ..limits.own_limit import OwnLimit
+    from .filters import ProxyFilter
+    from .groups import Group
+    from .proxy import Proxy
+
+_FILTERS_REMEMBERED = 1000
+
+
+class Member:
+    """One proxy and what the pool keeps of it.
+
+    ``draining``: it gets no further lease; ``leaving``: and is gone when its last one has ended.
+    ``free``: leases that could be granted now; ``in_flight``: leases that are out, of ``cap``;
+    ``timer``: when it is to be looked at again; ``serving``: whether it is counted as being in
+    good standing; ``group``: tells what to expect while little is known of it; ``expected``: what
+    was to be expected of it, and ``price``: its score but for the ``load``, at ``priced_at``;
+    ``known_since``: the generation that what is known of it begins with;
+    ``gate``: that of its gateway, if it has one; ``answered``: whether anything has ever come
+    back through it with these credentials, and ``useful`` whether that was ever an answer other than a
+    refusal; ``refusals``: of these, since then; ``proven``: how many requests at once, of late;
+    ``own_limit``: what it may carry, if
+    it has closed connections for their number; ``rejected_by_chance``: how likely it is that its gateway
+    has said no as often in a row, while others got through, as it has, the last time at ``rejected_at``,
+    for the load alone; ``answered_before``, ``rejected_before``: how many attempts the gateway had
+    answered and rejected by then.
+    """
+
+    __slots__ = (
+        "answered",
+        "answered_before",
+        "cap",
+        "draining",
+        "expected",
+        "free",
+        "gate",
+        "group",
+        "health",
+        "in_flight",
+        "index",
+        "known_since",
+        "leaving",
+        "load",
+        "own_limit",
+        "price",
+        "priced_at",
+        "probe_out",
+        "proven",
+        "proxy",
+        "refusals",
+        "rejected_at",
+        "rejected_before",
+        "rejected_by_chance",
+        "serving",
+        "timer",
+        "useful",
+    )
+
+    def __init__(self, proxy: Proxy, index: int, group: Group) -> None:
+        self.proxy = proxy
+        self.index = index
+        self.group = group
+        self.cap = 1
+        self.in_flight = 0
+        self.load = 1.0
+        self.price = 0.0
+        self.expected = (1.0, 1.0, 1.0)
+        self.priced_at = float("-inf")
+        self.health = Health()
+        self.known_since = self.health.generation
+        self.draining = False
+        self.leaving = False
+        self.probe_out = False
+        self.free = 0
+        self.serving = False
+        self.timer: float | None = None
+        self.gate: Gate | None = None
+        self.answered = self.useful = False
+        self.refusals = Refusals()
+        self.proven = Proven()
+        self.own_limit: OwnLimit | None = None
+        self.rejected_by_chance = 1.0
+        self.answered_before = self.rejected_before = 0
+        self.rejected_at = float("-inf")
+
+    def begin_anew(self) -> None:
+        """Forget what was learned; what is under way is not held against it."""
+        generation = self.health.generation
+        self.health = Health()
+        self.health.generation = self.known_since = generation + 1
+        self.answered = self.useful = False
+        self.refusals.clear()
+        self.probe_out = False
+
+    @property
+    def in_good_standing(self) -> bool:
+        """Whether it carries requests, and not only a probe."""
+        state = self.health.state
+        return (state is HEALTHY or state is RECOVERING) and not self.draining
+
+    @property
+    def carries(self) -> int:
+        """How many requests it may carry at once, as far as is known of it, its cap aside."""
+        own = self.own_limit
+        most = self.cap if own is None or own.limit > self.cap else int(own.limit)
+        if not self.answered and (self.proxy.username is not None or self.refusals):
+            return min(most, max(1, UNTRIED_IN_FLIGHT - len(self.refusals)))
+        return most
+
+    @property
+    def lost(self) -> bool:
+        """Whether a session can no longer count on it."""
+        return self.draining or self.health.state in (COOLING, OUT)
+
+
+class Members:
+    """The pool's members: added, replaced, removed, found by name, by index and by filter."""
+
+    def __init__(self) -> None:
+        self.groups = Groups()
+        self._by_name: dict[str, Member] = {}
+        #: The last one to have each index, even if it is gone.
+        self.by_index: list[Member] = []
+        self._unused: list[int] = []
+        self._identities: set[tuple[object, ...]] = set()
+        self._gateways: dict[str, int] = {}
+        self._alone: dict[str, Member] = {}  # of each gateway that nobody has shared yet
+        self._matching: dict[Hashable, list[int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self._by_name.values())
+
+    def __getitem__(self, name: str) -> Member:
+        return self._by_name[name]
+
+    def get(self, name: str) -> Member | None:
+        """Return a member by its name, or ``None``."""
+        return self._by_name.get(name)
+
+    def at(self, index: int) -> Member:
+        """Return the member with an index: the last one to have it, even if it is gone."""
+        return self.by_index[index]
+
+    def add(self, proxy: Proxy) -> Member:
+        """Take a proxy in.
+
+        :raises ConfigurationError: if its name, or its endpoint with its credentials, is there.
+        """
+        self._refuse_double(proxy)
+        if proxy.name in self._by_name:
+            raise ConfigurationError(
+                f"proxy name {proxy.name!r} is there twice; give each proxy a name of its own"
+            )
+        index = self._unused.pop() if self._unused else len(self.by_index)
+        member = Member(proxy, index, self.groups.whole)
+        self._enrol(member)
+        if index == len(self.by_index):
+            self.by_index.append(member)
+        else:
+            self.by_index[index] = member
+        self._by_name[proxy.name] = member
+        return member
+
+    def replace(self, proxy: Proxy) -> Member:
+        """Put a proxy in the place of the one of its name; what was learned stays.
+
+        One that was out, or has a new endpoint or new credentials, starts over.
+
+        :raises KeyError: if there is no proxy of its name.
+        :raises ConfigurationError: if its endpoint with its credentials is there under another name.
+        """
+        member = self._by_name[proxy.name]
+        renewed = proxy.identity != member.proxy.identity
+        if renewed:
+            self._refuse_double(proxy)
+        self._discharge(member)
+        member.proxy = proxy
+        self._enrol(member)
+        if member.leaving:
+            member.draining = member.leaving = False
+        if renewed or member.health.state is OUT:
+            member.begin_anew()
+        return member
+
+    def remove(self, member: Member) -> None:
+        """Forget a member."""
+        del self._by_name[member.proxy.name]
+        member.timer = None
+        self._unused.append(member.index)
+        self._discharge(member)
+
+    def sharing_gateway(self, proxy: Proxy) -> int:
+        """Return how many members have the host and port of ``proxy``."""
+        return self._gateways.get(proxy.gateway, 0)
+
+    def group_of(self, proxy: Proxy) -> Group:
+        """Return the group of a member as things stand."""
+        return self.groups.of(proxy, shares_gateway=self.sharing_gateway(proxy) > 1)
+
+    def matching(self, wanted: ProxyFilter) -> list[int]:
+        """Return the indices of the members that a filter accepts.
+
+        :raises NoProxyMatchesError: if it accepts none.
+        """
+        indices = self._matching.get(wanted.key)
+        if indices is None:
+            indices = [member.index for member in self if wanted(member.proxy)]
+            if not indices:
+                raise NoProxyMatchesError(
+                    f"no proxy of the pool ({len(self)}) matches the filter {wanted.text}"
+                )
+            if len(self._matching) >= _FILTERS_REMEMBERED:
+                self._matching.clear()
+            self._matching[wanted.key] = indices
+        return indices
+
+    def _refuse_double(self, proxy: Proxy) -> None:
+        if proxy.identity in self._identities:
+            raise ConfigurationError(
+                f"proxy {proxy.name!r}: the same endpoint and credentials are there "
+                "already; list each proxy once"
+            )
+
+    def _enrol(self, member: Member) -> None:
+        proxy, gateway = member.proxy, member.proxy.gateway
+        self._identities.add(proxy.identity)
+        self._gateways[gateway] = self._gateways.get(gateway, 0) + 1
+        member.group = self.group_of(proxy)
+        if self._gateways[gateway] == 1:
+            self._alone[gateway] = member
+        else:
+            first = self._alone.pop(gateway, None)
+            if first is not None:
+                first.group = member.group
+        self._matching.clear()
+
+    def _discharge(self, member: Member) -> None:
+        gateway = member.proxy.gateway
+        self._identities.discard(member.proxy.identity)
+        self._gateways[gateway] -= 1
+        if not self._gateways[gateway]:
+            del self._gateways[gateway]
+            self._alone.pop(gateway, None)
+        self._matching.clear()

@@ -1,0 +1,82 @@
+"""Events: everybody hears everything, in order, and a bad observer harms nobody."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scrapy_proxybalance.core import Outcome
+from scrapy_proxybalance.core.events import (
+    Event,
+    EventBus,
+    LeaseEnded,
+    LeaseGranted,
+    ProxyAdded,
+    ProxyRemoved,
+)
+
+from .helpers import Events, carry, make_pool, proxies, proxy
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def test_every_observer_hears_every_event_in_order() -> None:
+    bus = EventBus()
+    one, two = Events(bus), Events(bus)
+    sent = [Event(now=float(now)) for now in range(5)]
+    for event in sent:
+        bus.emit(event)
+    assert one.seen == two.seen == sent
+
+
+def test_an_observer_of_some_types_hears_of_those_and_no_others() -> None:
+    pool = make_pool(proxies(1))
+    seen: list[Event] = []
+    pool.events.subscribe(seen.append, LeaseEnded, ProxyAdded)
+    lease = carry(pool, 0)
+    pool.add(proxy("new"), 1)
+    assert [type(event) for event in seen] == [LeaseEnded, ProxyAdded]
+    assert isinstance(seen[0], LeaseEnded)
+    assert seen[0].lease is lease
+
+
+def test_a_bus_knows_whether_anybody_listens() -> None:
+    bus = EventBus()
+    assert not bus.wants(LeaseEnded)
+    seen: list[Event] = []
+    bus.subscribe(seen.append, LeaseEnded)
+    assert (bus.wants(LeaseEnded), bus.wants(LeaseGranted)) == (True, False)
+    bus.subscribe(seen.append)
+    assert bus.wants(LeaseGranted)
+
+
+def test_an_observer_that_raises_is_logged_and_harms_nobody(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pool = make_pool(proxies(1))
+
+    def raises(event: Event) -> None:
+        raise RuntimeError(event)
+
+    pool.events.subscribe(raises)
+    events = Events(pool.events)
+    carry(pool, 0)
+    assert [type(event) for event in events.seen] == [LeaseGranted, LeaseEnded]
+    assert pool.in_flight == 0
+    assert [record.getMessage() for record in caplog.records] == [
+        "An observer failed on LeaseGranted",
+        "An observer failed on LeaseEnded",
+    ]
+
+
+def test_proxies_are_announced_as_they_come_and_go() -> None:
+    pool = make_pool([])
+    events = Events(pool.events)
+    new = proxy("a")
+    pool.add(new, 1)
+    lease = pool.acquire(2)
+    pool.remove("a", 3)
+    assert events.of(ProxyRemoved) == []
+    pool.release(lease, Outcome.SUCCESS, 4)
+    assert [(event.now, event.proxy) for event in events.of(ProxyAdded)] == [(1, new)]
+    assert [(event.now, event.proxy) for event in events.of(ProxyRemoved)] == [(4, new)]
