@@ -4,8 +4,9 @@ from .addon import Addon
 from .admission import ProxyBalanceQueue
 from .core import Outcome
 from .download_handler import DownloadHandler
-from .judging import Verdict, classify
+from .http.verdict import Verdict
 from .middleware import ProxyBalanceMiddleware
+from .plugin.classify import classify
 from .robots import RobotsTxtMiddleware
 from .standalone import ProxyPool
 

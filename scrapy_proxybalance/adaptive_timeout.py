@@ -14,7 +14,7 @@ from scrapy.utils.httpobj import urlparse_cached
 
 from . import request_meta
 from .core.outcome import TIMEOUT
-from .judging import classify
+from .plugin.classify import classify
 
 if TYPE_CHECKING:
     from scrapy import Request

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from .balancer import Balancer, Flight
     from .core import Outcome
-    from .judging import Verdict
+    from .http.verdict import Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +108,7 @@ class Attempts:
         balancer = self._balancer
         request_id, number = flight.attempt
         attempt = Attempt(
-            timestamp=time.time() - (balancer.clock() - flight.sent_at),
+            timestamp=balancer.wall_clock() - (balancer.clock() - flight.sent_at),
             request_id=request_id,
             url=_without_credentials(request.url),
             target=flight.target,

@@ -8,9 +8,7 @@ the middleware's business.
 from __future__ import annotations
 
 import logging
-import time
 from functools import cached_property
-from random import Random
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
@@ -26,12 +24,13 @@ from .admission_book import AdmissionBook
 from .attempts import Attempts
 from .core import ConfigurationError, Outcome, Pool, TargetState
 from .download_slots import DownloadSlots
-from .judging import Verdict
+from .http.verdict import Verdict
 from .retries import Retries
 from .scrapy_internals import is_closing, take_unsent, wake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from random import Random
 
     from scrapy import Request
     from scrapy.core.downloader import Downloader
@@ -93,19 +92,31 @@ class Balancer:
 
     :param crawler: whose crawl it is.
     :param settings: as read from it.
+    :param clock: seconds, never going back.
+    :param wall_clock: seconds since the epoch.
+    :param rng: the source of randomness.
     """
 
-    def __init__(self, crawler: Crawler, settings: Settings) -> None:
+    def __init__(
+        self,
+        crawler: Crawler,
+        settings: Settings,
+        *,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+        rng: Random,
+    ) -> None:
         self.crawler = crawler
         self.settings = settings
-        self.clock = time.monotonic
+        self.clock = clock
+        self.wall_clock = wall_clock
         try:
-            self.pool = Pool(settings.proxies, settings.policy, rng=Random(), now=self.clock())
+            self.pool = Pool(settings.proxies, settings.policy, rng=rng, now=clock())
         except ConfigurationError as error:
             raise ConfigurationError(f"PROXYBALANCE_PROXIES (or _FILE): {error}") from None
         self.book = AdmissionBook()
         self.slots = DownloadSlots(crawler, self.book)
-        self.retries = Retries(settings, self.clock())
+        self.retries = Retries(settings, clock(), rng)
         self.attempts = Attempts(self)
         self.dropped_targets: set[str] = set()
         #: Whether a queue has found nothing that could be sent, and waits to be asked again.

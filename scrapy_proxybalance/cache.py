@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scrapy.http import Response
 
     from .balancer import Balancer
-    from .judging import Verdict
+    from .http.verdict import Verdict
 
 # Of a page that is the site's answer, whatever it says.
 _KEPT = (Outcome.SUCCESS, Outcome.IGNORED)

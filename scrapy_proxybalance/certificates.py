@@ -13,7 +13,7 @@ import attrs
 from . import request_meta
 from .core import Outcome
 from .core.structures.bounded_dict import BoundedDict
-from .judging import CERTIFICATE, Verdict
+from .http.verdict import CERTIFICATE, Verdict
 
 if TYPE_CHECKING:
     from scrapy import Request

@@ -112,7 +112,7 @@ class IdleWatch:
             "(in %.0f s). %s.",
             _some(waiting),
             counted(sum(waiting.values()), "request"),
-            local_time(seconds),
+            local_time(seconds, self._balancer.wall_clock()),
             seconds,
             then,
         )

@@ -68,7 +68,7 @@ class JobMemory:
         balancer = self._balancer
         memories: list[tuple[TargetMemory, bool]] = []
         try:
-            memories = _read(self._path)
+            memories = _read(self._path, balancer.wall_clock())
         except FileNotFoundError:
             pass
         except Exception as error:  # whatever is in it, the crawl can do without
@@ -109,7 +109,9 @@ class JobMemory:
         memories = list(balancer.pool.targets.memories(balancer.clock()))
         try:
             if memories:
-                write_whole(self._path, _written(memories, balancer.dropped_targets))
+                write_whole(
+                    self._path, _written(memories, balancer.dropped_targets, balancer.wall_clock())
+                )
             else:
                 self._path.unlink(missing_ok=True)
         except OSError as error:
@@ -136,17 +138,17 @@ class JobMemory:
             self._writing = call_later(_REST * self._took, self.save)
 
 
-def _written(memories: list[TargetMemory], dropped: Container[str]) -> str:
+def _written(memories: list[TargetMemory], dropped: Container[str], wall_now: float) -> str:
     targets: list[dict[str, Any]] = []
     for memory in memories:
         entry = attrs.asdict(memory)
-        entry["until"] = time.time() + entry.pop("left")
+        entry["until"] = wall_now + entry.pop("left")
         entry["dropped"] = memory.target in dropped
         targets.append(entry)
     return json.dumps({"version": _VERSION, "targets": targets}, indent=2)
 
 
-def _read(path: Path) -> list[tuple[TargetMemory, bool]]:
+def _read(path: Path, wall_now: float) -> list[tuple[TargetMemory, bool]]:
     """Return what the file holds, each target with whether its requests are dropped.
 
     :raises Exception: of many kinds, if it is not ours or was tampered with.
@@ -154,13 +156,15 @@ def _read(path: Path) -> list[tuple[TargetMemory, bool]]:
     document = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(document, dict) or document.get("version") != _VERSION:
         raise ValueError("it is of another version")
-    return [(_memory(entry), entry.get("dropped") is True) for entry in document["targets"]]
+    return [
+        (_memory(entry, wall_now), entry.get("dropped") is True) for entry in document["targets"]
+    ]
 
 
-def _memory(entry: dict[str, Any]) -> TargetMemory:
+def _memory(entry: dict[str, Any], wall_now: float) -> TargetMemory:
     return TargetMemory(
         target=_text(entry, "target"),
-        left=max(0.0, _number(entry, "until") - time.time()),
+        left=max(0.0, _number(entry, "until") - wall_now),
         step=int(_number(entry, "step")),
         pause=_number(entry, "pause"),
         rate=_number(entry, "rate", at_least=_LOWEST_RATE),

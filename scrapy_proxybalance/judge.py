@@ -14,10 +14,13 @@ from scrapy.exceptions import IgnoreRequest
 
 from . import request_meta
 from .core import Outcome
-from .judging import Verdict, classify
+from .http.verdict import Verdict
+from .plugin.classify import classify
 from .scrapy_internals import reached_downloader
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scrapy import Request
     from scrapy.http import Response
 
@@ -33,9 +36,13 @@ class Judge:
 
     :param settings: with the user's classifier and marks.
     :param second_opinion: compares a response with what others got from its target.
+    :param wall_clock: seconds since the epoch.
     """
 
-    def __init__(self, settings: Settings, second_opinion: SecondOpinion) -> None:
+    def __init__(
+        self, settings: Settings, second_opinion: SecondOpinion, wall_clock: Callable[[], float]
+    ) -> None:
+        self._wall_clock = wall_clock
         self._classifier = settings.classifier
         self._marks = settings.proxy_marks
         self._second_opinion = second_opinion
@@ -47,7 +54,7 @@ class Judge:
             # Of another middleware, on the way out: nothing was sent.
             failure = None if isinstance(result, IgnoreRequest) else type(result).__name__
             return Verdict(outcome=Outcome.IGNORED, failure=failure)
-        verdict = verdict or classify(request, result, self._marks)
+        verdict = verdict or self._classify(request, result)
         return _for_robots(request, result, verdict)
 
     def compared(self, request: Request, response: Response, lease: Lease | None) -> Verdict:
@@ -57,10 +64,13 @@ class Judge:
         """
         verdict = self._users(request, response)
         if verdict is None:
-            verdict = classify(request, response, self._marks)
+            verdict = self._classify(request, response)
             if lease is not None and request_meta.ROBOTS not in request.meta:
                 verdict = self._second_opinion.compare(request, lease, verdict, response)
         return _for_robots(request, response, verdict)
+
+    def _classify(self, request: Request, result: Response | Exception) -> Verdict:
+        return classify(request, result, self._marks, wall_now=self._wall_clock())
 
     def _users(self, request: Request, result: Response | Exception) -> Verdict | None:
         if self._classifier is None:

@@ -8,6 +8,8 @@ header.
 from __future__ import annotations
 
 import logging
+import time
+from random import Random
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -25,10 +27,10 @@ from .core import NoProxyAvailableError, Outcome, TargetState
 from .core.outcome import PROXY_AUTH, TIMEOUT, TOO_MANY, TRAFFIC_USED_UP
 from .core.proxies.credentials import REFUSED_BY
 from .download_time import DownloadTime
+from .http.verdict import FORBIDDEN, IGNORED, Verdict
 from .idle import IdleWatch
 from .job_memory import JobMemory
 from .judge import Judge
-from .judging import FORBIDDEN, IGNORED, Verdict
 from .proxy_watch import ProxyWatch, UnprovenError
 from .redaction import redact_exception
 from .reporting import install
@@ -38,6 +40,8 @@ from .unknown_failures import UnknownFailures
 from .users_proxy import UsersProxy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scrapy import Request
     from scrapy.crawler import Crawler
     from scrapy.http import Response
@@ -85,16 +89,28 @@ class ProxyBalanceMiddleware:
     """Leases every request a proxy of the pool and teaches the pool what came of it.
 
     :param crawler: whose settings are read; see the settings reference.
+    :param clock: seconds, never going back.
+    :param wall_clock: seconds since the epoch.
+    :param rng: the source of randomness; ``None`` for one of its own.
     :raises ConfigurationError: for a setting that cannot work.
     """
 
-    def __init__(self, crawler: Crawler) -> None:
+    def __init__(
+        self,
+        crawler: Crawler,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+        rng: Random | None = None,
+    ) -> None:
         if not read_one(crawler.settings, "ENABLED"):
             raise NotConfigured
         self.settings = Settings.read(crawler.settings)
         proxy_checks.refuse_unworkable(crawler.settings, self.settings)
         self._retries_403 = "403" in map(str, crawler.settings.getlist("RETRY_HTTP_CODES"))
-        self.balancer = Balancer(crawler, self.settings)
+        self.balancer = Balancer(
+            crawler, self.settings, clock=clock, wall_clock=wall_clock, rng=rng or Random()
+        )
         self._watch = ProxyWatch(self.balancer, crawler.settings, self.settings.proxies)
         self._users_proxy = UsersProxy(self.settings.proxies)
         self._certificates = Certificates()
@@ -103,7 +119,7 @@ class ProxyBalanceMiddleware:
         self._download_time = DownloadTime(self.balancer)
         self._adaptive_timeout = AdaptiveTimeout(self.balancer)
         self._second_opinion = SecondOpinion(self.balancer)
-        self.judge = Judge(self.settings, self._second_opinion)
+        self.judge = Judge(self.settings, self._second_opinion, wall_clock)
         self._cache = JudgedCache(self.balancer, self.judge.verdict)
         #: What the telnet console calls ``pool``, for consoles that take no variables from others.
         self.console, reporters = install(self.balancer)

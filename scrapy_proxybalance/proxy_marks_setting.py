@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .core import ConfigurationError
-from .judging.marks import BUILT_IN, MEANINGS, Mark
+from .http.marks import BUILT_IN, MEANINGS, Mark
 from .setting_values import fail, refuse_unknown_key
 
 #: What a mark's own dict may say.

@@ -20,7 +20,7 @@ from scrapy.utils.httpobj import urlparse_cached
 from . import request_meta
 from .core import NoProxyAvailableError, Outcome
 from .handlers import DEFAULT, PAGES, Handler, handler_of, is_set
-from .judging import UNSUPPORTED, Verdict
+from .http.verdict import UNSUPPORTED, Verdict
 
 if TYPE_CHECKING:
     from scrapy import Request

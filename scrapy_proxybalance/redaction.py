@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from .judging.handler_errors import chain
+from .http.library_errors import chain
 
 if TYPE_CHECKING:
     from .core import Proxy

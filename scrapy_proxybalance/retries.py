@@ -7,7 +7,6 @@ requests and the pool's budget for retries, and neither the queue nor the engine
 from __future__ import annotations
 
 import logging
-from random import Random
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -16,6 +15,8 @@ from .core import NoProxyAvailableError
 from .core.limits.retry_budget import RetryBudget, equal_jitter, full_jitter
 
 if TYPE_CHECKING:
+    from random import Random
+
     from scrapy import Request
 
     from .settings import Settings
@@ -36,16 +37,17 @@ class Retries:
 
     :param settings: whose ``PROXYBALANCE_RETRY_*`` hold.
     :param now: the time.
+    :param rng: draws the delays.
 
     ``let_out``: how many retries went.
     """
 
-    def __init__(self, settings: Settings, now: float) -> None:
+    def __init__(self, settings: Settings, now: float, rng: Random) -> None:
         self._delay = settings.retry_delay
         self._budget = RetryBudget(
             share=settings.retry_budget, floor=settings.retry_budget_min, now=now
         )
-        self._rng = Random()
+        self._rng = rng
         self._under_way: WeakSet[Request] = WeakSet()
         self.let_out = 0
         self._seconds_held = 0.0

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
     from scrapy.http import Response
 
-    from .judging import Verdict
+    from .http.verdict import Verdict
     from .middleware import ProxyBalanceMiddleware
 
 logger = logging.getLogger(__name__)

@@ -18,10 +18,10 @@ from .core import Outcome
 from .core.attribution.answers import Suspicion
 from .core.outcome import HOST_REFUSED, PROXY_AUTH, PROXY_PAGE, TOO_MANY, TRAFFIC_USED_UP
 from .core.proxies.health import MOSTLY
-from .judging.marks import signature, via
-from .judging.oddities import SAME_PAGE, looks, oddity
-from .judging.responses import of_response
-from .judging.verdict import FORBIDDEN, SUCCESS, Verdict
+from .http.marks import signature, via
+from .http.oddities import SAME_PAGE, looks, oddity
+from .http.responses import of_response
+from .http.verdict import FORBIDDEN, SUCCESS, Verdict
 
 if TYPE_CHECKING:
     from scrapy import Request
@@ -67,11 +67,13 @@ class SecondOpinion:
             return self._of_refusal(lease, verdict, response)
         if verdict.failure == PROXY_AUTH and lease.member.answered and _without(request, lease):
             # Nobody has sent credentials, and other pages needed none: it is about the page.
-            verdict = of_response(request, response, marks=None)
+            verdict = of_response(
+                request, response, marks=None, wall_now=self._balancer.wall_clock()
+            )
         if verdict.outcome is Outcome.SUCCESS:
             if request.url.startswith("http:"):
                 self._comparison.passed_on(lease, via(response))
-            kind = oddity(request, response)
+            kind = oddity(request, response, stopped="download_stopped" in response.flags)
             if kind is None:
                 return self._of_page(request, lease, verdict, looks(request, response))
         elif verdict.certain:
@@ -156,7 +158,7 @@ class SecondOpinion:
         self._comparison.confirmed(lease, page)
         if not others:
             return verdict
-        sites = of_response(request, response, marks=None)
+        sites = of_response(request, response, marks=None, wall_now=self._balancer.wall_clock())
         return attrs.evolve(sites, part=0.0) if sites.outcome is Outcome.SUCCESS else sites
 
     def _of_odd(self, request: Request, lease: Lease, verdict: Verdict, kind: str) -> Verdict:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from scrapy.settings import BaseSettings
 
-    from .judging.marks import Mark
+    from .http.marks import Mark
 
 PREFIX = "PROXYBALANCE_"
 REFUSAL_POLICIES = ("pause", "close_spider", "drop")

@@ -14,7 +14,7 @@ from scrapy.settings import default_settings
 from scrapy.utils.misc import load_object
 
 from .core import Outcome
-from .judging import CERTIFICATE, Verdict
+from .http.verdict import CERTIFICATE, Verdict
 
 if TYPE_CHECKING:
     from scrapy import Request

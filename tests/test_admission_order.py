@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from functools import partial
 from random import Random
 from shutil import rmtree
 from tempfile import mkdtemp
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
-from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -81,6 +78,17 @@ class ScrapysQueue(DownloaderAwarePriorityQueue):
             self._downloader_interface = Shown(crawler)
 
 
+class Driven(ProxyBalanceMiddleware):
+    """Equal steps come to equal things: nothing is by chance, or by the clock."""
+
+    @classmethod
+    def from_crawler(cls, crawler: Any) -> Driven:
+        return cls(crawler, clock=lambda: crawler.driver.now, rng=Random(1))
+
+
+MIDDLEWARES: dict[Any, int | None] = {Driven: 740, ProxyBalanceMiddleware: None}
+
+
 class Crawl:
     """A crawl that is never started: its queues and its downloader are driven by hand.
 
@@ -88,23 +96,19 @@ class Crawl:
     """
 
     def __init__(self, **changes: Any) -> None:
-        crawler = CrawlerRunner({**SETTINGS, **changes}).create_crawler(Spider)
+        crawler = CrawlerRunner(
+            {**SETTINGS, "DOWNLOADER_MIDDLEWARES": MIDDLEWARES, **changes}
+        ).create_crawler(Spider)
         crawler._apply_settings()
         crawler.spider = Spider.from_crawler(crawler, name="never")
-        # Equal steps have to come to equal things: nothing here is by chance, or by the clock.
-        with (
-            patch("scrapy_proxybalance.balancer.Random", partial(Random, 1)),
-            patch("scrapy_proxybalance.retries.Random", partial(Random, 2)),
-            patch("scrapy_proxybalance.balancer.time", SimpleNamespace(monotonic=lambda: 1000.0)),
-        ):
-            crawler.engine = crawler._create_engine()
+        self.now = 1000.0
+        cast("Any", crawler).driver = self
+        crawler.engine = crawler._create_engine()
         self.crawler = crawler
         self.downloader: Any = cast("Any", crawler.engine).downloader
         middleware = crawler.get_downloader_middleware(ProxyBalanceMiddleware)
         assert middleware is not None
         self.balancer: Balancer = middleware.balancer
-        self.now = self.balancer.clock()
-        self.balancer.clock = lambda: self.now
         self.woken_at: float | None = None
         self.balancer.wake_engine_at = self._wake_at  # type: ignore[method-assign]
         self.under_way: list[Request] = []

@@ -11,7 +11,7 @@ from scrapy.http import Response
 from scrapy_proxybalance import Outcome, Verdict
 from scrapy_proxybalance.certificates import Certificates
 from scrapy_proxybalance.core import Proxy
-from scrapy_proxybalance.judging import CERTIFICATE
+from scrapy_proxybalance.http.verdict import CERTIFICATE
 
 TARGET = "site.example"
 URL = f"https://{TARGET}/"

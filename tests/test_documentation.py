@@ -50,14 +50,10 @@ from scrapy_proxybalance.core import outcome as classes_of_failure
 from scrapy_proxybalance.core.proxies.proxy import ATTRIBUTES
 from scrapy_proxybalance.feed_setting import FEED_KEYS
 from scrapy_proxybalance.gateway_settings import GATEWAY_KEYS
-from scrapy_proxybalance.judging import (
-    CERTIFICATE,
-    UNSUPPORTED,
-    exceptions,
-    handler_errors,
-    marks,
-    oddities,
-)
+from scrapy_proxybalance.http import library_errors as handler_errors
+from scrapy_proxybalance.http import marks, oddities
+from scrapy_proxybalance.http.verdict import CERTIFICATE, UNSUPPORTED
+from scrapy_proxybalance.plugin.handlers import exceptions
 from scrapy_proxybalance.proxy_marks_setting import MARK_KEYS
 from scrapy_proxybalance.reporting import stats, stats_file
 from scrapy_proxybalance.reporting.figures import Figures

@@ -20,8 +20,8 @@ from scrapy_proxybalance.core import TargetPolicy, TargetState
 from scrapy_proxybalance.core.events import TargetPaused
 from scrapy_proxybalance.job_memory import FILE_NAME, JobMemory
 
-from .crawl.crawling import crawl_test
 from .core.helpers import make_pool, proxies
+from .crawl.crawling import crawl_test
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -59,6 +59,7 @@ class Run:
             crawler=SimpleNamespace(settings=settings, signals=self.signals),
             pool=self.pool,
             clock=lambda: self.now,
+            wall_clock=time.time,
             dropped_targets=self.dropped,
             drop=self.dropped.add,
         )

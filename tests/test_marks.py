@@ -11,8 +11,8 @@ from scrapy import Request
 from scrapy.http import Response
 
 from scrapy_proxybalance import Outcome, classify
-from scrapy_proxybalance.judging.marks import BUILT_IN, MEANINGS, Mark, signature
-from scrapy_proxybalance.judging.oddities import looks, oddity
+from scrapy_proxybalance.http.marks import BUILT_IN, MEANINGS, Mark, signature
+from scrapy_proxybalance.http.oddities import looks, oddity
 
 PAGE = Request("http://shop.example/page")
 TUNNELLED = Request("https://shop.example/page")

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scrapy.http.headers import Headers
 
-from scrapy_proxybalance.retry_after import Asked, wait_asked
+from scrapy_proxybalance.http.retry_after import Asked, wait_asked
 
 NOW = 1_800_000_000.0  # Friday, 15 January 2027, 08:00:00 GMT
 

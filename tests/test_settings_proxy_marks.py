@@ -9,7 +9,7 @@ import pytest
 from scrapy.settings import Settings as ScrapySettings
 
 from scrapy_proxybalance.core import ConfigurationError
-from scrapy_proxybalance.judging.marks import BUILT_IN, MEANINGS, Mark
+from scrapy_proxybalance.http.marks import BUILT_IN, MEANINGS, Mark
 from scrapy_proxybalance.settings import read_one
 
 NAME = "PROXYBALANCE_PROXY_MARKS"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import defaultdict
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -69,7 +68,7 @@ class CrawlReport:
             _refuse_unwritable(template, path)
             self._paths.append((path, _writer(template, path)))
         self._report = Report()
-        self._began = time.time()
+        self._began = balancer.wall_clock()
         self._paused = Spans()
         balancer.attempts.subscribe(self.add)
         events = balancer.pool.events
@@ -112,7 +111,7 @@ class CrawlReport:
             )
 
     def _crawl_part(self) -> CrawlPart:
-        now, present = self._balancer.clock(), time.time()
+        now, present = self._balancer.clock(), self._balancer.wall_clock()
         members = self._balancer.pool.snapshot(now)
         total = sum(one.max_in_flight for one in members)
         return CrawlPart(

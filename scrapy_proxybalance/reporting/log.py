@@ -215,7 +215,7 @@ class EventLog:
             logger.warning(
                 "Target %s paused until %s (%.0f s%s): %s; %s held",
                 event.target,
-                local_time(seconds),
+                local_time(seconds, self._balancer.wall_clock()),
                 seconds,
                 f", no. {event.step} in a row" if event.step else "",
                 event.reason,
@@ -226,7 +226,7 @@ class EventLog:
             logger.warning(
                 "Target %s stays paused until %s (%.0f s more): %s",
                 event.target,
-                local_time(seconds),
+                local_time(seconds, self._balancer.wall_clock()),
                 seconds,
                 event.reason,
             )

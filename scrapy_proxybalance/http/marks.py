@@ -19,7 +19,7 @@ from .verdict import Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from scrapy.http import Response
+    from .messages import Response
 
 #: What a mark may say of the proxy: the outcome and the class of failure.
 MEANINGS: dict[str, tuple[Outcome, str]] = {

@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
-
-from scrapy.utils.httpobj import urlparse_cached
+from urllib.parse import urlsplit
 
 from ..core import Outcome
 from ..core.outcome import PROXY_AUTH
-from ..retry_after import wait_asked
 from .marks import BUILT_IN, proxy_says
-from .verdict import IGNORED, SUCCESS, Verdict
+from .retry_after import wait_asked
+from .verdict import SUCCESS, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from scrapy import Request
-    from scrapy.http import Response
-
     from .marks import Mark
+    from .messages import Request, Response
 
 
 def of_response(
-    request: Request, response: Response, marks: Iterable[Mark] | None = BUILT_IN
+    request: Request,
+    response: Response,
+    marks: Iterable[Mark] | None = BUILT_IN,
+    *,
+    wall_now: float,
 ) -> Verdict:
     """Return whose fault a response was.
 
     :param marks: of proxies' own pages; ``None`` to take the page for the site's, even with a mark.
+    :param wall_now: seconds since the epoch: a header may name a moment to come back at.
     """
     status = response.status
-    if "cached" in response.flags:
-        return IGNORED
     if status < 400:
         return SUCCESS
-    if marks is not None and urlparse_cached(request).scheme == "http":
+    if marks is not None and request.url.startswith("http:"):
         # Not through a tunnel: such a page there is of a proxy in front of the site.
         if status == 407 and response.headers.get("Proxy-Authenticate"):
             return Verdict(outcome=Outcome.PROXY_FAULT, failure=PROXY_AUTH, certain=True)
@@ -43,7 +42,7 @@ def of_response(
         if says is not None and (says.certain or not _is_refusal(request, response)):
             return says
     if _is_refusal(request, response):
-        return _refusal(response, str(status))
+        return _refusal(response, str(status), wall_now)
     if status in (502, 504):
         return Verdict(outcome=Outcome.AMBIGUOUS, failure=str(status))
     return SUCCESS
@@ -52,12 +51,12 @@ def of_response(
 def _is_refusal(request: Request, response: Response) -> bool:
     status = response.status
     if status == 403:
-        return urlparse_cached(request).path != "/robots.txt"
+        return urlsplit(request.url).path != "/robots.txt"
     return status == 429 or (status == 503 and bool(response.headers.get("Retry-After")))
 
 
-def _refusal(response: Response, failure: str) -> Verdict:
-    asked = wait_asked(response.headers, time.time())
+def _refusal(response: Response, failure: str, wall_now: float) -> Verdict:
+    asked = wait_asked(response.headers, wall_now)
     return Verdict(
         outcome=Outcome.TARGET_SIGNAL,
         failure=failure,

@@ -11,11 +11,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 from zlib import crc32
 
-from scrapy.utils.httpobj import urlparse_cached
-
 if TYPE_CHECKING:
-    from scrapy import Request
-    from scrapy.http import Response
+    from .messages import Request, Response
 
 EMPTY = "empty"
 ELSEWHERE = "redirect_elsewhere"
@@ -30,8 +27,11 @@ _FEW = 3
 _WORD = re.compile(rb"(?<![0-9A-Za-z])[A-Za-z]{1,15}(?![0-9A-Za-z])")
 
 
-def oddity(request: Request, response: Response) -> str | None:
-    """Return in a word what an answer looks like that may be a proxy's own; ``None`` for a page."""
+def oddity(request: Request, response: Response, *, stopped: bool = False) -> str | None:
+    """Return in a word what an answer looks like that may be a proxy's own; ``None`` for a page.
+
+    :param stopped: whether its download was stopped at its headers, so that it has no body.
+    """
     status = response.status
     if status >= 400:
         return str(status)
@@ -39,8 +39,7 @@ def oddity(request: Request, response: Response) -> str | None:
         return ELSEWHERE if _leads_elsewhere(request, response) else None
     if status == HTTPStatus.NOT_MODIFIED or request.method != "GET" or response.body:
         return None
-    # A signal handler may have stopped the download at its headers.
-    return None if "download_stopped" in response.flags else EMPTY
+    return None if stopped else EMPTY
 
 
 def looks(request: Request, response: Response) -> tuple[str, ...]:
@@ -65,7 +64,7 @@ def _leads_elsewhere(request: Request, response: Response) -> bool:
         host = urlsplit(urljoin(request.url, location)).hostname or ""
     except ValueError:
         return True
-    own = urlparse_cached(request).hostname or ""
+    own = urlsplit(request.url).hostname or ""
     return _registered(host) != _registered(own)
 
 

@@ -17,12 +17,12 @@ from twisted.internet.defer import CancelledError
 from twisted.web.client import ResponseFailed, ResponseNeverReceived
 from twisted.web.error import SchemeNotSupported
 
-from ..core import Outcome
-from ..core.outcome import CLOSED_AFTER_CONNECT, CONNECT_CLOSED, NO_RESPONSE, TIMEOUT
-from ..tunnel_errors import ClosedAfterConnectError, ConnectClosedError, ConnectFailedError
-from .connect import of_connect
-from .handler_errors import chain, connect_status, is_bad_certificate, of_library
-from .verdict import CERTIFICATE, UNSUPPORTED, Verdict
+from ...core import Outcome
+from ...core.outcome import CLOSED_AFTER_CONNECT, CONNECT_CLOSED, NO_RESPONSE, TIMEOUT
+from ...http.connect import of_connect
+from ...http.library_errors import chain, connect_status, is_bad_certificate, of_library
+from ...http.verdict import CERTIFICATE, UNSUPPORTED, Verdict
+from ...tunnel_errors import ClosedAfterConnectError, ConnectClosedError, ConnectFailedError
 
 if TYPE_CHECKING:
     from scrapy import Request

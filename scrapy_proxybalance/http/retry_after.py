@@ -17,7 +17,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scrapy.http.headers import Headers
+    from .messages import Headers
 
 
 @attrs.frozen(kw_only=True)

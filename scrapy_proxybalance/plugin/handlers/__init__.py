@@ -1,0 +1,1 @@
+"""Download handlers: what each can do, how its errors look, and one of our own."""
