@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 
 from . import request_meta
 from .scrapy_internals import watch_downloads
-from .wording import counted
+from .util.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -14,8 +14,8 @@ from scrapy.utils.asyncio import create_looping_call
 from .core import TargetState
 from .core.events import TargetRamping
 from .scrapy_internals import scheduled, start_is_over
-from .wall_clock import local_time
-from .wording import counted
+from .util.wall_clock import local_time
+from .util.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -27,7 +27,7 @@ from .core.events import (
     TargetReopened,
     TargetSuspended,
 )
-from .whole_file import write_whole
+from .util.atomic_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Container

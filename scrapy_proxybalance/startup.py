@@ -10,7 +10,7 @@ from scrapy.downloadermiddlewares import robotstxt
 from scrapy.utils.misc import load_object
 from scrapy.utils.python import global_object_name
 
-from .wording import counted
+from .util.wording import counted
 
 if TYPE_CHECKING:
     from scrapy import Spider

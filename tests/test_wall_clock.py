@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from scrapy_proxybalance.wall_clock import local_time
+from scrapy_proxybalance.util.wall_clock import local_time
 
 NOON = datetime(2026, 3, 4, 12, 0, 0).timestamp()
 

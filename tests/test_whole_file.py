@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scrapy_proxybalance.whole_file import write_whole
+from scrapy_proxybalance.util.atomic_file import write_whole
 
 
 def test_a_file_is_written_in_utf_8_with_its_directories(tmp_path: Path) -> None:

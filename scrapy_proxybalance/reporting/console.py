@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrapy.extensions.telnet import update_telnet_vars
 
-from ..wording import counted
+from ..util.wording import counted
 from .pool_view import HEADINGS, PoolView, printable
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from scrapy.utils.defer import ensure_awaitable
 from scrapy.utils.misc import build_from_crawler, load_object
 
 from ..core import ConfigurationError
-from ..wording import counted
+from ..util.wording import counted
 from .placeholders import fill_in
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ from ..core.events import (
     TargetSuspended,
 )
 from ..core.outcome import NO_CONNECT
-from ..wall_clock import local_time
-from ..wording import counted
+from ..util.wall_clock import local_time
+from ..util.wording import counted
 
 if TYPE_CHECKING:
     from scrapy import Spider

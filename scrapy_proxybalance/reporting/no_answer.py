@@ -9,7 +9,7 @@ from scrapy import signals
 from scrapy.utils.asyncio import create_looping_call
 
 from ..core import Outcome
-from ..wording import counted
+from ..util.wording import counted
 from .causes import failures_in_words, likeliest_causes
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from ..core import TargetState
-from ..wording import counted
+from ..util.wording import counted
 from .figures import ProxyFigures
 from .standing import Standing, standing
 

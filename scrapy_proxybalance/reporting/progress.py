@@ -12,7 +12,7 @@ from rich.text import Text
 from scrapy import signals
 from scrapy.utils.asyncio import create_looping_call
 
-from ..wording import counted
+from ..util.wording import counted
 from .pool_view import HEADINGS, PoolView
 from .standing import Standing
 from .terminal import Terminal

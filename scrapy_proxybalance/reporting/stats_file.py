@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrapy import signals
 
-from ..whole_file import write_whole
+from ..util.atomic_file import write_whole
 from .placeholders import fill_in
 from .standing import standing
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from scrapy import signals
 
-from ..wording import counted
+from ..util.wording import counted
 from .pool_view import milliseconds, printable, share
 from .standing import Standing, standing
 

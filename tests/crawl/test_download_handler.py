@@ -13,12 +13,12 @@ from bookshop.servers.listener import Connection, Gauge, Listener
 from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
 from scrapy import Request
 from scrapy.core.downloader.handlers.http11 import TunnelError
-from scrapy_proxybalance.plugin.classify import classify
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransport
 
 from scrapy_proxybalance.core import Outcome
 from scrapy_proxybalance.download_handler import DownloadHandler
+from scrapy_proxybalance.plugin.classify import classify
 from scrapy_proxybalance.tunnel import LONGEST_ANSWER, Tunnel, _Connect
 from scrapy_proxybalance.tunnel_errors import (
     ClosedAfterConnectError,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...whole_file import write_whole
+from ...util.atomic_file import write_whole
 from .reading import ReportError
 
 if TYPE_CHECKING:

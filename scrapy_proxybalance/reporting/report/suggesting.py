@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from ...core.outcome import PROXY_AUTH, TIMEOUT
-from ...wording import counted
+from ...util.wording import counted
 from ..causes import failures_in_words, likeliest_causes
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from ...wording import counted
+from ...util.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
