@@ -1,13 +1,13 @@
 """A score-weighted proxy pool for Scrapy that stops when a target says stop."""
 
-from .addon import Addon
-from .admission import ProxyBalanceQueue
 from .core import Outcome
-from .download_handler import DownloadHandler
 from .http.verdict import Verdict
-from .middleware import ProxyBalanceMiddleware
+from .plugin.addon import Addon
 from .plugin.classify import classify
-from .robots import RobotsTxtMiddleware
+from .plugin.handlers.download_handler import DownloadHandler
+from .plugin.middleware import ProxyBalanceMiddleware
+from .plugin.robots.middleware import RobotsTxtMiddleware
+from .plugin.scheduling.queue import ProxyBalanceQueue
 from .standalone import ProxyPool
 
 __version__ = "0.1.0"

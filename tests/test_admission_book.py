@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from scrapy import Request
 
-from scrapy_proxybalance.admission_book import AdmissionBook
+from scrapy_proxybalance.plugin.scheduling.admissions import AdmissionBook
 
 SLOTS = ("a", "b")
 TARGETS = ("x", "y")

@@ -37,7 +37,7 @@ from .crawl.crawling import BASE_SETTINGS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from scrapy_proxybalance.balancer import Balancer
+    from scrapy_proxybalance.plugin.crawl import Balancer
 
 
 MEMORY = (FifoMemoryQueue, LifoMemoryQueue)

@@ -9,9 +9,9 @@ from scrapy import Request
 from scrapy.http import Response
 
 from scrapy_proxybalance import Outcome, Verdict
-from scrapy_proxybalance.certificates import Certificates
 from scrapy_proxybalance.core import Proxy
 from scrapy_proxybalance.http.verdict import CERTIFICATE
+from scrapy_proxybalance.plugin.requests.certificates import Certificates
 
 TARGET = "site.example"
 URL = f"https://{TARGET}/"

@@ -24,16 +24,7 @@ from scrapy.settings import Settings as ScrapySettings
 from twisted.internet.defer import Deferred, succeed
 
 import scrapy_proxybalance
-from scrapy_proxybalance import (
-    Outcome,
-    ProxyPool,
-    Verdict,
-    balancer,
-    idle,
-    proxy_watch,
-    request_meta,
-    signals,
-)
+from scrapy_proxybalance import Outcome, ProxyPool, Verdict, signals
 from scrapy_proxybalance.core import (
     STRATEGIES,
     Pick,
@@ -48,21 +39,14 @@ from scrapy_proxybalance.core import (
 )
 from scrapy_proxybalance.core import outcome as classes_of_failure
 from scrapy_proxybalance.core.proxies.proxy import ATTRIBUTES
-from scrapy_proxybalance.feed_setting import FEED_KEYS
-from scrapy_proxybalance.gateway_settings import GATEWAY_KEYS
 from scrapy_proxybalance.http import library_errors as handler_errors
 from scrapy_proxybalance.http import marks, oddities
 from scrapy_proxybalance.http.verdict import CERTIFICATE, UNSUPPORTED
-from scrapy_proxybalance.plugin.handlers import exceptions
-from scrapy_proxybalance.proxy_marks_setting import MARK_KEYS
-from scrapy_proxybalance.reporting import stats, stats_file
-from scrapy_proxybalance.reporting.figures import Figures
-from scrapy_proxybalance.reporting.live.metrics import Metrics
-from scrapy_proxybalance.reporting.report import CSV_COLUMNS
-from scrapy_proxybalance.reporting.request_log import COLUMNS
-from scrapy_proxybalance.reporting.signal_sender import SignalSender
-from scrapy_proxybalance.reporting.standing import Standing
-from scrapy_proxybalance.settings import (
+from scrapy_proxybalance.plugin import crawl as balancer
+from scrapy_proxybalance.plugin.config.feed import FEED_KEYS
+from scrapy_proxybalance.plugin.config.gateways import GATEWAY_KEYS
+from scrapy_proxybalance.plugin.config.proxy_marks import MARK_KEYS
+from scrapy_proxybalance.plugin.config.settings import (
     IDLE_POLICIES,
     PREFIX,
     REFUSAL_POLICIES,
@@ -70,6 +54,16 @@ from scrapy_proxybalance.settings import (
     TARGET_KEYS,
     Settings,
 )
+from scrapy_proxybalance.plugin.handlers import exceptions, proxy_watch
+from scrapy_proxybalance.plugin.lifecycle import only_paused as idle
+from scrapy_proxybalance.plugin.requests import meta as request_meta
+from scrapy_proxybalance.reporting import stats, stats_file
+from scrapy_proxybalance.reporting.figures import Figures
+from scrapy_proxybalance.reporting.live.metrics import Metrics
+from scrapy_proxybalance.reporting.report import CSV_COLUMNS
+from scrapy_proxybalance.reporting.request_log import COLUMNS
+from scrapy_proxybalance.reporting.signal_sender import SignalSender
+from scrapy_proxybalance.reporting.standing import Standing
 from scrapy_proxybalance.sources.entries import ENTRY_KEYS
 
 if TYPE_CHECKING:

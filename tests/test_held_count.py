@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scrapy_proxybalance.held_count import HeldCount
+from scrapy_proxybalance.plugin.scheduling.held_counter import HeldCount
 
 TARGETS = st.sampled_from(["a", "b", "c"])
 STEPS = st.lists(

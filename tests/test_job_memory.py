@@ -18,7 +18,7 @@ from scrapy.signalmanager import SignalManager
 
 from scrapy_proxybalance.core import TargetPolicy, TargetState
 from scrapy_proxybalance.core.events import TargetPaused
-from scrapy_proxybalance.job_memory import FILE_NAME, JobMemory
+from scrapy_proxybalance.plugin.lifecycle.job_memory import FILE_NAME, JobMemory
 
 from .core.helpers import make_pool, proxies
 from .crawl.crawling import crawl_test
@@ -26,8 +26,8 @@ from .crawl.crawling import crawl_test
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from scrapy_proxybalance.balancer import Balancer
     from scrapy_proxybalance.core.targets.gate import TargetGate
+    from scrapy_proxybalance.plugin.crawl import Balancer
 
 # No test comes near it.
 _HANGING = 10

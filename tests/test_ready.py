@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from scrapy_proxybalance.ready import ReadyQueues, Ring
+from scrapy_proxybalance.plugin.scheduling.queue_order import ReadyQueues, Ring
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

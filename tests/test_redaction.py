@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from scrapy_proxybalance.core import Proxy
-from scrapy_proxybalance.redaction import redact_exception
+from scrapy_proxybalance.plugin.requests.redaction import redact_exception
 
 PASSWORD = "s3cr3t/Pa55:w&rd"
 PROXY = Proxy(host="proxy.example", port=8080, username="alice", password=PASSWORD)

@@ -9,7 +9,8 @@ import pytest
 from scrapy import Request
 from scrapy.squeues import FifoMemoryQueue, PickleFifoDiskQueue
 
-from scrapy_proxybalance import ProxyBalanceQueue, request_meta
+from scrapy_proxybalance import ProxyBalanceQueue
+from scrapy_proxybalance.plugin.requests import meta as request_meta
 
 from .test_admission_order import SETTINGS, Crawl, numbered, pop_all, url_of
 

@@ -36,8 +36,9 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.web.client import HTTPConnectionPool
 
 from scrapy_proxybalance.core import Proxy
-from scrapy_proxybalance.download_handler import DownloadHandler
-from scrapy_proxybalance.scrapy_internals import (
+from scrapy_proxybalance.plugin.handlers.download_handler import DownloadHandler
+from scrapy_proxybalance.plugin.handlers.kept_connections import warm_policy
+from scrapy_proxybalance.plugin.scrapy_internals import (
     is_closing,
     reached_downloader,
     scheduled,
@@ -47,7 +48,6 @@ from scrapy_proxybalance.scrapy_internals import (
     watch_downloads,
     wrap_cache_storage,
 )
-from scrapy_proxybalance.warm_connections import warm_policy
 
 from .crawl.crawling import UrlsSpider, crawl, crawl_test
 from .crawl.test_download_handler import OddProxy

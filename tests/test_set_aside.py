@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from scrapy import Request
 
 from scrapy_proxybalance.core import Hold
-from scrapy_proxybalance.set_aside import SetAside
+from scrapy_proxybalance.plugin.scheduling.waiting import SetAside
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ import pytest
 from scrapy.settings import Settings as ScrapySettings
 
 from scrapy_proxybalance.core import ConfigurationError, GatewayPolicy, PoolPolicy
-from scrapy_proxybalance.settings import Settings
+from scrapy_proxybalance.plugin.config.settings import Settings
 
 GATE = "gate.example:8080"
 PROXIES = [f"http://alice:s3cr3t@{GATE}", f"http://bob:s3cr3t@{GATE}", "http://[::1]:3128"]

@@ -10,7 +10,7 @@ from scrapy.settings import Settings as ScrapySettings
 
 from scrapy_proxybalance.core import ConfigurationError
 from scrapy_proxybalance.http.marks import BUILT_IN, MEANINGS, Mark
-from scrapy_proxybalance.settings import read_one
+from scrapy_proxybalance.plugin.config.settings import read_one
 
 NAME = "PROXYBALANCE_PROXY_MARKS"
 

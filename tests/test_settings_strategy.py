@@ -8,7 +8,7 @@ import pytest
 from scrapy.settings import Settings as ScrapySettings
 
 from scrapy_proxybalance.core import STRATEGIES, ConfigurationError
-from scrapy_proxybalance.settings import Settings
+from scrapy_proxybalance.plugin.config.settings import Settings
 
 if TYPE_CHECKING:
     from scrapy_proxybalance.core import PoolPolicy

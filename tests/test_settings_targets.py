@@ -10,7 +10,7 @@ import pytest
 from scrapy.settings import Settings as ScrapySettings
 
 from scrapy_proxybalance.core import ConfigurationError, Pool, Proxy, Rate, TargetPolicy
-from scrapy_proxybalance.settings import Settings
+from scrapy_proxybalance.plugin.config.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

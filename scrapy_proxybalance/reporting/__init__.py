@@ -22,7 +22,7 @@ from .summary import SummaryLog
 from .unmatched import UnmatchedTargets
 
 if TYPE_CHECKING:
-    from ..balancer import Balancer
+    from ..plugin.crawl import Balancer
 
 
 def install(balancer: Balancer) -> tuple[PoolConsole, list[object]]:

@@ -13,8 +13,8 @@ from .pool_view import HEADINGS, PoolView, printable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..balancer import Balancer
     from ..core import Budget, ProxySnapshot, Score
+    from ..plugin.crawl import Balancer
     from .figures import Figures
 
 # A table for people: so many proxies, and so many targets and gateways, have a line.

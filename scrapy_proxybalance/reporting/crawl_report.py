@@ -35,9 +35,9 @@ from .request_log import plain_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ..attempts import Attempt
-    from ..balancer import Balancer
     from ..core.events import EventBus
+    from ..plugin.attempts import Attempt
+    from ..plugin.crawl import Balancer
     from .figures import Figures
 
 logger = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from scrapy.exporters import BaseItemExporter
     from scrapy.extensions.feedexport import FeedStorageProtocol
 
-    from ..feed_setting import Feed
+    from ..plugin.config.feed import Feed
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from scrapy import signals
 
-from ..balancer import ROBOTS_NOT_FETCHED
 from ..core.events import (
     CooldownStarted,
     GatewayReopened,
@@ -26,14 +25,15 @@ from ..core.events import (
     TargetSuspended,
 )
 from ..core.outcome import NO_CONNECT
+from ..plugin.crawl import ROBOTS_NOT_FETCHED
 from ..util.wall_clock import local_time
 from ..util.wording import counted
 
 if TYPE_CHECKING:
     from scrapy import Spider
 
-    from ..balancer import Balancer
     from ..core.events import Event
+    from ..plugin.crawl import Balancer
     from .figures import Figures
 
 logger = logging.getLogger(__name__)

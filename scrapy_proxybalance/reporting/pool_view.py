@@ -19,8 +19,8 @@ from .standing import Standing, standing
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from ..balancer import Balancer
     from ..core import ProxySnapshot
+    from ..plugin.crawl import Balancer
     from .figures import Figures
 
 # So many targets are named in a line.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scrapy.utils.asyncio import AsyncioLoopingCall
     from twisted.internet.task import LoopingCall
 
-    from ..balancer import Balancer
+    from ..plugin.crawl import Balancer
     from .figures import Figures
 
 logger = logging.getLogger(__name__)

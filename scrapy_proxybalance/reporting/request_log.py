@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from scrapy.utils.asyncio import AsyncioLoopingCall
     from twisted.internet.task import LoopingCall
 
-    from ..attempts import Attempt
-    from ..balancer import Balancer
-    from ..feed_setting import Feed
+    from ..plugin.attempts import Attempt
+    from ..plugin.config.feed import Feed
+    from ..plugin.crawl import Balancer
 
 #: Each is documented in ``docs/reference/request-log.md``.
 COLUMNS = (

@@ -14,7 +14,7 @@ from ..signals import target_paused, target_resumed, target_suspended
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
-    from ..balancer import Balancer
+    from ..plugin.crawl import Balancer
     from .figures import Figures
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from scrapy.utils.asyncio import AsyncioLoopingCall
     from twisted.internet.task import LoopingCall
 
-    from ..balancer import Balancer
+    from ..plugin.crawl import Balancer
     from .figures import Figures
 
 #: Every key without its prefix; ``{...}`` stands for what varies.

@@ -16,7 +16,7 @@ from .standing import standing
 if TYPE_CHECKING:
     from scrapy import Spider
 
-    from ..balancer import Balancer
+    from ..plugin.crawl import Balancer
     from .figures import Figures
 
 logger = logging.getLogger(__name__)

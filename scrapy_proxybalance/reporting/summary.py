@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from scrapy import Spider
 
-    from ..balancer import Balancer
     from ..core import Pool, ProxySnapshot
+    from ..plugin.crawl import Balancer
     from .figures import Figures, ProxyFigures
 
 logger = logging.getLogger(__name__)

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 
 from worlds import Bars
 
-from scrapy_proxybalance.attempts import Attempt
 from scrapy_proxybalance.core import Outcome
+from scrapy_proxybalance.plugin.attempts import Attempt
 from scrapy_proxybalance.reporting.report import (
     CrawlPart,
     Report,

@@ -43,7 +43,7 @@ from scrapy import signals
 from servers import PAGE_RESPONSE, ForwardProxy, Origin, OriginResponse, server_context
 from worlds import COMMON, Bars, crawl_here
 
-from scrapy_proxybalance.settings import SETTINGS
+from scrapy_proxybalance.plugin.config.settings import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from scrapy.crawler import Crawler
 
-    from scrapy_proxybalance.attempts import Attempt
     from scrapy_proxybalance.core import ProxySnapshot
     from scrapy_proxybalance.core.events import Event
+    from scrapy_proxybalance.plugin.attempts import Attempt
 
 #: Scrapy 2.14 makes its TLS contexts in a way that Twisted has deprecated.
 speaks_tls = pytest.mark.filterwarnings(

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from scrapy.crawler import Crawler
 
-    from scrapy_proxybalance.balancer import Balancer
+    from scrapy_proxybalance.plugin.crawl import Balancer
 
 #: Scrapy before 2.19 leaves empty queue files that it opens again to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")

@@ -12,7 +12,7 @@ from scrapy.core.downloader.handlers.http11 import HTTP11DownloadHandler
 from scrapy.settings import Settings as ScrapySettings
 
 from scrapy_proxybalance.core import ConfigurationError
-from scrapy_proxybalance.settings import Settings
+from scrapy_proxybalance.plugin.config.settings import Settings
 
 from .crawling import UrlsSpider, crawl, crawl_test
 
@@ -209,7 +209,11 @@ def test_an_entry_of_the_wrong_kind_is_refused(entry: Any, wrong: str, mend: str
         ("CLASSIFIER", "json.no_such_thing", "cannot be imported"),
         ("CLASSIFIER", "classify", "cannot be imported"),
         ("CLASSIFIER", 7, "cannot be imported"),
-        ("CLASSIFIER", "scrapy_proxybalance.settings.PREFIX", "a function or a class"),
+        (
+            "CLASSIFIER",
+            "scrapy_proxybalance.plugin.config.settings.PREFIX",
+            "a function or a class",
+        ),
         ("STATS_FILE", 7, "not empty"),
         ("STATS_PER_PROXY", -1, "at least 1"),
     ],

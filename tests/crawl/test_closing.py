@@ -15,7 +15,7 @@ from scrapy.exceptions import IgnoreRequest
 from scrapy.settings import default_settings
 from scrapy.utils.misc import load_object
 
-from scrapy_proxybalance import closing
+from scrapy_proxybalance.plugin.lifecycle import closing
 
 from .crawling import crawl, crawl_test, proxybalance_stats
 from .test_resume import Job, ended, fetched, prompt
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _LONG = 600
 
 _HANDLERS = "scrapy.core.downloader.handlers."
-HANDLERS = ["scrapy_proxybalance.download_handler.DownloadHandler"]
+HANDLERS = ["scrapy_proxybalance.plugin.handlers.download_handler.DownloadHandler"]
 HANDLERS += [f"{_HANDLERS}http11.HTTP11DownloadHandler"]
 if hasattr(default_settings, "TWISTED_REACTOR_ENABLED"):  # from Scrapy 2.15 on
     HANDLERS += [f"{_HANDLERS}_aiohttp.AiohttpDownloadHandler"]

@@ -17,10 +17,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransport
 
 from scrapy_proxybalance.core import Outcome
-from scrapy_proxybalance.download_handler import DownloadHandler
 from scrapy_proxybalance.plugin.classify import classify
-from scrapy_proxybalance.tunnel import LONGEST_ANSWER, Tunnel, _Connect
-from scrapy_proxybalance.tunnel_errors import (
+from scrapy_proxybalance.plugin.handlers.download_handler import DownloadHandler
+from scrapy_proxybalance.plugin.handlers.tunnel import LONGEST_ANSWER, Tunnel, _Connect
+from scrapy_proxybalance.plugin.handlers.tunnel_errors import (
     ClosedAfterConnectError,
     ConnectClosedError,
     ConnectFailedError,

@@ -16,8 +16,10 @@ from scrapy import Request
 from scrapy.core.engine import ExecutionEngine
 from scrapy.core.scheduler import Scheduler
 
-from scrapy_proxybalance import ProxyBalanceQueue, balancer, set_aside
+from scrapy_proxybalance import ProxyBalanceQueue
 from scrapy_proxybalance.core import Outcome
+from scrapy_proxybalance.plugin import crawl as balancer
+from scrapy_proxybalance.plugin.scheduling import waiting as set_aside
 
 from .crawling import UrlsSpider, crawl, crawl_test
 from .test_admission import land, make_queue, opened, pop_all, session_requests

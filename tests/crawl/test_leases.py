@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
     from scrapy.http import Response
 
-    from scrapy_proxybalance.balancer import Balancer
     from scrapy_proxybalance.core.events import Event
+    from scrapy_proxybalance.plugin.crawl import Balancer
 
 PAGES = 30
 

@@ -18,9 +18,9 @@ from scrapy.settings import Settings as ScrapySettings
 from scrapy.signals import response_received
 
 from scrapy_proxybalance.core import ConfigurationError
+from scrapy_proxybalance.plugin.config.settings import Settings
 from scrapy_proxybalance.reporting.live.routes import Handler
 from scrapy_proxybalance.reporting.live.table import SORTABLE
-from scrapy_proxybalance.settings import Settings
 from scrapy_proxybalance.signals import target_paused
 
 from .crawling import crawl, crawl_test, proxybalance_stats

@@ -23,7 +23,7 @@ from scrapy.exceptions import IgnoreRequest
 from twisted.python.failure import Failure
 
 from scrapy_proxybalance.core.events import TargetPaused
-from scrapy_proxybalance.job_memory import FILE_NAME
+from scrapy_proxybalance.plugin.lifecycle.job_memory import FILE_NAME
 
 from .crawling import BASE_SETTINGS, UrlsSpider, crawl, crawl_test, proxybalance_stats
 from .test_target_gate import (

@@ -14,7 +14,7 @@ from bookshop.servers.forward_proxy import Behaviour, ForwardProxy
 from bookshop.servers.origin import Origin
 from scrapy import Request, signals
 
-from scrapy_proxybalance.scrapy_internals import scheduled
+from scrapy_proxybalance.plugin.scrapy_internals import scheduled
 
 from .crawling import UrlsSpider, crawl, crawl_test, proxybalance_stats
 from .test_target_gate import crawling, finish_reason, page, resumes_a_crawl, until

@@ -13,8 +13,8 @@ import pytest
 from scrapy import signals as scrapy_signals
 
 from scrapy_proxybalance import ProxyBalanceMiddleware, signals
-from scrapy_proxybalance.idle import IdleWatch, _some
-from scrapy_proxybalance.job_memory import FILE_NAME
+from scrapy_proxybalance.plugin.lifecycle.job_memory import FILE_NAME
+from scrapy_proxybalance.plugin.lifecycle.only_paused import IdleWatch, _some
 
 from .crawling import UrlsSpider, crawl, crawl_test, proxybalance_stats
 from .test_target_gate import (
@@ -42,7 +42,7 @@ _CLOCK = r"\d\d:\d\d:\d\d"
 _MOMENT = rf"(?:\d{{4}}-\d\d-\d\d )?{_CLOCK}"
 
 TARGET_LOGGER = "scrapy_proxybalance.reporting.log"
-IDLE_LOGGER = "scrapy_proxybalance.idle"
+IDLE_LOGGER = "scrapy_proxybalance.plugin.lifecycle.only_paused"
 
 
 class OneRefusal:

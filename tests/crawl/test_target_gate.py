@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
     from scrapy.http import Response
 
-    from scrapy_proxybalance.balancer import Balancer
+    from scrapy_proxybalance.plugin.crawl import Balancer
 
 #: No test comes near it: a crawl that hangs is closed and fails on its finish reason.
 _HANGING = 120

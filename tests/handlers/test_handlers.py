@@ -14,8 +14,8 @@ from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
 from scrapy.settings import Settings as ScrapySettings
 
 from scrapy_proxybalance.core import ConfigurationError
-from scrapy_proxybalance.proxy_checks import refuse_unworkable
-from scrapy_proxybalance.settings import Settings
+from scrapy_proxybalance.plugin.config.proxy_checks import refuse_unworkable
+from scrapy_proxybalance.plugin.config.settings import Settings
 
 from ..crawl.certificates import server_context
 from ..crawl.crawling import crawl, crawl_test, proxybalance_stats

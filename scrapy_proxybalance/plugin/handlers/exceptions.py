@@ -22,7 +22,7 @@ from ...core.outcome import CLOSED_AFTER_CONNECT, CONNECT_CLOSED, NO_RESPONSE, T
 from ...http.connect import of_connect
 from ...http.library_errors import chain, connect_status, is_bad_certificate, of_library
 from ...http.verdict import CERTIFICATE, UNSUPPORTED, Verdict
-from ...tunnel_errors import ClosedAfterConnectError, ConnectClosedError, ConnectFailedError
+from .tunnel_errors import ClosedAfterConnectError, ConnectClosedError, ConnectFailedError
 
 if TYPE_CHECKING:
     from scrapy import Request

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ...balancer import Balancer
+    from ...plugin.crawl import Balancer
     from .view import LiveView
 
 logger = logging.getLogger(__name__)

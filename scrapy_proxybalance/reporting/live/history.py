@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..figures import share_of_successes
 
 if TYPE_CHECKING:
-    from ...balancer import Balancer
+    from ...plugin.crawl import Balancer
     from ..figures import Figures
 
 #: Seconds between two steps, and how many are kept: five minutes.

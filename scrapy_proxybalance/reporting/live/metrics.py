@@ -25,9 +25,9 @@ from ..standing import Standing, standing
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ...attempts import Attempt
-    from ...balancer import Balancer
     from ...core import Proxy
+    from ...plugin.attempts import Attempt
+    from ...plugin.crawl import Balancer
     from ..figures import Figures
 
 #: Upper bounds in seconds: from a proxy in the next rack to the longest that anybody waits.

@@ -15,8 +15,8 @@ import attrs
 from ..standing import Standing, standing
 
 if TYPE_CHECKING:
-    from ...balancer import Balancer
     from ...core import ProxySnapshot
+    from ...plugin.crawl import Balancer
     from ..figures import Figures, ProxyFigures, TargetFigures
     from .history import History
 

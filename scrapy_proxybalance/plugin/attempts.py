@@ -1,0 +1,149 @@
+"""Attempts: the result of each request that was sent, passed to observers.
+
+The core's events know leases; an attempt also has the request, its response and the target's state
+afterwards. Knows no observer; without any, nothing is computed.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import attrs
+
+from .requests import meta as request_meta
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scrapy import Request
+    from scrapy.http import Response
+
+    from ..core import Outcome
+    from ..http.verdict import Verdict
+    from .crawl import Balancer, Flight
+
+logger = logging.getLogger(__name__)
+
+
+@attrs.frozen(kw_only=True)
+class Attempt:
+    """A request that was sent, and how that ended. Times in seconds.
+
+    :param timestamp: when it was sent, in seconds since the epoch.
+    :param request_id: the same for all attempts at one page, on disk and in a resumed crawl, too.
+    :param url: without credentials.
+    :param target: what it went to.
+    :param proxy: the proxy's name; ``None`` where the user has chosen the proxy, or none.
+    :param session: the request's session, if it has one.
+    :param attempt: which of those at its page, from 1 on.
+    :param status: of the response, if there was one.
+    :param failure: the class of failure in a word, if there was one.
+    :param outcome: whose fault it was.
+    :param latency: to the response's headers.
+    :param duration: to the last byte, or to the failure; ``None`` where nobody knows.
+    :param size: of the response's body as it came over the network, in bytes.
+    :param waited: for a proxy, once it was its turn.
+    :param target_paused: whether its target got no traffic any more when it had ended.
+    """
+
+    timestamp: float
+    request_id: str
+    url: str
+    target: str
+    proxy: str | None
+    session: str | None
+    attempt: int
+    status: int | None
+    failure: str | None
+    outcome: Outcome
+    latency: float | None
+    duration: float | None
+    size: int | None
+    waited: float
+    target_paused: bool
+
+
+class Attempts:
+    """Tells listeners of the attempts of one crawl.
+
+    :param balancer: whose requests they are.
+    """
+
+    def __init__(self, balancer: Balancer) -> None:
+        self._balancer = balancer
+        self._listeners: list[Callable[[Attempt], None]] = []
+        self._crawl = secrets.token_hex(4)
+        self._pages = 0
+
+    def subscribe(self, listener: Callable[[Attempt], None]) -> None:
+        """Call ``listener`` with every attempt that ends from now on; if it raises, that is logged."""
+        self._listeners.append(listener)
+
+    def departs(self, request: Request) -> tuple[str, int]:
+        """Count an attempt; return what identifies its page, and which of that page's it is."""
+        if not self._listeners:
+            return "", 0
+        return request_meta.count_attempt(request, self._next_id)
+
+    def not_sent(self, request: Request) -> None:
+        """Take note that an attempt was stopped before anything was sent: it was none."""
+        if self._listeners:
+            request_meta.uncount_attempt(request)
+
+    def ended(
+        self,
+        request: Request,
+        flight: Flight,
+        verdict: Verdict,
+        *,
+        duration: float | None = None,
+        response: Response | None = None,
+    ) -> None:
+        """Tell of an attempt. To be called when all that follows from it has happened."""
+        if not self._listeners:
+            return
+        balancer = self._balancer
+        request_id, number = flight.attempt
+        attempt = Attempt(
+            timestamp=balancer.wall_clock() - (balancer.clock() - flight.sent_at),
+            request_id=request_id,
+            url=_without_credentials(request.url),
+            target=flight.target,
+            proxy=flight.lease.proxy.name if flight.lease is not None else None,
+            session=request_meta.session_of(request, balancer.settings.session_meta_key),
+            attempt=number,
+            status=response.status if response is not None else None,
+            failure=verdict.failure,
+            outcome=verdict.outcome,
+            latency=_latency(request, duration) if response is not None else None,
+            duration=duration,
+            size=len(response.body) if response is not None else None,
+            waited=flight.waited,
+            target_paused=not balancer.pool.targets.state(flight.target).gets_traffic,
+        )
+        for listener in self._listeners:
+            try:
+                listener(attempt)
+            except Exception:
+                logger.exception("A listener failed on an attempt")
+
+    def _next_id(self) -> str:
+        self._pages += 1
+        return f"{self._crawl}-{self._pages}"
+
+
+def _latency(request: Request, duration: float | None) -> float | None:
+    latency = request.meta.get("download_latency")
+    if not isinstance(latency, int | float) or (duration is not None and latency > duration):
+        return None  # somebody else has written it
+    return latency
+
+
+def _without_credentials(url: str) -> str:
+    if "@" not in url:
+        return url
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -1,0 +1,1 @@
+"""Settings: read, checked and told in words where they cannot work."""

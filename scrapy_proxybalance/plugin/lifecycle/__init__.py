@@ -1,0 +1,1 @@
+"""A crawl from start to end: what it says first, what a job remembers, how it closes."""

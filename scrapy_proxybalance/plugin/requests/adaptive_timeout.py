@@ -1,0 +1,114 @@
+"""Cuts attempts off that take much longer than their target usually needs, and never loses a page so.
+
+Which requests may be cut off, and what becomes of those that were. How long is long is the pool's to
+say; what it learns from is measured elsewhere.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from scrapy.utils.httpobj import urlparse_cached
+
+from ...core.outcome import TIMEOUT
+from ..classify import classify
+from . import meta as request_meta
+
+if TYPE_CHECKING:
+    from scrapy import Request
+    from scrapy.crawler import Crawler
+
+    from ..crawl import Balancer
+
+logger = logging.getLogger(__name__)
+
+# A page that is asked for again may have been answered already, unseen: that has to be harmless
+# (RFC 9110, 9.2.1).
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def crawls_timeout(crawler: Crawler) -> float:
+    """Return what DownloadTimeoutMiddleware gives every request that has no timeout of its own.
+
+    In seconds; 0 for none.
+    """
+    configured = crawler.settings.getfloat("DOWNLOAD_TIMEOUT")
+    return float(getattr(crawler.spider, "download_timeout", configured) or 0)
+
+
+class AdaptiveTimeout:
+    """Sets timeouts in the crawl's place, and takes them back.
+
+    :param balancer: whose pool knows how long targets take.
+    """
+
+    def __init__(self, balancer: Balancer) -> None:
+        self._balancer = balancer
+        self._enabled = balancer.settings.adaptive_timeout
+        settings = balancer.crawler.settings
+        self._retries = settings.getbool("RETRY_ENABLED")
+        self._retry_times = settings.getint("RETRY_TIMES")
+
+    @cached_property
+    def _crawls_own(self) -> float:
+        return crawls_timeout(self._balancer.crawler)
+
+    def limit(self, request: Request) -> None:
+        """Give a request that departs a shorter timeout, if enough is known of its target.
+
+        Left alone is a request that sets its own timeout; one whose method is not safe to repeat; one
+        that would not be sent again, whatever happens to it; and one that others wait for: the probe
+        of a target, and robots.txt.
+        """
+        flight = self._balancer.flight_of(request)
+        if (
+            not self._enabled
+            or flight is None
+            or flight.lease is None
+            or flight.target_probe
+            or request.method not in _SAFE_METHODS
+            or urlparse_cached(request).path == "/robots.txt"
+        ):
+            return
+        own = request_meta.timeout_of(request)
+        if not own or own != self._crawls_own:
+            return
+        timeout = self._balancer.pool.timeout(
+            flight.lease,
+            self._balancer.clock(),
+            own=own,
+            cuts=request_meta.cuts(request),
+            last=self._is_last(request),
+        )
+        if timeout < own:
+            request_meta.limit_time(request, timeout)
+
+    def cut_off(self, request: Request, exception: Exception) -> bool:
+        """Give a request its own timeout back; return whether it was ours that ended the attempt.
+
+        Then it has to be sent again.
+        """
+        seconds = request_meta.timeout_of(request)
+        if not request_meta.restore_timeout(request):
+            return False
+        if classify(request, exception).failure != TIMEOUT:
+            return False
+        request_meta.mark_cut(request)
+        logger.debug(
+            "%s took longer than %.1f s, which is long for its target: it is sent again and gets more "
+            "time; that costs no retry",
+            request,
+            seconds,
+            extra={"spider": self._balancer.crawler.spider},
+        )
+        return True
+
+    def _is_last(self, request: Request) -> bool:
+        """Whether RetryMiddleware would not have this request sent again."""
+        if not self._retries or request.meta.get("dont_retry"):
+            return True
+        most = request.meta.get("max_retry_times")
+        most = self._retry_times if most is None else most
+        return bool(request.meta.get("retry_times", 0) >= most)

@@ -1,0 +1,371 @@
+"""Admission: the scheduler's priority queue that lets out only what can be sent at once.
+
+What must not or cannot be sent now stays here, in memory or on disk: it takes no slot of
+``CONCURRENT_REQUESTS``, starves nobody, and is still there when the crawl is resumed.
+"""
+
+from __future__ import annotations
+
+import logging
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from scrapy.pqueues import DownloaderAwarePriorityQueue, DownloaderInterface
+
+from ...core import Hold, ProxyFilter, TargetState
+from ...core.events import TargetPaused, TargetSuspended
+from ..middleware import ProxyBalanceMiddleware
+from ..requests import meta as request_meta
+from .delayed_retries import Delayed
+from .held_counter import HeldCount
+from .limits import RETRIES, AdmissionLimits
+from .queue_order import ReadyQueues
+from .waiting import SetAside
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable
+
+    from scrapy import Request
+    from scrapy.crawler import Crawler
+
+    from ..crawl import Balancer
+
+logger = logging.getLogger(__name__)
+
+# Parts a download slot from a host where the two differ.
+_SEPARATOR = "|"
+# When not all that waits has been looked at in one pop, the next is after so many seconds.
+_NEXT_LOOK = 0.01
+
+
+def _queue_key(slot: str, host: str, *, retries: bool) -> str:
+    """Return the key of the queue that holds the requests, or the retries, of one slot to one host."""
+    key = slot if slot == host else f"{slot}{_SEPARATOR}{host}"
+    return key + RETRIES if retries else key
+
+
+def _slot_and_host(key: str) -> tuple[str, str]:
+    """Take a queue's key apart. No host's name ends as that of a queue of retries does."""
+    slot, _, host = key.removesuffix(RETRIES).rpartition(_SEPARATOR)
+    return slot or host, host
+
+
+def _wish(balancer: Balancer, request: Request) -> Hashable:
+    """Return what is equal for requests that ask for the same proxies; ``None`` for any."""
+    session = request_meta.session_of(request, balancer.settings.session_meta_key)
+    matching = request_meta.filter_of(request)
+    if session is None and matching is None:
+        connect = balancer.pool.some_do_no_connect and request.url.startswith("https:")
+        return "connect" if connect and not request_meta.proxy_is_users(request) else None
+    if request_meta.proxy_is_users(request):
+        return None
+    if session is not None:
+        return "session", session
+    try:
+        return "filter", ProxyFilter(matching).key
+    except Exception:
+        return None
+
+
+class _Chosen(DownloaderInterface):
+    """Shows Scrapy's queue the one key that is to be served, so that all else stays Scrapy's.
+
+    ``key``: the one that was shown last.
+    """
+
+    def __init__(self, crawler: Crawler, balancer: Balancer, ready: ReadyQueues) -> None:
+        super().__init__(crawler)
+        self._balancer = balancer
+        self._ready = ready
+        self.key: str | None = None
+
+    def stats(self, possible_slots: Iterable[str]) -> list[tuple[int, str]]:  # noqa: ARG002
+        """Return the queue to serve next, if there is one."""
+        self.key = self._ready.next(self._balancer.clock())
+        return [] if self.key is None else [(0, self.key)]
+
+    def get_slot_key(self, request: Request) -> str:
+        """Return the key of the queue that a request belongs to."""
+        slot: str = self.downloader.get_slot_key(request)
+        is_retry = request_meta.is_retry(request)
+        return _queue_key(slot, request_meta.host_of(request), retries=is_retry)
+
+
+class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
+    """Scrapy's queue, less what has to be held. Set as ``SCHEDULER_PRIORITY_QUEUE`` by the add-on.
+
+    Requests of one download slot that go to different hosts are kept in queues of their own, so
+    that a paused target holds nobody else; and so are retries, which wait for their budget. Without
+    the middleware it is Scrapy's queue unchanged.
+    """
+
+    def __init__(self, crawler: Crawler, *args: Any, **kwargs: Any) -> None:
+        super().__init__(crawler, *args, **kwargs)
+        middleware = crawler.get_downloader_middleware(ProxyBalanceMiddleware)
+        self._balancer = middleware.balancer if middleware is not None else None
+        self._aside = SetAside()
+        self._delayed = Delayed()
+        self._count = HeldCount()
+        # Queues that are not served while no more can be set aside, the longest waiting first.
+        self._left_out: dict[str, None] = {}
+        self._free = 0
+        if self._balancer is None:
+            return
+        balancer = self._balancer
+        self._limits = AdmissionLimits(balancer)
+        self._ready = ReadyQueues(self._limits)
+        self._downloader_interface = self._chosen = _Chosen(crawler, balancer, self._ready)
+        for key, queue in self.pqueues.items():
+            self._enter(balancer, key)
+            _, host = _slot_and_host(key)
+            self._count.add(balancer.pool.rules.target_of(host), len(queue))
+        balancer.add_queue(self)
+        balancer.book.listeners.append(self._came_or_went)
+        balancer.pool.events.subscribe(self._target_stopped, TargetPaused, TargetSuspended)
+
+    def push(self, request: Request) -> None:
+        """Take a request in; one that a middleware has copied under way loses the proxy it had."""
+        balancer = self._balancer
+        if balancer is None:
+            super().push(request)
+            return
+        balancer.is_back(request)
+        request_meta.forget_choice(request)
+        delay = balancer.retries.delay_of(request)
+        if delay and not self._delayed.is_full:
+            self._delayed.add(request, balancer.clock() + delay)
+        else:
+            self._put(balancer, request)
+        self._count.add(balancer.target_of(request))
+
+    def pop(self) -> Request | None:
+        """Return the next request that can be sent at once, or ``None``."""
+        balancer = self._balancer
+        if balancer is None:
+            return super().pop()
+        now = balancer.clock()
+        admissible = self._pop_admissible(balancer, now)
+        if admissible is None and balancer.has_swallowed and balancer.sweep():
+            admissible = self._pop_admissible(balancer, now)
+        if admissible is None:
+            if self._count.sendable:
+                balancer.hungry = True
+                self._wake_in_time(balancer, now)
+            return None
+        request, slot, target, wish, waited = admissible
+        self._count.remove(target)
+        if request_meta.is_retry(request):
+            balancer.retries.goes(request, now)
+        waits_for_lease = request_meta.is_remote(request)
+        balancer.book.admit(
+            request, slot, target, waits_for_lease=waits_for_lease, wish=wish, waited=waited
+        )
+        return request
+
+    def close(self) -> dict[str, list[int]]:
+        """Put back what was set aside or has to wait yet, and close."""
+        for request in self._aside.clear() + self._delayed.clear():
+            try:
+                super().push(request)
+            except Exception:  # the others, and Scrapy's own state, are to be written all the same
+                logger.exception("%s could not be put back into its queue", request)
+        return super().close()
+
+    def __len__(self) -> int:
+        """Return how many requests may yet be sent: those to suspended targets do not count.
+
+        So a crawl that has nothing else left comes to an end, and what is held stays on disk.
+        """
+        return super().__len__() if self._balancer is None else self._count.sendable
+
+    def held(self, target: str) -> int:
+        """Return how many requests to a target are in the queue, or were when it was closed."""
+        return self._count.of(target)
+
+    def target_changed(self, target: str) -> None:
+        """Take note that what holds a target may not hold it any more."""
+        balancer = self._balancer
+        if balancer is None:
+            return
+        suspended = balancer.pool.targets.state(target) is TargetState.SUSPENDED
+        self._count.give_up(target, suspended and target not in balancer.dropped_targets)
+        self._ready.target_changed(target)
+        self._stir()
+
+    def _came_or_went(self, slot: str, target: str) -> None:
+        self._ready.changed(slot, target)
+        self._ready.target_changed(RETRIES)  # each request that is sent earns them a share
+        if self._aside.count or self._limits.waiting_for_proxy:
+            self._stir()
+
+    def _target_stopped(self, event: TargetPaused | TargetSuspended) -> None:
+        """Have what was set aside for a target wait in its queue: it takes up others' room here."""
+        balancer = self._balancer
+        if balancer is None:
+            return
+        for request in self._aside.give_back(event.target):
+            try:
+                self._put(balancer, request)
+            except Exception:  # a full disk, for instance
+                logger.exception("%s could not be put back into its queue", request)
+                self._keep(balancer, request)
+        self.target_changed(event.target)
+
+    def _keep(self, balancer: Balancer, request: Request) -> None:
+        """Set a request aside that its queue does not take."""
+        hold = Hold(reason="its queue cannot be written", waits_for=None, retry_at=None)
+        key = self._downloader_interface.get_slot_key(request)
+        self._aside.add(request, hold, key, balancer.target_of(request), balancer.clock())
+
+    def _let_retries_in(self, balancer: Balancer, now: float) -> None:
+        """Have those retries enter their queues that have waited."""
+        while (request := self._delayed.take(now)) is not None:
+            try:
+                self._put(balancer, request)
+            except Exception:  # it cannot be pickled, and nobody is there to take it elsewhere
+                self._keep(balancer, request)
+
+    def _put(self, balancer: Balancer, request: Request) -> None:
+        super().push(request)
+        self._enter(balancer, self._downloader_interface.get_slot_key(request))
+
+    def _enter(self, balancer: Balancer, key: str) -> None:
+        """Take note of a queue's first request, or of the priority of its next one."""
+        if key in self._left_out:
+            return
+        priority = self.pqueues[key].curprio or 0
+        if key in self._ready:
+            self._ready.set_priority(key, priority)
+        else:
+            slot, host = _slot_and_host(key)
+            gate = RETRIES if key.endswith(RETRIES) else None
+            self._ready.put(key, slot, balancer.pool.rules.target_of(host), priority, gate)
+
+    def _stir(self) -> None:
+        """Take note that something has changed that requests may have waited for."""
+        self._aside.stir()
+        self._limits.unseen = len(self._limits.waiting_for_proxy)
+
+    def _pop_admissible(
+        self, balancer: Balancer, now: float
+    ) -> tuple[Request, str, str, Hashable, float] | None:
+        """Return the next request that can be sent at once.
+
+        With its slot, its target, its wish, and the seconds for which it waited for that.
+        """
+        free = balancer.pool.available(now)
+        if free != self._free:
+            self._free = free
+            self._stir()
+        if self._delayed:
+            self._let_retries_in(balancer, now)
+        if free <= balancer.book.unleased:
+            return None
+        if self._limits.waiting_for_proxy:
+            for target in self._limits.some_that_wait():
+                self._ready.target_changed(target)
+        if self._aside.count:
+            taken = self._aside.take(lambda request: self._held_aside(balancer, request, now))
+            if taken is not None:
+                request, since = taken
+                slot, target = balancer.slots.key_of(request), balancer.target_of(request)
+                return request, slot, target, _wish(balancer, request), now - since
+        if self._left_out:
+            self._let_in(balancer)
+        while True:
+            ready = self._pop_ready(balancer)
+            if ready is None:
+                return None
+            request, slot, target = ready
+            wish = _wish(balancer, request)
+            hold = self._hold(balancer, request, target, wish, now)
+            if hold is None:
+                return request, slot, target, wish, 0.0
+            self._set_aside(request, target, hold, now)
+
+    def _pop_ready(self, balancer: Balancer) -> tuple[Request, str, str] | None:
+        while True:
+            request = super().pop()
+            key = self._chosen.key
+            if key is None:
+                return None
+            slot, target = self._ready.served(key)
+            if key in self.pqueues:
+                self._enter(balancer, key)
+            else:
+                self._ready.remove(key)
+            if request is not None:  # a queue may be empty that was resumed
+                return request, slot, target
+
+    def _set_aside(self, request: Request, target: str, hold: Hold, now: float) -> None:
+        """Keep a request until its proxy is free; or leave its queue out while there is no room."""
+        key = self._downloader_interface.get_slot_key(request)
+        if self._aside.room > 0:
+            self._aside.add(request, hold, key, target, now)
+            return
+        super().push(request)
+        self._left_out[key] = None
+        if key in self._ready:
+            self._ready.remove(key)
+
+    def _let_in(self, balancer: Balancer) -> None:
+        """Serve as many of the queues that were left out as there is room for what they may give."""
+        for key in list(islice(self._left_out, self._aside.room)):
+            del self._left_out[key]
+            if key in self.pqueues:
+                self._enter(balancer, key)
+
+    def _held_aside(self, balancer: Balancer, request: Request, now: float) -> Hold | None:
+        """Return why a request that was set aside is still held."""
+        slot = balancer.slots.key_of(request)
+        ready_at = self._limits.slot_ready_at(slot, now)
+        if ready_at is None or ready_at > now:
+            return Hold(reason=f"slot {slot} is full", waits_for=slot, retry_at=ready_at)
+        target = balancer.target_of(request)
+        if self._limits.target_room(target, now) <= 0:
+            retry_at = self._limits.target_ready_at(target, now)
+            return Hold(reason=f"{target} is held", waits_for=target, retry_at=retry_at)
+        hold = self._hold(balancer, request, target, _wish(balancer, request), now)
+        if hold is None and request_meta.is_retry(request) and not balancer.retries.room(now):
+            retry_at = balancer.retries.ready_at(now)
+            return Hold(reason="retries are held back", waits_for=RETRIES, retry_at=retry_at)
+        return hold
+
+    @staticmethod
+    def _hold(
+        balancer: Balancer, request: Request, target: str, wish: Hashable, now: float
+    ) -> Hold | None:
+        """Return why a request's session or filter has no proxy now.
+
+        Whatever the user's filter raises is the middleware's to raise: its request is to fail, not
+        the queue.
+        """
+        if wish is None or target in balancer.dropped_targets:
+            return None
+        try:
+            return balancer.pool.hold(
+                now,
+                target=target,
+                session=request_meta.session_of(request, balancer.settings.session_meta_key),
+                matching=request_meta.filter_of(request),
+                besides=balancer.book.wishing(wish),
+                connect=request.url.startswith("https:"),
+            )
+        except Exception:
+            return None
+
+    def _wake_in_time(self, balancer: Balancer, now: float) -> None:
+        """Have the engine ask again when time alone next sets something free."""
+        moments = [
+            self._ready.next_timer(),
+            self._aside.next_timer(now),
+            self._delayed.next_timer(),
+        ]
+        exhausted = balancer.pool.available(now) <= balancer.book.unleased
+        if exhausted or self._aside.count or self._limits.waiting_for_proxy:
+            moments.append(balancer.pool.next_change())
+        if not exhausted and (self._aside.unseen > 0 or self._limits.unseen > 0):
+            moments.append(now + _NEXT_LOOK)
+        times = [moment for moment in moments if moment is not None and now < moment < float("inf")]
+        if times:
+            balancer.wake_engine_at(min(times))
