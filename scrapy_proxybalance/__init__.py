@@ -1,5 +1,6 @@
 """A score-weighted proxy pool for Scrapy that stops when a target says stop."""
 
+from .client import ProxyPool
 from .core import Outcome
 from .http.verdict import Verdict
 from .plugin.addon import Addon
@@ -8,7 +9,6 @@ from .plugin.handlers.download_handler import DownloadHandler
 from .plugin.middleware import ProxyBalanceMiddleware
 from .plugin.robots.middleware import RobotsTxtMiddleware
 from .plugin.scheduling.queue import ProxyBalanceQueue
-from .standalone import ProxyPool
 
 __version__ = "0.1.0"
 
