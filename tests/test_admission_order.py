@@ -37,7 +37,7 @@ from .crawl.crawling import BASE_SETTINGS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from scrapy_proxybalance.plugin.crawl import Balancer
+    from scrapy_proxybalance.plugin.context import CrawlContext
 
 
 MEMORY = (FifoMemoryQueue, LifoMemoryQueue)
@@ -108,9 +108,9 @@ class Crawl:
         self.downloader: Any = cast("Any", crawler.engine).downloader
         middleware = crawler.get_downloader_middleware(ProxyBalanceMiddleware)
         assert middleware is not None
-        self.balancer: Balancer = middleware.balancer
+        self.context: CrawlContext = middleware.context
         self.woken_at: float | None = None
-        self.balancer.wake_engine_at = self._wake_at  # type: ignore[method-assign]
+        self.context.wake_engine_at = self._wake_at  # type: ignore[method-assign]
         self.under_way: list[Request] = []
 
     def _wake_at(self, when: float) -> None:
@@ -142,27 +142,27 @@ class Crawl:
 
     def send(self, request: Request) -> None:
         """Do as the middleware does: lease a proxy, if one can be had."""
-        target = self.balancer.target_of(request)
+        target = self.context.target_of(request)
         try:
-            lease = self.balancer.pool.acquire(
+            lease = self.context.pool.acquire(
                 self.now, target=target, session=request.meta.get("session")
             )
         except NoProxyAvailableError:
             return
-        self.balancer.depart(request, target, lease, waited=0.0)
+        self.context.depart(request, target, lease, waited=0.0)
 
     def end(self, request: Request, outcome: Outcome = Outcome.SUCCESS) -> None:
         """Do as the middleware and the downloader do with a request that is over."""
         self.under_way.remove(request)
-        flight = self.balancer.land(request)
+        flight = self.context.land(request)
         if flight is not None:
-            self.balancer.end(flight, outcome)
+            self.context.end(flight, outcome)
         self.downloader._get_slot(request)[1].active.remove(request)
         self.downloader.active.remove(request)
 
     def refuse(self, target: str, wait: float | None = None) -> None:
         """Pause a target."""
-        self.balancer.pool.targets.refused(
+        self.context.pool.targets.refused(
             target, sent_at=self.now, now=self.now, reason="429", wait=wait
         )
 
@@ -329,14 +329,14 @@ class Held(RuleBasedStateMachine):
 
     def pop_one(self) -> bool:
         self.crawl.woken_at = None
-        may_retry = self.crawl.balancer.retries.room(self.crawl.now) > 0
+        may_retry = self.crawl.context.retries.room(self.crawl.now) > 0
         request = self.queue.pop()
         if request is None:
             return False
         assert may_retry or "retry_times" not in request.meta, "a retry that had to wait"
-        target = self.crawl.balancer.target_of(request)
-        targets = self.crawl.balancer.pool.targets
-        on_the_way = self.crawl.balancer.book.on_the_way_to(target)
+        target = self.crawl.context.target_of(request)
+        targets = self.crawl.context.pool.targets
+        on_the_way = self.crawl.context.admissions.on_the_way_to(target)
         assert on_the_way <= targets.available(target, self.crawl.now), f"{target} is held"
         self.crawl.begin(request)
         self.popped[request.url] += 1
@@ -346,9 +346,9 @@ class Held(RuleBasedStateMachine):
     @rule(data=st.data())
     def send(self, data: st.DataObject) -> None:
         request = data.draw(st.sampled_from(self.crawl.under_way))
-        target = self.crawl.balancer.target_of(request)
-        is_sent = request in self.crawl.balancer._flights
-        if not is_sent and self.crawl.balancer.pool.targets.may_send(target, self.crawl.now):
+        target = self.crawl.context.target_of(request)
+        is_sent = request in self.crawl.context._flights
+        if not is_sent and self.crawl.context.pool.targets.may_send(target, self.crawl.now):
             self.crawl.send(request)
 
     @precondition(lambda self: self.crawl.under_way)
@@ -358,7 +358,7 @@ class Held(RuleBasedStateMachine):
 
     @rule(host=st.sampled_from(HELD_HOSTS), wait=st.none() | st.just(5))
     def refuse(self, host: str, wait: float | None) -> None:
-        self.crawl.refuse(self.crawl.balancer.pool.rules.target_of(host), wait)
+        self.crawl.refuse(self.crawl.context.pool.rules.target_of(host), wait)
 
     @rule(seconds=st.sampled_from([0.1, 1.0, 10.0, 100.0]))
     def wait(self, seconds: float) -> None:
@@ -456,7 +456,7 @@ def test_a_paused_target_holds_its_own_requests_and_no_others(crawl: Crawl) -> N
     crawl.refuse("a.test", wait=30)
     assert pop_all(crawl, queue) == ["b.test/1", "b.test.example/2", "c.test/3"]
     assert len(queue) == 1
-    assert crawl.balancer.held("a.test") == 1
+    assert crawl.context.held("a.test") == 1
     assert crawl.woken_at is not None
     assert crawl.now + 30 <= crawl.woken_at <= crawl.now + 33
     crawl.now = crawl.woken_at
@@ -545,13 +545,13 @@ def test_a_request_that_is_set_aside_leaves_the_room_of_its_target_to_others() -
 def test_requests_to_a_suspended_target_stay_and_do_not_count(crawl: Crawl, tmp_path: Any) -> None:
     queue = crawl.queue(ProxyBalanceQueue, PickleFifoDiskQueue, str(tmp_path))
     queue.push(numbered(1, "a.test"))
-    crawl.balancer.pool.targets.suspend("a.test", crawl.now, "enough")
+    crawl.context.pool.targets.suspend("a.test", crawl.now, "enough")
     assert queue.pop() is None
     assert len(queue) == 0
-    assert crawl.balancer.held("a.test") == 1
+    assert crawl.context.held("a.test") == 1
     state = json.loads(json.dumps(queue.close()))
     assert len(queue) == 0
-    assert crawl.balancer.held("a.test") == 1
+    assert crawl.context.held("a.test") == 1
     again = Crawl()
     queue = again.queue(ProxyBalanceQueue, PickleFifoDiskQueue, str(tmp_path), state)
     assert pop_all(again, queue) == ["a.test/1"]

@@ -42,7 +42,7 @@ from scrapy_proxybalance.core.proxies.proxy import ATTRIBUTES
 from scrapy_proxybalance.http import library_errors as handler_errors
 from scrapy_proxybalance.http import marks, oddities
 from scrapy_proxybalance.http.verdict import CERTIFICATE, UNSUPPORTED
-from scrapy_proxybalance.plugin import crawl as balancer
+from scrapy_proxybalance.plugin import context
 from scrapy_proxybalance.plugin.config.feed import FEED_KEYS
 from scrapy_proxybalance.plugin.config.gateways import GATEWAY_KEYS
 from scrapy_proxybalance.plugin.config.proxy_marks import MARK_KEYS
@@ -342,7 +342,7 @@ def test_the_fields_of_a_target_are_those_of_the_stats_file() -> None:
 def test_the_finish_reasons_are_those_of_the_code() -> None:
     actual = {
         value
-        for module in (balancer, idle, proxy_watch)
+        for module in (context, idle, proxy_watch)
         for name, value in vars(module).items()
         if name.startswith("REASON_")
     }

@@ -1,4 +1,4 @@
-"""The example's spider: each book once a round, and more rounds for whoever wants to watch."""
+"""The example's spider: each admissions once a round, and more rounds for whoever wants to watch."""
 
 from __future__ import annotations
 

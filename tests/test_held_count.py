@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scrapy_proxybalance.plugin.scheduling.held_counter import HeldCount
+from scrapy_proxybalance.plugin.scheduling.held_counter import HeldCounter
 
 TARGETS = st.sampled_from(["a", "b", "c"])
 STEPS = st.lists(
@@ -21,7 +21,7 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_it_counts_as_if_it_counted_anew_each_time(steps: list[tuple[str, str, int]]) -> None:
-    count, held, given_up = HeldCount(), Counter[str](), set[str]()
+    count, held, given_up = HeldCounter(), Counter[str](), set[str]()
     for what, target, number in steps:
         if what == "add":
             count.add(target, number)

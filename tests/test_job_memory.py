@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from scrapy_proxybalance.core.targets.gate import TargetGate
-    from scrapy_proxybalance.plugin.crawl import Balancer
+    from scrapy_proxybalance.plugin.context import CrawlContext
 
 # No test comes near it.
 _HANGING = 10
@@ -55,7 +55,7 @@ class Run:
         settings = Settings({} if directory is None else {"JOBDIR": str(directory)})
         self.signals = SignalManager(self)
         self.dropped: set[str] = set()
-        balancer = SimpleNamespace(
+        context = SimpleNamespace(
             crawler=SimpleNamespace(settings=settings, signals=self.signals),
             pool=self.pool,
             clock=lambda: self.now,
@@ -63,7 +63,7 @@ class Run:
             dropped_targets=self.dropped,
             drop=self.dropped.add,
         )
-        self.memory = JobMemory(cast("Balancer", balancer))
+        self.memory = JobMemory(cast("CrawlContext", context))
 
     def open(self) -> Run:
         self.signals.send_catch_log(signals.spider_opened)

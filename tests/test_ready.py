@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from scrapy_proxybalance.plugin.scheduling.queue_order import ReadyQueues, Ring
+from scrapy_proxybalance.plugin.scheduling.queue_order import QueueOrder, Ring
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -89,7 +89,7 @@ def test_an_empty_ring_gives_nothing() -> None:
 # Queues
 
 
-def start(ready: ReadyQueues, world: World, now: float = 0) -> str | None:
+def start(ready: QueueOrder, world: World, now: float = 0) -> str | None:
     """Serve the next queue; its request is under way. Queues are named ``slot|target``."""
     key = ready.next(now)
     if key is not None:
@@ -100,13 +100,13 @@ def start(ready: ReadyQueues, world: World, now: float = 0) -> str | None:
     return key
 
 
-def end(ready: ReadyQueues, world: World, slot: str, target: str) -> None:
+def end(ready: QueueOrder, world: World, slot: str, target: str) -> None:
     world.under_way.remove((slot, target))
     ready.changed(slot, target)
 
 
-def queues(world: World, *keys: str) -> ReadyQueues:
-    ready = ReadyQueues(world)
+def queues(world: World, *keys: str) -> QueueOrder:
+    ready = QueueOrder(world)
     for key in keys:
         slot, _, target = key.partition("|")
         ready.put(key, slot, target, 0)
@@ -114,7 +114,7 @@ def queues(world: World, *keys: str) -> ReadyQueues:
 
 
 def test_without_queues_there_is_nothing_to_serve_and_nothing_to_wait_for() -> None:
-    ready = ReadyQueues(World())
+    ready = QueueOrder(World())
     assert ready.next(0) is None
     assert ready.next_timer() is None
 
@@ -221,7 +221,7 @@ def test_of_queues_held_for_a_target_the_most_urgent_comes_back_first_and_equal_
     world = World()
     world.target_until["x"] = 10
     world.target_size["x"] = 1
-    ready = ReadyQueues(world)
+    ready = QueueOrder(world)
     for slot, priority in [("a", -1), ("b", 0), ("c", 0), ("d", 5), ("e", 0)]:
         ready.put(f"{slot}|x", slot, "x", priority)
     assert ready.next(0) is None
@@ -263,9 +263,9 @@ def test_a_queue_that_is_served_says_its_slot_and_its_target() -> None:
 # Gates
 
 
-def gated(world: World, *keys: str) -> ReadyQueues:
+def gated(world: World, *keys: str) -> QueueOrder:
     """Make queues of which those that end with ``+`` have to pass the gate ``g``."""
-    ready = ReadyQueues(world)
+    ready = QueueOrder(world)
     for key in keys:
         slot, _, target = key.rstrip("+").partition("|")
         ready.put(key, slot, target, 0, "g" if key.endswith("+") else None)
@@ -356,7 +356,7 @@ class AgainstAModel(RuleBasedStateMachine):
         self.now = 0.0
         self.last = ""
         self.world = World()
-        self.ready = ReadyQueues(self.world)
+        self.ready = QueueOrder(self.world)
         self.priorities: dict[str, int] = {}
 
     @rule(key=keys, priority=st.integers(-2, 2))

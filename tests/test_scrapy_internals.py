@@ -315,7 +315,7 @@ async def test_active_holds_a_request_for_exactly_as_long_as_it_is_under_way(
         assert not active, "a request stays in downloader.active when it is over"
         message = (
             "downloader.active no longer holds a request from its first middleware to its last one, "
-            "and no longer: Balancer.sweep() ends leases by it"
+            "and no longer: CrawlContext.sweep() ends leases by it"
         )
         expected = {
             (where, path, where != "callback")
@@ -468,7 +468,7 @@ async def test_a_call_may_be_cancelled_when_it_is_over_and_a_loop_knows_whether_
     fired: list[int] = []
     call = call_later(0, fired.append, 1)
     await until(lambda: fired, "call_later() did not call")
-    call.cancel()  # Balancer.wait_for_change() does so whatever has ended the wait
+    call.cancel()  # CrawlContext.wait_for_change() does so whatever has ended the wait
     loop = create_looping_call(fired.append, 2)
     loop.start(0.001, now=False)
     assert loop.running, "a looping call does not say that it is running"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from scrapy import Request
 
 from scrapy_proxybalance.core import Hold
-from scrapy_proxybalance.plugin.scheduling.waiting import SetAside
+from scrapy_proxybalance.plugin.scheduling.waiting import WaitingRequests
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,13 +21,13 @@ def hold(waits_for: str, retry_at: float | None = None) -> Hold:
     return Hold(reason="its proxy is busy", waits_for=waits_for, retry_at=retry_at)
 
 
-def put(made: SetAside, name: str, why: Hold, *, slot: str = "s", target: str = "t") -> None:
+def put(made: WaitingRequests, name: str, why: Hold, *, slot: str = "s", target: str = "t") -> None:
     made.add(request(name), why, slot, target, 0.0)
 
 
-def aside(**groups: int) -> SetAside:
+def aside(**groups: int) -> WaitingRequests:
     """So many requests in each group, set aside in turn: one of each, then a second of each."""
-    made = SetAside()
+    made = WaitingRequests()
     for number in range(max(groups.values())):
         for name, count in groups.items():
             if number < count:
@@ -49,7 +49,7 @@ def only(*free: str) -> Callable[[Request], Hold | None]:
     return held
 
 
-def take_all(made: SetAside, held: Callable[[Request], Hold | None]) -> list[str]:
+def take_all(made: WaitingRequests, held: Callable[[Request], Hold | None]) -> list[str]:
     taken = []
     while (one := made.take(held)) is not None:
         taken.append(one[0])
@@ -57,10 +57,10 @@ def take_all(made: SetAside, held: Callable[[Request], Hold | None]) -> list[str
 
 
 def test_nothing_is_taken_from_nothing() -> None:
-    assert SetAside().take(only("a")) is None
-    assert SetAside().count == 0
-    assert SetAside().room == 1000
-    assert SetAside().next_timer(0) is None
+    assert WaitingRequests().take(only("a")) is None
+    assert WaitingRequests().count == 0
+    assert WaitingRequests().room == 1000
+    assert WaitingRequests().next_timer(0) is None
 
 
 def test_requests_of_a_group_are_taken_in_the_order_in_which_they_came() -> None:
@@ -98,7 +98,7 @@ def test_one_look_at_a_group_answers_for_all_of_it() -> None:
 
 
 def test_of_many_groups_each_is_looked_at_within_some_takes() -> None:
-    made = SetAside()
+    made = WaitingRequests()
     for number in range(900):
         put(made, str(number), hold(str(number)))
 
@@ -127,7 +127,7 @@ def test_clearing_gives_all_of_them_up() -> None:
 
 
 def test_it_is_worth_looking_again_when_the_first_of_them_may_go() -> None:
-    made = SetAside()
+    made = WaitingRequests()
     for name, retry_at in [("a", None), ("b", 7.0), ("c", 5.0)]:
         put(made, name, hold(name, retry_at))
     assert made.next_timer(0) == 5
@@ -140,7 +140,7 @@ def test_it_is_worth_looking_again_when_the_first_of_them_may_go() -> None:
 
 
 def test_what_waits_for_the_same_thing_elsewhere_is_looked_at_by_itself() -> None:
-    made = SetAside()
+    made = WaitingRequests()
     put(made, "a0", hold("p0"), target="held.test")
     put(made, "b0", hold("p0"), slot="full")
     put(made, "c0", hold("p0"))
@@ -148,7 +148,7 @@ def test_what_waits_for_the_same_thing_elsewhere_is_looked_at_by_itself() -> Non
 
 
 def test_what_waits_for_a_target_is_given_back_and_nothing_else() -> None:
-    made = SetAside()
+    made = WaitingRequests()
     for number in range(3):
         put(made, f"a{number}", hold("p0"), target="paused.test")
         put(made, f"b{number}", hold(f"p{number}"), target="paused.test")
@@ -160,7 +160,7 @@ def test_what_waits_for_a_target_is_given_back_and_nothing_else() -> None:
 
 
 def test_after_a_change_it_says_until_all_groups_have_been_looked_at() -> None:
-    made = SetAside()
+    made = WaitingRequests()
     for number in range(100):
         put(made, str(number), hold(str(number)))
     assert made.unseen <= 0

@@ -7,28 +7,28 @@ from pathlib import Path
 
 import pytest
 
-from scrapy_proxybalance.util.atomic_file import write_whole
+from scrapy_proxybalance.util.atomic_file import write_atomically
 
 
 def test_a_file_is_written_in_utf_8_with_its_directories(tmp_path: Path) -> None:
     path = tmp_path / "one" / "two" / "file.json"
-    write_whole(path, "Zürich")
+    write_atomically(path, "Zürich")
     assert path.read_bytes() == b"Z\xc3\xbcrich"
 
 
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
-    write_whole(path, "a long text")
-    write_whole(path, "short")
+    write_atomically(path, "a long text")
+    write_atomically(path, "short")
     assert path.read_text("utf-8") == "short"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_whoever_has_opened_the_file_before_reads_what_it_was_then(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
-    write_whole(path, "before")
+    write_atomically(path, "before")
     with path.open(encoding="utf-8") as reader:
-        write_whole(path, "after")
+        write_atomically(path, "after")
         assert reader.read() == "before"
 
 
@@ -37,7 +37,7 @@ def test_a_file_that_cannot_be_written_is_as_it_was_and_nothing_else_is_left(
     fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "file.json"
-    write_whole(path, "before")
+    write_atomically(path, "before")
     write_text = Path.write_text
 
     def full_disk(self: Path, *args: str, **_: str) -> None:
@@ -48,7 +48,7 @@ def test_a_file_that_cannot_be_written_is_as_it_was_and_nothing_else_is_left(
     with monkeypatch.context() as patch:
         patch.setattr(Path, fails, full_disk)
         with pytest.raises(OSError, match="No space left"):
-            write_whole(path, "after")
+            write_atomically(path, "after")
     assert path.read_text("utf-8") == "before"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -57,6 +57,6 @@ def test_a_directory_in_the_files_place_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     path.mkdir()
     with pytest.raises(IsADirectoryError):
-        write_whole(path, "after")
+        write_atomically(path, "after")
     assert list(tmp_path.iterdir()) == [path]
     assert path.is_dir()

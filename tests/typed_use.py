@@ -92,7 +92,7 @@ def watch(crawler: Crawler) -> None:
     """Subscribe to an event."""
     middleware = crawler.get_downloader_middleware(ProxyBalanceMiddleware)
     if middleware is not None:
-        middleware.balancer.pool.events.subscribe(moved, SessionReassigned)
+        middleware.context.pool.events.subscribe(moved, SessionReassigned)
 
 
 def moved(event: SessionReassigned) -> None:

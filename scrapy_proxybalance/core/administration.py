@@ -12,29 +12,29 @@ from .proxies.health import OUT
 
 if TYPE_CHECKING:
     from .availability.availability import Availability
-    from .availability.gateways import Gates
+    from .availability.gateways import Gateways
     from .choosing.pairs import Pairs
     from .choosing.spacing import Spacing
     from .events import EventBus
     from .limits.ledger import Ledger
     from .policy import PoolPolicy
     from .proxies.proxy import Proxy
-    from .proxies.table import Member, Members
-    from .proxies.warm_connections import Warmth
+    from .proxies.table import Node, Nodes
+    from .proxies.warm_connections import WarmConnections
     from .strategies.active import Strategies
 
 _NEVER = float("-inf")
 
 
-class Membership:
+class Administration:
     """Lets proxies in and out.
 
     :param policy: the limits of a proxy that has none of its own.
-    :param members: the books.
+    :param nodes: the books.
     :param availability: counts what they have free.
-    :param gates: stand before those that share a gateway.
+    :param gateways: stand before those that share a gateway.
     :param ledger: holds their limits.
-    :param strategies: forget who is gone, as do ``spacing``, ``pairs`` and ``warmth``.
+    :param strategies: forget who is gone, as do ``spacing``, ``pairs`` and ``warm_connections``.
     :param events: is told.
     """
 
@@ -42,107 +42,107 @@ class Membership:
         self,
         policy: PoolPolicy,
         *,
-        members: Members,
+        nodes: Nodes,
         availability: Availability,
-        gates: Gates,
+        gateways: Gateways,
         ledger: Ledger,
         strategies: Strategies,
         spacing: Spacing,
         pairs: Pairs,
-        warmth: Warmth | None,
+        warm_connections: WarmConnections | None,
         events: EventBus,
     ) -> None:
         self._policy = policy
-        self._members = members
+        self._nodes = nodes
         self._availability = availability
-        self._gates = gates
+        self._gateways = gateways
         self._ledger = ledger
         self._strategies = strategies
         self._spacing = spacing
         self._pairs = pairs
-        self._warmth = warmth
+        self._warm_connections = warm_connections
         self._events = events
 
     def add(self, proxy: Proxy, now: float) -> None:
         """See :meth:`Pool.add`."""
-        member = self._members.add(proxy)
-        self._register(member)
-        self._join(member, now)
+        node = self._nodes.add(proxy)
+        self._register(node)
+        self._join(node, now)
         self._events.emit(ProxyAdded(now=now, proxy=proxy))
 
     def remove(self, name: str, now: float) -> None:
         """See :meth:`Pool.remove`."""
-        member = self._members[name]
-        member.draining = member.leaving = True
-        self._availability.refresh(member, now)
-        self.remove_if_drained(member, now)
+        node = self._nodes[name]
+        node.draining = node.leaving = True
+        self._availability.refresh(node, now)
+        self.remove_if_drained(node, now)
 
     def drain(self, name: str, now: float) -> bool:
         """See :meth:`Pool.drain`."""
-        member = self._members[name]
-        if member.draining:
+        node = self._nodes[name]
+        if node.draining:
             return False
-        member.draining = True
-        self._availability.refresh(member, now)
-        self._events.emit(ProxyDrained(now=now, proxy=member.proxy))
+        node.draining = True
+        self._availability.refresh(node, now)
+        self._events.emit(ProxyDrained(now=now, proxy=node.proxy))
         return True
 
     def enable(self, name: str, now: float) -> bool:
         """See :meth:`Pool.enable`."""
-        member = self._members[name]
-        out = member.health.state is OUT
-        if member.leaving or not (member.draining or out):
+        node = self._nodes[name]
+        out = node.health.state is OUT
+        if node.leaving or not (node.draining or out):
             return False
-        member.draining = False
+        node.draining = False
         if out:
-            member.begin_anew()
-            member.priced_at = _NEVER
+            node.begin_anew()
+            node.priced_at = _NEVER
             self._ledger.rest(name, _NEVER)  # it may have been cooling down before
-        self._availability.refresh(member, now)
-        self._events.emit(ProxyEnabled(now=now, proxy=member.proxy, anew=out))
+        self._availability.refresh(node, now)
+        self._events.emit(ProxyEnabled(now=now, proxy=node.proxy, anew=out))
         return True
 
     def update(self, proxy: Proxy, now: float) -> None:
         """See :meth:`Pool.update`."""
-        before = self._members[proxy.name].proxy
-        member = self._members.replace(proxy)
-        self._register(member)
+        before = self._nodes[proxy.name].proxy
+        node = self._nodes.replace(proxy)
+        self._register(node)
         if proxy.gateway == before.gateway:
-            self._availability.refresh(member, now)
+            self._availability.refresh(node, now)
             return
-        self._availability.withdraw(member, now)
-        self._gates.leave(member, before.gateway)
-        self._join(member, now)
+        self._availability.withdraw(node, now)
+        self._gateways.leave(node, before.gateway)
+        self._join(node, now)
 
-    def remove_if_drained(self, member: Member, now: float) -> None:
-        """Let a member go that is leaving, once its last lease has ended."""
-        proxy = member.proxy
-        if not member.leaving or self._ledger.in_flight(proxy.name):
+    def remove_if_drained(self, node: Node, now: float) -> None:
+        """Let a node go that is leaving, once its last lease has ended."""
+        proxy = node.proxy
+        if not node.leaving or self._ledger.in_flight(proxy.name):
             return
-        self._members.remove(member)
-        self._gates.leave(member, proxy.gateway)
+        self._nodes.remove(node)
+        self._gateways.leave(node, proxy.gateway)
         for strategy in self._strategies.in_use:
-            strategy.forget(member.index)
+            strategy.forget(node.index)
         self._ledger.forget(proxy.name)
         self._spacing.forget(proxy.name)
         self._pairs.forget(proxy.name)
-        if self._warmth is not None:
-            self._warmth.forget(member)
+        if self._warm_connections is not None:
+            self._warm_connections.forget(node)
         self._events.emit(ProxyRemoved(now=now, proxy=proxy))
 
-    def _register(self, member: Member) -> None:
-        proxy, policy = member.proxy, self._policy
-        member.priced_at = _NEVER
+    def _register(self, node: Node) -> None:
+        proxy, policy = node.proxy, self._policy
+        node.priced_at = _NEVER
         own = proxy.max_in_flight
-        member.cap = own if own is not None else policy.max_in_flight
-        self._ledger.register(proxy.name, member.cap, proxy.rate or policy.rate)
+        node.cap = own if own is not None else policy.max_in_flight
+        self._ledger.register(proxy.name, node.cap, proxy.rate or policy.rate)
 
-    def _join(self, member: Member, now: float) -> None:
-        """Let a member take requests, behind the gate of its gateway."""
-        other = self._gates.alone(member.proxy.gateway)
+    def _join(self, node: Node, now: float) -> None:
+        """Let a node take requests, behind the gateway of its gateway."""
+        other = self._gateways.alone(node.proxy.gateway)
         if other is not None:
             self._availability.withdraw(other, now)
-        self._gates.join(member)
+        self._gateways.join(node)
         if other is not None:
             self._availability.refresh(other, now)
-        self._availability.refresh(member, now)
+        self._availability.refresh(node, now)

@@ -36,11 +36,11 @@ from .structures.bounded_dict import BoundedDict
 if TYPE_CHECKING:
     from random import Random
 
-    from .administration import Membership
+    from .administration import Administration
     from .attribution.comparison import Comparison
-    from .attribution.learning import Teacher
+    from .attribution.learning import Learner
     from .availability.availability import Availability
-    from .availability.gateways import Gates
+    from .availability.gateways import Gateways
     from .availability.outages import Outages
     from .choosing.pairs import Pairs
     from .choosing.sessions import Sessions
@@ -49,9 +49,9 @@ if TYPE_CHECKING:
     from .limits.ledger import Ledger
     from .proxies.credentials import RefusedPages
     from .proxies.scoring_view import ScoringView
-    from .proxies.table import Members
+    from .proxies.table import Nodes
     from .proxies.timeouts import Timeouts
-    from .proxies.warm_connections import Warmth
+    from .proxies.warm_connections import WarmConnections
     from .strategies.active import Strategies
 
 _NEVER = float("-inf")
@@ -67,16 +67,16 @@ _APART = 3600.0
 class Endings:
     """Ends leases.
 
-    :param members: know who shares a gateway.
+    :param nodes: know who shares a gateway.
     :param ledger: gets the lease back.
     :param scoring: knows what was to be expected.
-    :param gates: count what is in flight; ``outages`` watches how it ends.
-    :param teacher: charges each for its part.
+    :param gateways: count what is in flight; ``outages`` watches how it ends.
+    :param learner: charges each for its part.
     :param comparison: knows what others got.
     :param pairs: remember who does not go where.
     :param refused_pages: tell what credentials are refused for that work elsewhere.
     :param availability: counts again.
-    :param membership: lets those go that are leaving.
+    :param administration: lets those go that are leaving.
     :param rng: is for the strategies.
     :param events: is told.
     """
@@ -84,39 +84,39 @@ class Endings:
     def __init__(
         self,
         *,
-        members: Members,
+        nodes: Nodes,
         ledger: Ledger,
         sessions: Sessions,
         scoring: ScoringView,
         timeouts: Timeouts,
-        gates: Gates,
+        gateways: Gateways,
         outages: Outages,
-        teacher: Teacher,
+        learner: Learner,
         comparison: Comparison,
         pairs: Pairs,
         refused_pages: RefusedPages,
         availability: Availability,
         strategies: Strategies,
-        membership: Membership,
-        warmth: Warmth | None,
+        administration: Administration,
+        warm_connections: WarmConnections | None,
         rng: Random,
         events: EventBus,
     ) -> None:
-        self._members = members
+        self._nodes = nodes
         self._ledger = ledger
         self._sessions = sessions
         self._scoring = scoring
         self._timeouts = timeouts
-        self._gates = gates
+        self._gateways = gateways
         self._outages = outages
-        self._teacher = teacher
+        self._learner = learner
         self._comparison = comparison
         self._pairs = pairs
         self._refused_pages = refused_pages
         self._availability = availability
         self._strategies = strategies
-        self._membership = membership
-        self._warmth = warmth
+        self._administration = administration
+        self._warm_connections = warm_connections
         self._rng = rng
         self._events = events
         # How many connections were closed for each target since it last answered.
@@ -141,21 +141,21 @@ class Endings:
         if lease.ended:
             return False
         lease.ended = True
-        member = lease.member
-        self._ledger.release(member.proxy.name)
-        (member if lease.gate is None else lease.gate).proven.ended(lease)
-        if lease.probe and lease.generation == member.health.generation:
-            member.probe_out = False
+        node = lease.node
+        self._ledger.release(node.proxy.name)
+        (node if lease.gateway is None else lease.gateway).proven.ended(lease)
+        if lease.probe and lease.generation == node.health.generation:
+            node.probe_out = False
         if lease.session is not None:
             self._sessions.released(lease.session)
-        expectation = self._scoring.expected(member, now)
+        expectation = self._scoring.expected(node, now)
         if outcome is SUCCESS and part is None and duration is not None:
             self._timeouts.succeeded(lease.target, duration, now, slowness_of(expectation))
         elif failure == TIMEOUT:
-            self._timeouts.timed_out(lease.target, member.proxy.name)
+            self._timeouts.timed_out(lease.target, node.proxy.name)
         if duration is None:
             duration = latency if latency is not None else now - lease.granted_at
-        was_probing = member.health.state is PROBING
+        was_probing = node.health.state is PROBING
         repeated = for_number = False
         succeeded = outcome is SUCCESS and part is None
         if outcome is SUCCESS or outcome is TARGET_SIGNAL:
@@ -163,7 +163,7 @@ class Endings:
             self._refused_pages.answered(lease.target)
         if succeeded:
             self.answers += 1
-            member.rejected_by_chance = 1.0
+            node.rejected_by_chance = 1.0
             self._got_through(lease, now)
         elif (
             outcome in (PROXY_FAULT, AMBIGUOUS, GATEWAY_FAULT)
@@ -172,11 +172,11 @@ class Endings:
         ):
             # No cooldown for what may be too many connections at once: fewer, first.
             lease.too_many = for_number = True
-            outcome, part = (GATEWAY_FAULT, None) if lease.gate is not None else (AMBIGUOUS, 0.0)
+            outcome, part = (GATEWAY_FAULT, None) if lease.gateway is not None else (AMBIGUOUS, 0.0)
         if answered and outcome is AMBIGUOUS and part is None:
             part = 0.0  # it has carried what the target said
         if failure == PROXY_AUTH and self._refused_pages.refused(
-            page, lease.target, lease.proxy.name, worked=member.answered, answers=self.answers
+            page, lease.target, lease.proxy.name, worked=node.answered, answers=self.answers
         ):
             outcome = IGNORED
         if outcome is AMBIGUOUS and part is None and failure in CLOSED:
@@ -186,24 +186,24 @@ class Endings:
             part = self._refused_to_go(lease, str(failure), page, now)
         if (
             outcome is GATEWAY_FAULT
-            and lease.gate is not None
+            and lease.gateway is not None
             and not self._outages.explained(lease)
         ):
-            repeated = lease.gate.rejects_for_itself(member, lease.granted_at, now)
-        gates = self._gates
-        gates.in_flight -= 1
+            repeated = lease.gateway.rejects_for_itself(node, lease.granted_at, now)
+        gateways = self._gateways
+        gateways.in_flight -= 1
         excused, charged = False, 0.0
         # What is too much for one proxy says nothing of the others.
-        is_quiet = lease.gate is None and (
-            for_number or (lease.too_many and member.proven.excuses(sharing=True))
+        is_quiet = lease.gateway is None and (
+            for_number or (lease.too_many and node.proven.excuses(sharing=True))
         )
         if (
-            lease.gate is None
-            and gates.quiet_answers
+            lease.gateway is None
+            and gateways.quiet_answers
             and succeeded
-            and gates.whole.breaker.knows(lease.target)
+            and gateways.whole.breaker.knows(lease.target)
         ):
-            gates.quiet_answers -= 1
+            gateways.quiet_answers -= 1
         else:
             # As if through a proxy of the usual speed: the more are in use, the slower the last of them.
             excused = self._outages.ended(
@@ -213,21 +213,21 @@ class Endings:
                 answered=answered,
                 repeated=repeated,
                 latency=(
-                    latency / usual_slowness(member.health, member.group.expectation)
+                    latency / usual_slowness(node.health, node.group.expectation)
                     if latency is not None and part is None
                     else None
                 ),
                 failure=failure,
             )
         if not excused:
-            charged = self._teacher.learn(
+            charged = self._learner.learn(
                 lease,
                 AMBIGUOUS if repeated else outcome,
                 now,
                 expectation=expectation,
                 duration=duration,
                 failure=failure,
-                gateway_shared=not repeated and self._members.sharing_gateway(member.proxy) > 1,
+                gateway_shared=not repeated and self._nodes.sharing_gateway(node.proxy) > 1,
                 part=part,
                 page=page,
                 doubtful=page is not None
@@ -236,20 +236,20 @@ class Endings:
             )
             if charged >= MOSTLY:
                 self._outages.nobody_serves(lease, now)
-        member.priced_at = _NEVER
-        self._availability.refresh(member, now)
-        if was_probing and member.health.state is RECOVERING:
+        node.priced_at = _NEVER
+        self._availability.refresh(node, now)
+        if was_probing and node.health.state is RECOVERING:
             for other in self._availability.bring_forward(now):
                 self._events.emit(CooldownShortened(now=now, proxy=other.proxy))
-        if succeeded and lease.tunnel is not None and self._warmth is not None:
-            self._warmth.put_back(member, lease.tunnel, now, lease.carried + 1)
+        if succeeded and lease.tunnel is not None and self._warm_connections is not None:
+            self._warm_connections.put_back(node, lease.tunnel, now, lease.carried + 1)
         if succeeded or charged >= MOSTLY:
             for strategy in self._strategies.in_use:
                 strategy.ended(
-                    member.index, now=now, duration=duration if succeeded else None, rng=self._rng
+                    node.index, now=now, duration=duration if succeeded else None, rng=self._rng
                 )
-        if member.leaving:
-            self._membership.remove_if_drained(member, now)
+        if node.leaving:
+            self._administration.remove_if_drained(node, now)
         if self._events.wants(LeaseEnded):
             self._events.emit(
                 LeaseEnded(
@@ -265,21 +265,21 @@ class Endings:
 
     def _got_through(self, lease: Lease, now: float) -> None:
         """Forget what has kept a proxy from a target, and let it carry more again."""
-        member = lease.member
+        node = lease.node
         if lease.target in self._pairs:
             self._pairs.answered(lease.target, lease.proxy.name)
         if lease.tunnel is not None and CONNECT in self._pairs:
             self._pairs.answered(CONNECT, lease.proxy.name)
         if self._closed:
             self._closed.pop(lease.target, None)
-        shared = member if lease.gate is None else lease.gate
+        shared = node if lease.gateway is None else lease.gateway
         shared.proven.answered(lease.in_flight, now)
-        if lease.gate is not None:
-            member.proven.carried()
-        if member.own_limit is not None:
-            member.own_limit.answered()
-            if member.own_limit.is_over(member.cap, now):
-                member.own_limit = None
+        if lease.gateway is not None:
+            node.proven.carried()
+        if node.own_limit is not None:
+            node.own_limit.answered()
+            if node.own_limit.is_over(node.cap, now):
+                node.own_limit = None
 
     def _was_too_many(self, lease: Lease, failure: str | None, now: float) -> bool:
         """Return whether a request may have failed for the number of others; have fewer then.
@@ -292,31 +292,31 @@ class Endings:
         refuses_host = failure == HOST_REFUSED
         if not refuses_host and failure not in MAY_BE_THE_LOAD:
             return False
-        member, gate = lease.member, lease.gate
-        known, sharing = (member if gate is None else gate).proven, gate is not None
+        node, gateway = lease.node, lease.gateway
+        known, sharing = (node if gateway is None else gateway).proven, gateway is not None
         proven, before = known.most(now), known.out_before(lease)
-        goes_there = self._goes_there(lease) if refuses_host else member.answered
+        goes_there = self._goes_there(lease) if refuses_host else node.answered
         says_so = refuses_host or (failure == TOO_MANY and not sharing)
-        own = member.own_limit if gate is None else None
+        own = node.own_limit if gateway is None else None
         right_after_cut = says_so and own is not None and own.is_new_to(lease.granted_at)
         if lease.in_flight <= max(1, proven):
             # Idle connections may count as well: fewer of these, first.
             may_go_there = says_so and (goes_there or right_after_cut)
-            if not (may_go_there and member.proven.excuses(sharing=sharing)):
+            if not (may_go_there and node.proven.excuses(sharing=sharing)):
                 return False
             known.refused(lease.in_flight)
             known.too_many(now)
             return True
         may_be = before > 0 and (refuses_host or not sharing)
-        if not goes_there and not (may_be and member.proven.excuses(sharing=sharing)):
+        if not goes_there and not (may_be and node.proven.excuses(sharing=sharing)):
             return right_after_cut
-        if sharing and refuses_host and goes_there and not member.proven.excuses(sharing=True):
+        if sharing and refuses_host and goes_there and not node.proven.excuses(sharing=True):
             return False
         known.too_many(now)
-        if gate is not None:
+        if gateway is not None:
             return True
         if own is None:
-            own = member.own_limit = OwnLimit()
+            own = node.own_limit = OwnLimit()
         if not goes_there:
             own.cut(before, now)
             return True
@@ -324,22 +324,22 @@ class Endings:
 
     def _was_closed_for_number(self, lease: Lease, now: float) -> bool:
         """Return whether a connection may have been closed for the number of others; have fewer then."""
-        member, gate = lease.member, lease.gate
-        shared = member if gate is None else gate
+        node, gateway = lease.node, lease.gateway
+        shared = node if gateway is None else gateway
         shared.proven.closed()
         closed = self._closed[lease.target] = self._closed.get(lease.target, 0) + 1
-        if not member.answered or closed > _CLOSED_IN_A_ROW:
+        if not node.answered or closed > _CLOSED_IN_A_ROW:
             return False  # where the number is the reason, others are answered in between
-        if gate is None and member.own_limit is not None:
-            for_number = member.own_limit.closed(lease.granted_at, lease.in_flight, now)
+        if gateway is None and node.own_limit is not None:
+            for_number = node.own_limit.closed(lease.granted_at, lease.in_flight, now)
         else:
             for_number = lease.in_flight > 1 and shared.proven.often_closed
-            if for_number and gate is None:
-                member.own_limit = OwnLimit()
-                member.own_limit.closed(lease.granted_at, lease.in_flight, now)
+            if for_number and gateway is None:
+                node.own_limit = OwnLimit()
+                node.own_limit.closed(lease.granted_at, lease.in_flight, now)
         if for_number:
             shared.proven.too_many(now)
-        elif gate is None and shared.proven.was_too_many(now):
+        elif gateway is None and shared.proven.was_too_many(now):
             lease.too_many = True  # it is judged as any failure, and gets another try
         return for_number
 
@@ -347,7 +347,7 @@ class Endings:
         """Return whether a proxy, or the gateway that it shares, has had answers of a target."""
         comparison = self._comparison
         return comparison.got_through(lease) or (
-            lease.gate is not None and comparison.answers_others(lease)
+            lease.gateway is not None and comparison.answers_others(lease)
         )
 
     def _refused_to_go(self, lease: Lease, failure: str, page: str | None, now: float) -> float:

@@ -9,9 +9,9 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from .availability.gateways import Gate
+    from .availability.gateways import Gateway
     from .proxies.proxy import Proxy
-    from .proxies.table import Member
+    from .proxies.table import Node
 
 
 @attrs.define(eq=False, repr=False)
@@ -35,9 +35,9 @@ class Lease:
     session: str | None
     granted_at: float
     probe: bool
-    member: Member
+    node: Node
     generation: int
-    gate: Gate | None = None
+    gateway: Gateway | None = None
     gateway_probe: bool = False
     pool_probe: bool = False
     outage_suspected: bool = False

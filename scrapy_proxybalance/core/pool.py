@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .administration import Membership
+from .administration import Administration
 from .attribution.comparison import Comparison
-from .attribution.learning import Teacher
+from .attribution.learning import Learner
 from .availability.availability import Availability
-from .availability.gateways import Gates
+from .availability.gateways import Gateways
 from .availability.outages import Outages
 from .choosing.chooser import Chooser
 from .choosing.pairs import CONNECT, Pairs
@@ -28,9 +28,9 @@ from .limits.ledger import LocalLedger
 from .proxies.credentials import RefusedPages
 from .proxies.health import PROBING
 from .proxies.scoring_view import ScoringView
-from .proxies.table import Members
+from .proxies.table import Nodes
 from .proxies.timeouts import Timeouts, slowness_of
-from .proxies.warm_connections import Warmth
+from .proxies.warm_connections import WarmConnections
 from .snapshot import ProxyOverview, explain, snapshot
 from .strategies.active import Strategies
 from .targets.gate import TargetGate
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 class Pool:
     """All proxies of a crawl.
 
-    :param proxies: the first members; :meth:`add` takes more.
+    :param proxies: the first nodes; :meth:`add` takes more.
     :param policy: what holds for all of them.
     :param rng: the source of randomness.
     :param now: seconds on the caller's clock.
@@ -79,15 +79,15 @@ class Pool:
         self.refused_pages = RefusedPages()
         self._ledger: Ledger = ledger if ledger is not None else LocalLedger()
         self._rng = rng
-        self._members = Members()
-        self._scoring = ScoringView(self._members)
-        self.comparison = Comparison(self._members, self._scoring)
-        self._strategies = Strategies(policy.strategy, self._members, self._scoring)
-        self._gates = Gates(policy.gateways, policy.gateways_by_name)
+        self._nodes = Nodes()
+        self._scoring = ScoringView(self._nodes)
+        self.comparison = Comparison(self._nodes, self._scoring)
+        self._strategies = Strategies(policy.strategy, self._nodes, self._scoring)
+        self._gateways = Gateways(policy.gateways, policy.gateways_by_name)
         self._availability = Availability(
-            self._members, self._ledger, self._strategies, self._gates
+            self._nodes, self._ledger, self._strategies, self._gateways
         )
-        self._teacher = Teacher(
+        self._learner = Learner(
             policy.health,
             self.targets,
             rng,
@@ -95,56 +95,56 @@ class Pool:
             self._availability,
             varied=self._is_varied,
         )
-        self._outages = Outages(self._gates, self._availability, self.events)
+        self._outages = Outages(self._gateways, self._availability, self.events)
         self._spacing = Spacing()
         self._pairs = Pairs()
         self._timeouts = Timeouts(policy.timeout_min)
-        self._warmth = (
-            Warmth(policy.warm, policy.gateways, policy.gateways_by_name, now)
+        self._warm_connections = (
+            WarmConnections(policy.warm, policy.gateways, policy.gateways_by_name, now)
             if policy.warm is not None
             else None
         )
         self._chooser = Chooser(
-            members=self._members,
+            nodes=self._nodes,
             availability=self._availability,
             ledger=self._ledger,
             strategies=self._strategies,
             sessions=self.sessions,
             spacing=self._spacing,
             pairs=self._pairs,
-            gates=self._gates,
+            gateways=self._gateways,
             rng=rng,
             session_lost=policy.session_lost,
-            warmth=self._warmth,
+            warm_connections=self._warm_connections,
         )
-        self._membership = Membership(
+        self._administration = Administration(
             policy,
-            members=self._members,
+            nodes=self._nodes,
             availability=self._availability,
-            gates=self._gates,
+            gateways=self._gateways,
             ledger=self._ledger,
             strategies=self._strategies,
             spacing=self._spacing,
             pairs=self._pairs,
-            warmth=self._warmth,
+            warm_connections=self._warm_connections,
             events=self.events,
         )
         self._endings = Endings(
-            members=self._members,
+            nodes=self._nodes,
             ledger=self._ledger,
             sessions=self.sessions,
             scoring=self._scoring,
             timeouts=self._timeouts,
-            gates=self._gates,
+            gateways=self._gateways,
             outages=self._outages,
-            teacher=self._teacher,
+            learner=self._learner,
             comparison=self.comparison,
             pairs=self._pairs,
             refused_pages=self.refused_pages,
             availability=self._availability,
             strategies=self._strategies,
-            membership=self._membership,
-            warmth=self._warmth,
+            administration=self._administration,
+            warm_connections=self._warm_connections,
             rng=rng,
             events=self.events,
         )
@@ -152,26 +152,26 @@ class Pool:
             self.add(proxy, now)
 
     def __len__(self) -> int:
-        return len(self._members)
+        return len(self._nodes)
 
     def __contains__(self, name: str) -> bool:
-        return self._members.get(name) is not None
+        return self._nodes.get(name) is not None
 
-    # Membership
+    # Administration
 
     def add(self, proxy: Proxy, now: float) -> None:
         """Add a proxy.
 
         :raises ConfigurationError: if its name, or its endpoint with its credentials, is there.
         """
-        self._membership.add(proxy, now)
+        self._administration.add(proxy, now)
 
     def remove(self, name: str, now: float) -> None:
         """Take a proxy out: it gets no further lease and is gone when its last one has ended.
 
         :raises KeyError: if there is no such proxy.
         """
-        self._membership.remove(name, now)
+        self._administration.remove(name, now)
 
     def update(self, proxy: Proxy, now: float) -> None:
         """Change what is known of a proxy, by its name: credentials, limits, weight, attributes.
@@ -181,7 +181,7 @@ class Pool:
         :raises KeyError: if there is no such proxy.
         :raises ConfigurationError: if its endpoint with its credentials is there under another name.
         """
-        self._membership.update(proxy, now)
+        self._administration.update(proxy, now)
 
     def drain(self, name: str, now: float) -> bool:
         """Give a proxy no further lease until it is enabled again; it stays in the pool.
@@ -189,7 +189,7 @@ class Pool:
         :return: whether that is new.
         :raises KeyError: if there is no such proxy.
         """
-        return self._membership.drain(name, now)
+        return self._administration.drain(name, now)
 
     def enable(self, name: str, now: float) -> bool:
         """Let a proxy that was drained take leases again, or try one again that is out.
@@ -197,7 +197,7 @@ class Pool:
         :return: whether it was drained or out, and is not leaving.
         :raises KeyError: if there is no such proxy.
         """
-        return self._membership.enable(name, now)
+        return self._administration.enable(name, now)
 
     def end_cooldown(self, name: str, now: float) -> bool:
         """Let a proxy that is cooling down be probed now.
@@ -205,10 +205,10 @@ class Pool:
         :return: whether it was cooling down.
         :raises KeyError: if there is no such proxy.
         """
-        member = self._members[name]
-        ended = self._availability.end_cooldown(member, now)
+        node = self._nodes[name]
+        ended = self._availability.end_cooldown(node, now)
         if ended:
-            self.events.emit(CooldownShortened(now=now, proxy=member.proxy))
+            self.events.emit(CooldownShortened(now=now, proxy=node.proxy))
         return ended
 
     # Leases
@@ -272,13 +272,13 @@ class Pool:
             probe,
             chosen,
             chosen.health.generation,
-            chosen.gate,
+            chosen.gateway,
         )
         lease.tunnel = tunnel
-        if tunnel is not None and self._warmth is not None:
-            lease.carried = self._warmth.take(chosen, tunnel, now)
-        self._gates.in_flight += 1
-        if chosen.gate is not None or self._gates.disturbed:
+        if tunnel is not None and self._warm_connections is not None:
+            lease.carried = self._warm_connections.take(chosen, tunnel, now)
+        self._gateways.in_flight += 1
+        if chosen.gateway is not None or self._gateways.disturbed:
             self._outages.granted(lease, now)
         if probe:
             chosen.probe_out = True
@@ -288,7 +288,7 @@ class Pool:
         if rule.spacing is not None:
             self._spacing.granted(target, name, now, rule.spacing)
         self._availability.refresh(chosen, now)
-        if lease.gate is None:
+        if lease.gateway is None:
             chosen.proven.granted(lease)
             lease.in_flight = chosen.in_flight
             if chosen.own_limit is not None and chosen.own_limit.limit <= chosen.cap:
@@ -296,10 +296,10 @@ class Pool:
             elif chosen.proven.was_too_many(now):
                 lease.idle = max(0, chosen.proven.most(now) - lease.in_flight)
         else:
-            lease.gate.proven.granted(lease)
-            lease.in_flight = lease.gate.limit.in_flight
-            if lease.gate.proven.was_too_many(now):
-                lease.idle = max(0, int(lease.gate.limit.limit) - lease.in_flight)
+            lease.gateway.proven.granted(lease)
+            lease.in_flight = lease.gateway.limit.in_flight
+            if lease.gateway.proven.was_too_many(now):
+                lease.idle = max(0, int(lease.gateway.limit.limit) - lease.in_flight)
         if self.events.wants(LeaseGranted):
             self.events.emit(LeaseGranted(now=now, lease=lease))
         return lease
@@ -397,7 +397,7 @@ class Pool:
 
     def _is_varied(self, lease: Lease) -> bool:
         """Return whether the next attempt through a lease's proxy has another exit, or no choice."""
-        return len(self._members) == 1 or self._gates.rotates(lease.proxy.gateway)
+        return len(self._nodes) == 1 or self._gateways.rotates(lease.proxy.gateway)
 
     def acquit(self, name: str, part: float, generation: int, now: float) -> None:
         """Take back what a failure has cost a proxy, its first cooldown included: it was the target's.
@@ -406,9 +406,9 @@ class Pool:
         :param part: what it was charged with, 0 to 1.
         :param generation: that of its lease.
         """
-        member = self._members.get(name)
-        if member is not None:
-            self._teacher.acquit(member, part, generation, now)
+        node = self._nodes.get(name)
+        if node is not None:
+            self._learner.acquit(node, part, generation, now)
 
     def keep_apart(self, lease: Lease, now: float) -> None:
         """Let a lease's proxy rest for an hour at its target, which refuses it and serves others."""
@@ -429,7 +429,7 @@ class Pool:
         lease.timeout, lease.cuts = None, cuts
         if last:
             return own
-        expectation = self._scoring.expected(lease.member, now)
+        expectation = self._scoring.expected(lease.node, now)
         suggested = self._timeouts.suggest(
             lease.target, now, slowness=slowness_of(expectation), cuts=cuts
         )
@@ -447,7 +447,7 @@ class Pool:
     @property
     def in_flight(self) -> int:
         """How many leases are out."""
-        return self._gates.in_flight
+        return self._gateways.in_flight
 
     def resting_pairs(self, now: float, target: str | None = None) -> int:
         """Return how many pairs of a proxy and a target rest: it gets no requests to that target.
@@ -461,7 +461,7 @@ class Pool:
     @property
     def capacity(self) -> int:
         """How many requests the pool carries at once when every proxy is healthy."""
-        return sum(member.cap for member in self._members)
+        return sum(node.cap for node in self._nodes)
 
     @property
     def answers(self) -> int:
@@ -474,7 +474,7 @@ class Pool:
 
         While an outage lasts, those of the gateway, or all, are not.
         """
-        return self._gates.in_service(self._availability.serving)
+        return self._gateways.in_service(self._availability.serving)
 
     @property
     def some_do_no_connect(self) -> bool:
@@ -492,23 +492,21 @@ class Pool:
     def beyond_hope(self) -> bool:
         """Whether no proxy has ever worked, and all refuse their credentials, asked again as well."""
         return not self._availability.serving and all(
-            member.leaving or (not member.answered and member.health.times_out > 1)
-            for member in self._members
+            node.leaving or (not node.answered and node.health.times_out > 1)
+            for node in self._nodes
         )
 
     @property
     def all_drained(self) -> bool:
         """Whether every proxy is drained, so that it is up to somebody to enable one."""
-        return bool(self._members) and all(
-            member.draining and not member.leaving for member in self._members
-        )
+        return bool(self._nodes) and all(node.draining and not node.leaving for node in self._nodes)
 
     def explain(self, name: str, now: float) -> Score:
         """Return a proxy's score with what it is made of.
 
         :raises KeyError: if there is no such proxy.
         """
-        return explain(self._members[name], now)
+        return explain(self._nodes[name], now)
 
     def explain_limit(self, target: str, now: float) -> Budget:
         """Return how many requests to a target may be in flight at once, and which limit says so."""
@@ -516,25 +514,25 @@ class Pool:
         target = self.rules.target_of(target)
         limit, in_flight = self.targets.limit(target, now)
         own, shared = 0, 0
-        for member in self._members:
-            if member.in_good_standing:
-                own += member.cap if member.gate is None else 0
-                shared += member.cap if member.gate is not None else 0
+        for node in self._nodes:
+            if node.in_good_standing:
+                own += node.cap if node.gateway is None else 0
+                shared += node.cap if node.gateway is not None else 0
         return Budget(
             target=Limit(kind="target", name=target, limit=limit, in_flight=in_flight),
-            gateways=self._gates.explain(own),
+            gateways=self._gateways.explain(own),
             pool=Limit(kind="pool", name="", limit=own + shared, in_flight=self.in_flight),
-            each_gateway=self._gates.limits(),
+            each_gateway=self._gateways.limits(),
         )
 
     def gateway_limits(self) -> tuple[Limit, ...]:
         """Return the limit of every gateway that has one."""
-        return self._gates.limits()
+        return self._gateways.limits()
 
     def overview(self, now: float) -> list[ProxyOverview]:
         """Return the state of every proxy, which costs less than a snapshot."""
         self._availability.advance(now)
-        reachable = self._gates.reachable
+        reachable = self._gateways.reachable
         return [
             ProxyOverview(
                 one.proxy,
@@ -544,7 +542,7 @@ class Pool:
                 reachable(one),
                 one.in_flight,
             )
-            for one in self._members
+            for one in self._nodes
         ]
 
     def snapshot(self, now: float, names: Iterable[str] | None = None) -> list[ProxySnapshot]:
@@ -554,15 +552,15 @@ class Pool:
         :raises KeyError: if there is no proxy of such a name.
         """
         self._availability.advance(now)
-        usual, sessions = self._teacher.usual.of_all, self.sessions
-        members = self._members if names is None else map(self._members.__getitem__, names)
+        usual, sessions = self._learner.usual.of_all, self.sessions
+        nodes = self._nodes if names is None else map(self._nodes.__getitem__, names)
         return [
             snapshot(
-                member,
+                node,
                 now,
                 usual=usual,
-                sessions=sessions.on_proxy(member.proxy.name),
-                reachable=self._gates.reachable(member),
+                sessions=sessions.on_proxy(node.proxy.name),
+                reachable=self._gateways.reachable(node),
             )
-            for member in members
+            for node in nodes
         ]

@@ -15,7 +15,7 @@ from .proxies.score import explain_score
 if TYPE_CHECKING:
     from .proxies.proxy import Proxy
     from .proxies.score import Score
-    from .proxies.table import Member
+    from .proxies.table import Node
 
 
 class ProxyOverview(NamedTuple):
@@ -60,38 +60,38 @@ class ProxySnapshot:
     sessions: int
 
 
-def explain(member: Member, now: float) -> Score:
-    """Return a member's score with what it is made of."""
+def explain(node: Node, now: float) -> Score:
+    """Return a node's score with what it is made of."""
     return explain_score(
-        member.proxy.weight,
-        member.health,
-        member.group.expectation,
-        member.in_flight,
-        member.cap,
+        node.proxy.weight,
+        node.health,
+        node.group.expectation,
+        node.in_flight,
+        node.cap,
         now,
     )
 
 
 def snapshot(
-    member: Member, now: float, *, usual: float | None, sessions: int, reachable: bool
+    node: Node, now: float, *, usual: float | None, sessions: int, reachable: bool
 ) -> ProxySnapshot:
-    """Return a member as it is at this moment.
+    """Return a node as it is at this moment.
 
     :param usual: the usual seconds per answer, whatever the target; ``None`` while not known.
     :param sessions: how many are on it.
     :param reachable: whether no outage cuts it off.
     """
-    health, score = member.health, explain(member, now)
+    health, score = node.health, explain(node, now)
     record, worth = health.record, health.record.worth(now)
     resting = health.state in (HealthState.COOLING, HealthState.OUT)
     return ProxySnapshot(
-        proxy=member.proxy,
+        proxy=node.proxy,
         state=health.state,
-        draining=member.draining,
-        answered=member.useful,
+        draining=node.draining,
+        answered=node.useful,
         reachable=reachable,
-        in_flight=member.in_flight,
-        max_in_flight=member.cap,
+        in_flight=node.in_flight,
+        max_in_flight=node.cap,
         score=score.value,
         success_rate=score.success,
         outcomes=worth * (record.successes + record.failures + record.forgiven),

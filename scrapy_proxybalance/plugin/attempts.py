@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..core import Outcome
     from ..http.verdict import Verdict
-    from .crawl import Balancer, Flight
+    from .context import CrawlContext, Flight
 
 logger = logging.getLogger(__name__)
 
@@ -69,11 +69,11 @@ class Attempt:
 class Attempts:
     """Tells listeners of the attempts of one crawl.
 
-    :param balancer: whose requests they are.
+    :param context: whose requests they are.
     """
 
-    def __init__(self, balancer: Balancer) -> None:
-        self._balancer = balancer
+    def __init__(self, context: CrawlContext) -> None:
+        self._context = context
         self._listeners: list[Callable[[Attempt], None]] = []
         self._crawl = secrets.token_hex(4)
         self._pages = 0
@@ -105,15 +105,15 @@ class Attempts:
         """Tell of an attempt. To be called when all that follows from it has happened."""
         if not self._listeners:
             return
-        balancer = self._balancer
+        context = self._context
         request_id, number = flight.attempt
         attempt = Attempt(
-            timestamp=balancer.wall_clock() - (balancer.clock() - flight.sent_at),
+            timestamp=context.wall_clock() - (context.clock() - flight.sent_at),
             request_id=request_id,
             url=_without_credentials(request.url),
             target=flight.target,
             proxy=flight.lease.proxy.name if flight.lease is not None else None,
-            session=request_meta.session_of(request, balancer.settings.session_meta_key),
+            session=request_meta.session_of(request, context.settings.session_meta_key),
             attempt=number,
             status=response.status if response is not None else None,
             failure=verdict.failure,
@@ -122,7 +122,7 @@ class Attempts:
             duration=duration,
             size=len(response.body) if response is not None else None,
             waited=flight.waited,
-            target_paused=not balancer.pool.targets.state(flight.target).gets_traffic,
+            target_paused=not context.pool.targets.state(flight.target).gets_traffic,
         )
         for listener in self._listeners:
             try:

@@ -24,13 +24,13 @@ from ..http.verdict import FORBIDDEN, IGNORED, Verdict
 from ..reporting import install
 from .config import proxy_checks
 from .config.settings import Settings, read_one
-from .crawl import REASON_FORBIDDEN, REASON_RATE_LIMITED, Balancer, StoppedError
+from .context import REASON_FORBIDDEN, REASON_RATE_LIMITED, CrawlContext, StoppedError
 from .handlers.proxy_watch import ProxyWatch, UnprovenError
 from .judge import Judge
 from .lifecycle import startup
 from .lifecycle.closing import Closing, GivenUpError
 from .lifecycle.job_memory import JobMemory
-from .lifecycle.only_paused import IdleWatch
+from .lifecycle.only_paused import OnlyPausedWatch
 from .requests import meta as request_meta
 from .requests.adaptive_timeout import AdaptiveTimeout
 from .requests.cache import JudgedCache
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     # typing.Self requires Python 3.11
     from typing_extensions import Self
 
-    from .crawl import Flight
+    from .context import Flight
 
 logger = logging.getLogger(__name__)
 
@@ -110,26 +110,26 @@ class ProxyBalanceMiddleware:
         self.settings = Settings.read(crawler.settings)
         proxy_checks.refuse_unworkable(crawler.settings, self.settings)
         self._retries_403 = "403" in map(str, crawler.settings.getlist("RETRY_HTTP_CODES"))
-        self.balancer = Balancer(
+        self.context = CrawlContext(
             crawler, self.settings, clock=clock, wall_clock=wall_clock, rng=rng or Random()
         )
-        self._watch = ProxyWatch(self.balancer, crawler.settings, self.settings.proxies)
+        self._watch = ProxyWatch(self.context, crawler.settings, self.settings.proxies)
         self._users_proxy = UsersProxy(self.settings.proxies)
         self._certificates = Certificates()
         self._unknown = UnknownFailures(crawler)
         # Scrapy's signals hold their receivers weakly.
-        self._download_time = DownloadTime(self.balancer)
-        self._adaptive_timeout = AdaptiveTimeout(self.balancer)
-        self._second_opinion = SecondOpinion(self.balancer)
+        self._download_time = DownloadTime(self.context)
+        self._adaptive_timeout = AdaptiveTimeout(self.context)
+        self._second_opinion = SecondOpinion(self.context)
         self.judge = Judge(self.settings, self._second_opinion, wall_clock)
-        self._cache = JudgedCache(self.balancer, self.judge.verdict)
+        self._cache = JudgedCache(self.context, self.judge.verdict)
         #: What the telnet console calls ``pool``, for consoles that take no variables from others.
-        self.console, reporters = install(self.balancer)
+        self.console, reporters = install(self.context)
         self._observers: list[object] = [
-            startup.Announcement(self.balancer),
-            JobMemory(self.balancer),
-            Closing(self.balancer),
-            IdleWatch(self.balancer),
+            startup.Announcement(self.context),
+            JobMemory(self.context),
+            Closing(self.context),
+            OnlyPausedWatch(self.context),
             *reporters,
         ]
         self._given_back_at_closing: WeakSet[Request] = WeakSet()
@@ -148,9 +148,9 @@ class ProxyBalanceMiddleware:
         if not request_meta.is_remote(request):
             return None
         request_meta.restore_timeout(request)
-        balancer = self.balancer
-        target = balancer.target_of(request)
-        if target in balancer.dropped_targets:
+        context = self.context
+        target = context.target_of(request)
+        if target in context.dropped_targets:
             raise dropped(target)
         users_own = self._users_proxy.is_chosen(request)
         if users_own:
@@ -160,30 +160,30 @@ class ProxyBalanceMiddleware:
                 "Scrapy sends FTP requests without any proxy; set meta['proxy'] = None on this "
                 "one if that is what you want"
             )
-        arrived_at = balancer.clock()
+        arrived_at = context.clock()
         deadline = arrived_at + self.settings.acquire_timeout
         is_retry = request_meta.is_retry(request)  # the queue has not charged it
         while True:
             if request_meta.ROBOTS in request.meta and (
-                balancer.closing or request.meta[request_meta.ROBOTS].is_over
+                context.closing or request.meta[request_meta.ROBOTS].is_over
             ):
                 # It bypasses the scheduler and would be tried again until the closing is over.
                 raise IgnoreRequest("nobody waits for this robots.txt any more")
             try:
-                now = balancer.clock()
-                if not balancer.pool.targets.may_send(target, now):
-                    raise TargetHeldError(target, balancer.pool.targets.ready_at(target, now))
-                if not balancer.slots.may_depart(balancer.slots.key_of(request)):
+                now = context.clock()
+                if not context.pool.targets.may_send(target, now):
+                    raise TargetHeldError(target, context.pool.targets.ready_at(target, now))
+                if not context.slots.may_depart(context.slots.key_of(request)):
                     raise NoProxyAvailableError(f"the download slot of {target} is full", None)
-                if is_retry and now < deadline and not balancer.closing:
+                if is_retry and now < deadline and not context.closing:
                     # It bypasses the scheduler: it waits for a while, and goes anyhow.
-                    balancer.retries.check_room(now)
+                    context.retries.check_room(now)
                 lease = None
                 if users_own:
                     self._watch.departs_with_users(request)
                 else:
                     self._watch.check(request)
-                    lease = balancer.pool.acquire(
+                    lease = context.pool.acquire(
                         now,
                         target=target,
                         session=request_meta.session_of(request, self.settings.session_meta_key),
@@ -195,8 +195,8 @@ class ProxyBalanceMiddleware:
                         tunnel=request_meta.tunnel_of(request),
                     )
                 if is_retry:
-                    balancer.retries.goes(request, now)
-                balancer.depart(request, target, lease, waited=now - arrived_at)
+                    context.retries.goes(request, now)
+                context.depart(request, target, lease, waited=now - arrived_at)
                 request_meta.forget_latency(request)
                 if lease is not None:
                     request_meta.assign(request, lease.proxy)
@@ -205,10 +205,10 @@ class ProxyBalanceMiddleware:
                     self._adaptive_timeout.limit(request)
                 return None
             except UnprovenError:
-                await balancer.wait_for_change(_TURN)
+                await context.wait_for_change(_TURN)
                 sent_back = None
             except NoProxyAvailableError as error:
-                if balancer.has_swallowed and balancer.sweep():
+                if context.has_swallowed and context.sweep():
                     continue
                 sent_back = await self.hold(
                     request, error, deadline=deadline, retry_at=error.retry_at
@@ -225,20 +225,20 @@ class ProxyBalanceMiddleware:
         another queue than ours, where the two look alike, it goes back when its time is up.
 
         :param error: raised when a request has waited here until its time was up.
-        :param deadline: when its time is up, in seconds on the balancer's clock.
+        :param deadline: when its time is up, in seconds on the context's clock.
         :param retry_at: from when it is worth trying again; ``None`` when something has to end first.
         :return: the request anew, for Scrapy; ``None`` to try again.
         :raises IgnoreRequest: when the spider is closing.
         """
-        balancer = self.balancer
-        now, closing = balancer.clock(), balancer.closing
+        context = self.context
+        now, closing = context.clock(), context.closing
         for_robots = request_meta.ROBOTS in request.meta
-        sent_back = balancer.book.is_admitted(request)
-        if not balancer.book.in_use and not for_robots and (closing or now >= deadline):
+        sent_back = context.admissions.is_admitted(request)
+        if not context.admissions.in_use and not for_robots and (closing or now >= deadline):
             # While the spider is closing, only what bypasses the scheduler comes a second time.
             sent_back = request not in self._given_back_at_closing
         if sent_back:
-            balancer.land(request)
+            context.land(request)
             resent = request_meta.resend(request)
             if closing:
                 self._given_back_at_closing.add(resent)
@@ -247,7 +247,7 @@ class ProxyBalanceMiddleware:
             raise IgnoreRequest("the spider is closing")
         if for_robots and isinstance(error, TargetHeldError):
             # A target that is at its limit only is waited for.
-            if balancer.pool.targets.state(error.target) in (
+            if context.pool.targets.state(error.target) in (
                 TargetState.PAUSED,
                 TargetState.SUSPENDED,
             ):
@@ -257,13 +257,13 @@ class ProxyBalanceMiddleware:
         until = deadline if deadline > now else now + self.settings.acquire_timeout
         if retry_at is not None:
             until = min(until, retry_at)
-        await balancer.wait_for_change(max(_SHORTEST_WAIT, until - now))
+        await context.wait_for_change(max(_SHORTEST_WAIT, until - now))
         return None
 
     def process_response(self, request: Request, response: Response) -> Request | Response:
         """End the lease, and leave a target alone that refuses."""
         request_meta.restore_timeout(request)
-        flight = self.balancer.land(request)
+        flight = self.context.land(request)
         if flight is None:
             return response
         verdict = None
@@ -273,14 +273,14 @@ class ProxyBalanceMiddleware:
             self._certificates.answered(request, response, flight.target)
         verdict = verdict or self.judge.compared(request, response, flight.lease)
         if verdict.outcome not in FAILED and response.status < 500:
-            self.balancer.retries.answered(request, self.balancer.clock())
+            self.context.retries.answered(request, self.context.clock())
         if request_meta.ROBOTS in request.meta and flight.target_probe:
             # Whether the target bears a crawl again is for a page to say; and one question is enough.
             request.meta["dont_retry"] = True
             if verdict.outcome is Outcome.SUCCESS:
                 verdict = attrs.evolve(verdict, outcome=Outcome.IGNORED)
         duration = self._download_time.of(request, flight)
-        self.balancer.end(
+        self.context.end(
             flight,
             verdict.outcome,
             latency=request.meta.get("download_latency"),
@@ -297,9 +297,9 @@ class ProxyBalanceMiddleware:
                 resend = self._after_response(request, flight, verdict, response)
         finally:
             if "cached" in response.flags:
-                self.balancer.attempts.not_sent(request)
+                self.context.attempts.not_sent(request)
             else:
-                self.balancer.attempts.ended(
+                self.context.attempts.ended(
                     request, flight, verdict, duration=duration, response=response
                 )
         if resend is None:
@@ -322,16 +322,16 @@ class ProxyBalanceMiddleware:
 
     def process_exception(self, request: Request, exception: Exception) -> Request | None:
         """End the lease; a request that was stopped unsent goes back to the scheduler."""
-        admitted = self.balancer.book.is_admitted(request)
-        flight = self.balancer.land(request)
+        admitted = self.context.admissions.is_admitted(request)
+        flight = self.context.land(request)
         if flight is None:
             cut_off = self._adaptive_timeout.cut_off(request, exception)
             return request_meta.resend(request) if cut_off else None
         if flight.lease is not None:
             request_meta.forget_credentials(request)
         if isinstance(exception, StoppedError):
-            self.balancer.end(flight, Outcome.IGNORED)
-            self.balancer.attempts.not_sent(request)
+            self.context.end(flight, Outcome.IGNORED)
+            self.context.attempts.not_sent(request)
             return request_meta.resend(request)
         if isinstance(exception, GivenUpError):
             return self._given_up(request, flight, admitted=admitted)
@@ -342,7 +342,7 @@ class ProxyBalanceMiddleware:
             self._watch.failed(request, exception, verdict, flight.lease)
         duration = self._download_time.of(request, flight, timed_out=verdict.failure == TIMEOUT)
         cut_off = self._adaptive_timeout.cut_off(request, exception)
-        self.balancer.end(
+        self.context.end(
             flight,
             verdict.outcome,
             duration=duration,
@@ -356,15 +356,15 @@ class ProxyBalanceMiddleware:
             ) or self._unknown.retry(request, flight, verdict, exception)
         finally:
             if isinstance(exception, IgnoreRequest):  # of a middleware nearer to the downloader
-                self.balancer.attempts.not_sent(request)
+                self.context.attempts.not_sent(request)
             else:
-                self.balancer.attempts.ended(request, flight, verdict, duration=duration)
+                self.context.attempts.ended(request, flight, verdict, duration=duration)
 
     def _given_up(self, request: Request, flight: Flight, *, admitted: bool) -> Request:
         """End the lease of a request that held up the closing; return it, if it can go back."""
-        self.balancer.end(flight, Outcome.IGNORED)
-        self.balancer.attempts.ended(request, flight, IGNORED)
-        if not self.balancer.book.in_use and request_meta.ROBOTS not in request.meta:
+        self.context.end(flight, Outcome.IGNORED)
+        self.context.attempts.ended(request, flight, IGNORED)
+        if not self.context.admissions.in_use and request_meta.ROBOTS not in request.meta:
             admitted = request not in self._given_back_at_closing
         if not admitted:  # whoever waits for it waits outside of the scheduler
             raise IgnoreRequest("the spider is closing, and there was no response yet")
@@ -392,10 +392,10 @@ class ProxyBalanceMiddleware:
         about the page. So is another try free when nothing gets through the gateway, or the pool. What
         was sent as a probe may be sent as often as the outage lasts; anything else so many times.
         """
-        lease, pool = flight.lease, self.balancer.pool
+        lease, pool = flight.lease, self.context.pool
         if lease is None:
             return None
-        if verdict.failure == PROXY_AUTH and lease.member.answered:
+        if verdict.failure == PROXY_AUTH and lease.node.answered:
             refused, others_answered = request_meta.mark_refused(request, lease.proxy, pool.answers)
             single = pool.refused_pages.is_a_single_one
             if refused >= REFUSED_BY and (
@@ -429,7 +429,7 @@ class ProxyBalanceMiddleware:
         self, request: Request, flight: Flight, verdict: Verdict, said: str
     ) -> Request | None:
         """Do as the policy says when a target refuses; return the request if it is to wait."""
-        targets, target, now = self.balancer.pool.targets, flight.target, self.balancer.clock()
+        targets, target, now = self.context.pool.targets, flight.target, self.context.clock()
         forbidden = verdict.failure == FORBIDDEN
         if forbidden:
             if self._retries_403:
@@ -439,17 +439,17 @@ class ProxyBalanceMiddleware:
                 return None
         policy = self.settings.on_forbidden if forbidden else self.settings.on_rate_limited
         if policy == "drop":
-            self.balancer.drop(target)
+            self.context.drop(target)
             new = targets.suspend(target, now, said)
         else:
             new = targets.refused(
                 target, sent_at=flight.sent_at, now=now, reason=said, wait=verdict.retry_after
             )
         if new:
-            self.balancer.recall(target)
+            self.context.recall(target)
             if policy == "close_spider":
                 reason = REASON_FORBIDDEN if forbidden else REASON_RATE_LIMITED
-                self.balancer.close_spider(reason.format(target=target))
+                self.context.close_spider(reason.format(target=target))
         if forbidden:
             return None
         if policy == "drop":
@@ -460,7 +460,7 @@ class ProxyBalanceMiddleware:
         if request.meta.get(request_meta.SESSION_END):
             session = request_meta.session_of(request, self.settings.session_meta_key)
             if session is not None:
-                self.balancer.pool.end_session(session, self.balancer.clock())
+                self.context.pool.end_session(session, self.context.clock())
 
     @staticmethod
     def _is_scrapys_robots(request: Request) -> bool:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from scrapy.http import Response
 
     from ..core import Lease
-    from .crawl import Balancer, Flight
+    from .context import CrawlContext, Flight
 
 logger = logging.getLogger(__name__)
 
@@ -42,14 +42,14 @@ _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 class SecondOpinion:
     """Compares the answers of one crawl.
 
-    :param balancer: whose pool and settings hold.
+    :param context: whose pool and settings hold.
     """
 
-    def __init__(self, balancer: Balancer) -> None:
-        self._balancer = balancer
-        self._comparison = balancer.pool.comparison
+    def __init__(self, context: CrawlContext) -> None:
+        self._context = context
+        self._comparison = context.pool.comparison
         self._told_of: set[str] = set()  # gateways, in the log
-        settings = balancer.crawler.settings
+        settings = context.crawler.settings
         self._retries = settings.getbool("RETRY_ENABLED")
         self._retry_times = settings.getint("RETRY_TIMES")
         self._retried_anyway = {int(code) for code in settings.getlist("RETRY_HTTP_CODES")}
@@ -65,10 +65,10 @@ class SecondOpinion:
             return verdict
         if verdict.outcome is Outcome.TARGET_SIGNAL:
             return self._of_refusal(lease, verdict, response)
-        if verdict.failure == PROXY_AUTH and lease.member.answered and _without(request, lease):
+        if verdict.failure == PROXY_AUTH and lease.node.answered and _without(request, lease):
             # Nobody has sent credentials, and other pages needed none: it is about the page.
             verdict = of_response(
-                request, response, marks=None, wall_now=self._balancer.wall_clock()
+                request, response, marks=None, wall_now=self._context.wall_clock()
             )
         if verdict.outcome is Outcome.SUCCESS:
             if request.url.startswith("http:"):
@@ -108,7 +108,7 @@ class SecondOpinion:
                 same.look, who, lease.proxy.name, same.part, lease.granted_at, lease.generation
             ),
         )
-        if not same.compared and self._balancer.pool.in_service < 2:
+        if not same.compared and self._context.pool.in_service < 2:
             return verdict  # there is nobody to ask
         if not same.compared or same.part < MOSTLY:
             return attrs.evolve(verdict, part=same.part, unsure=not same.compared)
@@ -116,15 +116,15 @@ class SecondOpinion:
 
     def _of_refusal(self, lease: Lease, verdict: Verdict, response: Response) -> Verdict:
         """Return whose a refusal is: the target's, unless another target sends the same one."""
-        now = self._balancer.clock()
+        now = self._context.clock()
         targets = self._comparison.refused(lease, signature(response), now)
         if not targets:
             if self._comparison.refused_alone(lease, now, of_all=verdict.failure != FORBIDDEN):
-                self._balancer.pool.keep_apart(lease, now)
+                self._context.pool.keep_apart(lease, now)
             return verdict
         for target in targets:
-            if self._balancer.pool.targets.withdraw(target, now):
-                self._balancer.target_changed(target)
+            if self._context.pool.targets.withdraw(target, now):
+                self._context.target_changed(target)
         gateway = lease.proxy.gateway
         logger.log(
             logging.DEBUG if gateway in self._told_of else logging.WARNING,
@@ -150,7 +150,7 @@ class SecondOpinion:
             return verdict  # that many are refused has a meaning of its own
         if self._comparison.is_its_own(lease, via(response)) or (
             verdict.failure == HOST_REFUSED
-            and self._comparison.may_be_too_many(lease, self._balancer.clock())
+            and self._comparison.may_be_too_many(lease, self._context.clock())
         ):
             return verdict
         page = signature(response)
@@ -158,12 +158,12 @@ class SecondOpinion:
         self._comparison.confirmed(lease, page)
         if not others:
             return verdict
-        sites = of_response(request, response, marks=None, wall_now=self._balancer.wall_clock())
+        sites = of_response(request, response, marks=None, wall_now=self._context.wall_clock())
         return attrs.evolve(sites, part=0.0) if sites.outcome is Outcome.SUCCESS else sites
 
     def _of_odd(self, request: Request, lease: Lease, verdict: Verdict, kind: str) -> Verdict:
         comparison, who = self._comparison, self._comparison.who(lease)
-        now = self._balancer.clock()
+        now = self._context.clock()
         # An account that is used up is so for every proxy and page. That it is the site which wants to
         # be paid takes more than two proxies: an answer of the site since, or that it was so before.
         account = kind == TRAFFIC_USED_UP and not comparison.is_confirmed(lease, kind)
@@ -197,8 +197,8 @@ class SecondOpinion:
         return attrs.evolve(targets, part=suspicion.part, unsure=not suspicion.compared)
 
     def _acquit(self, odd: request_meta.OddAnswer) -> None:
-        balancer = self._balancer
-        balancer.pool.acquit(odd.proxy, odd.part, odd.generation, balancer.clock())
+        context = self._context
+        context.pool.acquit(odd.proxy, odd.part, odd.generation, context.clock())
 
     def again(
         self, request: Request, flight: Flight, verdict: Verdict, response: Response
@@ -215,11 +215,9 @@ class SecondOpinion:
             return None
         if response.status in self._retried_anyway or request.method not in _SAFE_METHODS:
             return None
-        if lease.session is not None or len(self._balancer.pool) <= len(
-            request_meta.tried(request)
-        ):
+        if lease.session is not None or len(self._context.pool) <= len(request_meta.tried(request)):
             return None
-        spider = self._balancer.crawler.spider
+        spider = self._context.crawler.spider
         if spider is None:
             return None
         most = request.meta.get("max_retry_times", self._retry_times)

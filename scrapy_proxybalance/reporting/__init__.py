@@ -22,52 +22,52 @@ from .summary import SummaryLog
 from .unmatched import UnmatchedTargets
 
 if TYPE_CHECKING:
-    from ..plugin.crawl import Balancer
+    from ..plugin.context import CrawlContext
 
 
-def install(balancer: Balancer) -> tuple[PoolConsole, list[object]]:
+def install(context: CrawlContext) -> tuple[PoolConsole, list[object]]:
     """Let every reporter watch a crawl.
 
     :return: what the telnet console has, and the others; all have to be kept for their signals' sake.
     :raises ConfigurationError: for a setting that needs a library that is not there.
     """
-    figures = Figures(balancer.pool, balancer.held)  # first: others tell what it has counted
+    figures = Figures(context.pool, context.held)  # first: others tell what it has counted
     kept: list[object] = [
-        EventLog(balancer, figures),
-        PoolLog(balancer, figures),
-        NoAnswerWarning(balancer, figures),
-        SignalSender(balancer, figures),
-        StatsWriter(balancer, figures),
-        SummaryLog(balancer, figures),
-        UnmatchedTargets(balancer, figures),
+        EventLog(context, figures),
+        PoolLog(context, figures),
+        NoAnswerWarning(context, figures),
+        SignalSender(context, figures),
+        StatsWriter(context, figures),
+        SummaryLog(context, figures),
+        UnmatchedTargets(context, figures),
     ]
-    if balancer.settings.stats_file is not None:
-        kept.append(StatsFile(balancer, figures, balancer.settings.stats_file))
-    if balancer.settings.request_log is not None:
-        kept.append(RequestLog(balancer, balancer.settings.request_log))
-    if balancer.settings.report:
-        kept.append(CrawlReport(balancer, figures, balancer.settings.report))
-    if balancer.settings.metrics_port is not None:
-        kept.append(_port(balancer, figures, balancer.settings.metrics_port))
-    if balancer.settings.progress:
-        kept.append(_progress(balancer, figures))
-    return PoolConsole(balancer, figures), kept
+    if context.settings.stats_file is not None:
+        kept.append(StatsFile(context, figures, context.settings.stats_file))
+    if context.settings.request_log is not None:
+        kept.append(RequestLog(context, context.settings.request_log))
+    if context.settings.report:
+        kept.append(CrawlReport(context, figures, context.settings.report))
+    if context.settings.metrics_port is not None:
+        kept.append(_port(context, figures, context.settings.metrics_port))
+    if context.settings.progress:
+        kept.append(_progress(context, figures))
+    return PoolConsole(context, figures), kept
 
 
-def _port(balancer: Balancer, figures: Figures, port: int) -> object:
+def _port(context: CrawlContext, figures: Figures, port: int) -> object:
     try:
         from .live.port import StatusPort
     except ImportError as error:
         raise _lacks(f"PROXYBALANCE_METRICS_PORT = {port}", "metrics", error) from None
-    return StatusPort(balancer, figures, port)
+    return StatusPort(context, figures, port)
 
 
-def _progress(balancer: Balancer, figures: Figures) -> object:
+def _progress(context: CrawlContext, figures: Figures) -> object:
     try:
         from .progress import Progress
     except ImportError as error:
         raise _lacks("PROXYBALANCE_PROGRESS = True", "progress", error) from None
-    return Progress(balancer, figures)
+    return Progress(context, figures)
 
 
 def _lacks(setting: str, extra: str, error: ImportError) -> ConfigurationError:

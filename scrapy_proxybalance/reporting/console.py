@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..core import Budget, ProxySnapshot, Score
-    from ..plugin.crawl import Balancer
+    from ..plugin.context import CrawlContext
     from .figures import Figures
 
 # A table for people: so many proxies, and so many targets and gateways, have a line.
@@ -27,16 +27,16 @@ class PoolConsole:
     ``core``: the :class:`Pool` itself, for everything that is not said here; ``clock``: gives the
     ``now`` that its methods ask for. To be used in the crawl's own thread, as the console does.
 
-    :param balancer: whose pool.
+    :param context: whose pool.
     :param figures: what is counted of it.
     """
 
-    def __init__(self, balancer: Balancer, figures: Figures) -> None:
-        self.core = balancer.pool
-        self.clock = balancer.clock
-        self._balancer = balancer
+    def __init__(self, context: CrawlContext, figures: Figures) -> None:
+        self.core = context.pool
+        self.clock = context.clock
+        self._context = context
         self._figures = figures
-        balancer.crawler.signals.connect(self.enter, signal=update_telnet_vars)
+        context.crawler.signals.connect(self.enter, signal=update_telnet_vars)
 
     def enter(self, telnet_vars: dict[str, Any]) -> None:
         """Put it among the variables of a telnet console, as ``pool``."""
@@ -64,7 +64,7 @@ class PoolConsole:
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
-        view = PoolView(self._balancer, self._figures)
+        view = PoolView(self._context, self._figures)
         yield view.line(targets=False)
         yield view.requests_line()
         rows = [HEADINGS, *(row.cells for row in view.worst(_ROWS))]

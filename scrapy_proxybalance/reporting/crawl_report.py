@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from ..core.events import EventBus
     from ..plugin.attempts import Attempt
-    from ..plugin.crawl import Balancer
+    from ..plugin.context import CrawlContext
     from .figures import Figures
 
 logger = logging.getLogger(__name__)
@@ -52,10 +52,10 @@ class CrawlReport:
     :raises ConfigurationError: for a path that cannot be written, or a library that is not there.
     """
 
-    def __init__(self, balancer: Balancer, figures: Figures, templates: Sequence[str]) -> None:
-        self._balancer = balancer
+    def __init__(self, context: CrawlContext, figures: Figures, templates: Sequence[str]) -> None:
+        self._context = context
         self._figures = figures
-        spider = balancer.crawler.spider
+        spider = context.crawler.spider
         self._paths = []
         for template in templates:
             try:
@@ -68,14 +68,14 @@ class CrawlReport:
             _refuse_unwritable(template, path)
             self._paths.append((path, _writer(template, path)))
         self._report = Report()
-        self._began = balancer.wall_clock()
+        self._began = context.wall_clock()
         self._paused = Spans()
-        balancer.attempts.subscribe(self.add)
-        events = balancer.pool.events
+        context.attempts.subscribe(self.add)
+        events = context.pool.events
         self._out = OutOfService(events)
         events.subscribe(self._pauses, TargetPaused, TargetSuspended)
         events.subscribe(self._answers, TargetRamping)
-        balancer.crawler.signals.connect(self.write, signal=signals.spider_closed)
+        context.crawler.signals.connect(self.write, signal=signals.spider_closed)
 
     def add(self, attempt: Attempt) -> None:
         """Count an attempt."""
@@ -111,8 +111,8 @@ class CrawlReport:
             )
 
     def _crawl_part(self) -> CrawlPart:
-        now, present = self._balancer.clock(), self._balancer.wall_clock()
-        members = self._balancer.pool.snapshot(now)
+        now, present = self._context.clock(), self._context.wall_clock()
+        members = self._context.pool.snapshot(now)
         total = sum(one.max_in_flight for one in members)
         return CrawlPart(
             began=self._began,

@@ -202,9 +202,9 @@ class Figures:
         proxy.outcomes[outcome.value] += 1
         self.outcomes[outcome.value] += 1
         self.concurrency.ended(event.now - lease.granted_at)
-        if lease.gate is not None:
-            gateway = self.gateways[lease.gate.name]
-            gateway.in_flight_max = max(gateway.in_flight_max, lease.gate.limit.in_flight + 1)
+        if lease.gateway is not None:
+            gateway = self.gateways[lease.gateway.name]
+            gateway.in_flight_max = max(gateway.in_flight_max, lease.gateway.limit.in_flight + 1)
             gateway.rejections += outcome is Outcome.GATEWAY_FAULT
         if event.failure is not None:
             proxy.failures[event.failure] += 1

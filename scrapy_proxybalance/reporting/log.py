@@ -25,7 +25,7 @@ from ..core.events import (
     TargetSuspended,
 )
 from ..core.outcome import NO_CONNECT
-from ..plugin.crawl import ROBOTS_NOT_FETCHED
+from ..plugin.context import ROBOTS_NOT_FETCHED
 from ..util.wall_clock import local_time
 from ..util.wording import counted
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from scrapy import Spider
 
     from ..core.events import Event
-    from ..plugin.crawl import Balancer
+    from ..plugin.context import CrawlContext
     from .figures import Figures
 
 logger = logging.getLogger(__name__)
@@ -57,17 +57,17 @@ def _or_down(targets: tuple[str, ...]) -> str:
 class EventLog:
     """An observer that logs.
 
-    :param balancer: whose pool's events it sees.
+    :param context: whose pool's events it sees.
     :param figures: which has seen them before.
     """
 
-    def __init__(self, balancer: Balancer, figures: Figures) -> None:
-        self._balancer = balancer
+    def __init__(self, context: CrawlContext, figures: Figures) -> None:
+        self._context = context
         self._figures = figures
         self._refused: set[str] = set()
         self._rests, self._targets_refused = 0, 0
-        balancer.crawler.signals.connect(self._log_refused, signal=signals.spider_closed)
-        events = balancer.pool.events
+        context.crawler.signals.connect(self._log_refused, signal=signals.spider_closed)
+        events = context.pool.events
         events.subscribe(self._log, *(CooldownStarted, ProxyRecovered, ProxyOut, SessionReassigned))
         events.subscribe(self._log_rest, PairRested, TargetRefused)
         events.subscribe(
@@ -85,8 +85,8 @@ class EventLog:
                 event.proxy.name,
                 event.until - event.now,
                 event.step,
-                self._balancer.pool.in_service,
-                len(self._balancer.pool),
+                self._context.pool.in_service,
+                len(self._context.pool),
             )
         elif isinstance(event, ProxyRecovered):
             self._refused.discard(event.proxy.name)
@@ -215,7 +215,7 @@ class EventLog:
             logger.warning(
                 "Target %s paused until %s (%.0f s%s): %s; %s held",
                 event.target,
-                local_time(seconds, self._balancer.wall_clock()),
+                local_time(seconds, self._context.wall_clock()),
                 seconds,
                 f", no. {event.step} in a row" if event.step else "",
                 event.reason,
@@ -226,7 +226,7 @@ class EventLog:
             logger.warning(
                 "Target %s stays paused until %s (%.0f s more): %s",
                 event.target,
-                local_time(seconds, self._balancer.wall_clock()),
+                local_time(seconds, self._context.wall_clock()),
                 seconds,
                 event.reason,
             )
@@ -243,7 +243,7 @@ class EventLog:
         elif isinstance(event, TargetReopened):
             logger.debug("Target %s is open: the ramp is over", event.target)
         elif isinstance(event, TargetSuspended):
-            dropped = event.target in self._balancer.dropped_targets
+            dropped = event.target in self._context.dropped_targets
             refused = not event.reason.startswith(ROBOTS_NOT_FETCHED)
             logger.error(
                 "Target %s gets no more requests in this crawl: %s; %s %s. %s before you "

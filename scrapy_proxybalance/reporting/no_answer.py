@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scrapy.utils.asyncio import AsyncioLoopingCall
     from twisted.internet.task import LoopingCall
 
-    from ..plugin.crawl import Balancer
+    from ..plugin.context import CrawlContext
     from .figures import Figures
 
 logger = logging.getLogger(__name__)
@@ -30,18 +30,18 @@ _LOOK_EVERY = 0.5
 class NoAnswerWarning:
     """Watches a crawl until the first answer, of whatever kind, has come through any proxy.
 
-    :param balancer: whose pool.
+    :param context: whose pool.
     :param figures: what has been counted so far.
     """
 
-    def __init__(self, balancer: Balancer, figures: Figures) -> None:
-        self._balancer = balancer
+    def __init__(self, context: CrawlContext, figures: Figures) -> None:
+        self._context = context
         self._figures = figures
         self._since: float | None = None
         self._said = False
         self._loop: AsyncioLoopingCall | LoopingCall | None = None
-        balancer.crawler.signals.connect(self.start, signal=signals.spider_opened)
-        balancer.crawler.signals.connect(self.close, signal=signals.spider_closed)
+        context.crawler.signals.connect(self.start, signal=signals.spider_opened)
+        context.crawler.signals.connect(self.close, signal=signals.spider_closed)
 
     def start(self, spider: Spider) -> None:
         """Begin to look."""
@@ -58,7 +58,7 @@ class NoAnswerWarning:
 
     def look(self, spider: Spider) -> None:
         """Look whether anything has answered, and say so if nothing has for too long."""
-        now = self._balancer.clock()
+        now = self._context.clock()
         if self._answered:
             self._stop()
             if self._said and self._since is not None:
@@ -68,7 +68,7 @@ class NoAnswerWarning:
                     extra={"spider": spider},
                 )
         elif self._since is None:
-            if self._figures.requests or self._balancer.pool.in_flight:
+            if self._figures.requests or self._context.pool.in_flight:
                 self._since = now
         elif not self._said and now - self._since >= _PATIENCE:
             self._say(spider)
@@ -80,7 +80,7 @@ class NoAnswerWarning:
 
     def _say(self, spider: Spider) -> None:
         self._said = True
-        now, under_way = self._balancer.clock(), self._balancer.pool.in_flight
+        now, under_way = self._context.clock(), self._context.pool.in_flight
         failures = self._figures.failures
         failed = f" ({failures_in_words(failures)})" if failures else ""
         logger.warning(

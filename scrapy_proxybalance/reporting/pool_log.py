@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from scrapy.utils.asyncio import AsyncioLoopingCall
     from twisted.internet.task import LoopingCall
 
-    from ..plugin.crawl import Balancer
+    from ..plugin.context import CrawlContext
     from .figures import Figures
 
 logger = logging.getLogger(__name__)
@@ -24,14 +24,14 @@ logger = logging.getLogger(__name__)
 class PoolLog:
     """Logs the line every ``LOGSTATS_INTERVAL`` seconds; 0 stands for never, as with LogStats."""
 
-    def __init__(self, balancer: Balancer, figures: Figures) -> None:
-        self._balancer = balancer
+    def __init__(self, context: CrawlContext, figures: Figures) -> None:
+        self._context = context
         self._figures = figures
-        self._interval = balancer.crawler.settings.getfloat("LOGSTATS_INTERVAL")
+        self._interval = context.crawler.settings.getfloat("LOGSTATS_INTERVAL")
         self._loop: AsyncioLoopingCall | LoopingCall | None = None
         if self._interval > 0:
-            balancer.crawler.signals.connect(self.start, signal=signals.spider_opened)
-            balancer.crawler.signals.connect(self.stop, signal=signals.spider_closed)
+            context.crawler.signals.connect(self.start, signal=signals.spider_opened)
+            context.crawler.signals.connect(self.stop, signal=signals.spider_closed)
 
     def start(self, spider: Spider) -> None:
         """Begin to log."""
@@ -45,4 +45,4 @@ class PoolLog:
 
     def log(self, spider: Spider) -> None:
         """Log the line."""
-        logger.info("%s", PoolView(self._balancer, self._figures).line(), extra={"spider": spider})
+        logger.info("%s", PoolView(self._context, self._figures).line(), extra={"spider": spider})

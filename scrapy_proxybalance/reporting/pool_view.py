@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from ..core import ProxySnapshot
-    from ..plugin.crawl import Balancer
+    from ..plugin.context import CrawlContext
     from .figures import Figures
 
 # So many targets are named in a line.
@@ -73,13 +73,13 @@ class TargetRow:
 class PoolView:
     """How a pool is doing at the moment at which this is made.
 
-    :param balancer: whose pool.
+    :param context: whose pool.
     :param figures: what has been counted so far; sampled first.
     """
 
-    def __init__(self, balancer: Balancer, figures: Figures) -> None:
-        self._pool, self._figures = balancer.pool, figures
-        self._now = balancer.clock()
+    def __init__(self, context: CrawlContext, figures: Figures) -> None:
+        self._pool, self._figures = context.pool, figures
+        self._now = context.clock()
         figures.sample(self._now)
         self._states = [(one.proxy.name, standing(one)) for one in self._pool.overview(self._now)]
 

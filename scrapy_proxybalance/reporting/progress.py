@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scrapy.utils.asyncio import AsyncioLoopingCall
     from twisted.internet.task import LoopingCall
 
-    from ..plugin.crawl import Balancer
+    from ..plugin.context import CrawlContext
     from .figures import Figures
 
 logger = logging.getLogger(__name__)
@@ -49,13 +49,13 @@ class Progress:
 
     _shown: ClassVar[Progress | None] = None
 
-    def __init__(self, balancer: Balancer, figures: Figures) -> None:
-        self._balancer = balancer
+    def __init__(self, context: CrawlContext, figures: Figures) -> None:
+        self._context = context
         self._figures = figures
         self._terminal = Terminal()
         self._loop: AsyncioLoopingCall | LoopingCall | None = None
-        balancer.crawler.signals.connect(self.start, signal=signals.spider_opened)
-        balancer.crawler.signals.connect(self.stop, signal=signals.spider_closed)
+        context.crawler.signals.connect(self.start, signal=signals.spider_opened)
+        context.crawler.signals.connect(self.stop, signal=signals.spider_closed)
 
     def start(self, spider: Spider) -> None:
         """Begin to show it, or log at level ``DEBUG`` why not."""
@@ -71,7 +71,7 @@ class Progress:
     def refresh(self) -> None:
         """Show how the pool is doing now."""
         try:
-            view = PoolView(self._balancer, self._figures)
+            view = PoolView(self._context, self._figures)
             self._terminal.show(_drawn(view, self._terminal.height))
         except Exception:  # such as a terminal that is gone
             with contextlib.suppress(OSError):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ..plugin.attempts import Attempt
     from ..plugin.config.feed import Feed
-    from ..plugin.crawl import Balancer
+    from ..plugin.context import CrawlContext
 
 #: Each is documented in ``docs/reference/request-log.md``.
 COLUMNS = (
@@ -49,12 +49,12 @@ class RequestLog:
     :raises ConfigurationError: for what Scrapy cannot write.
     """
 
-    def __init__(self, balancer: Balancer, feed: Feed) -> None:
-        crawler = balancer.crawler
+    def __init__(self, context: CrawlContext, feed: Feed) -> None:
+        crawler = context.crawler
         self._writer = FeedWriter(crawler, "PROXYBALANCE_REQUEST_LOG", feed, COLUMNS)
         self._attempts: list[Attempt] = []
         self._loop: AsyncioLoopingCall | LoopingCall | None = None
-        balancer.attempts.subscribe(self.add)
+        context.attempts.subscribe(self.add)
         crawler.signals.connect(self._writer.open, signal=signals.spider_opened)
         crawler.signals.connect(self.start, signal=signals.spider_opened)
         crawler.signals.connect(self.stop, signal=signals.spider_closed)

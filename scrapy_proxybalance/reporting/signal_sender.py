@@ -14,22 +14,22 @@ from ..signals import target_paused, target_resumed, target_suspended
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
-    from ..plugin.crawl import Balancer
+    from ..plugin.context import CrawlContext
     from .figures import Figures
 
 
 class SignalSender:
     """Sends the signals of :mod:`scrapy_proxybalance.signals`.
 
-    :param balancer: whose pool's events it sees.
+    :param context: whose pool's events it sees.
     :param figures: which has seen them before.
     """
 
-    def __init__(self, balancer: Balancer, figures: Figures) -> None:
-        self._crawler = balancer.crawler
+    def __init__(self, context: CrawlContext, figures: Figures) -> None:
+        self._crawler = context.crawler
         self._figures = figures
         self._under_way: set[Deferred[Any]] = set()
-        subscribe = balancer.pool.events.subscribe
+        subscribe = context.pool.events.subscribe
         subscribe(self._paused, TargetPaused)
         subscribe(self._resumed, TargetRamping)
         subscribe(self._suspended, TargetSuspended)

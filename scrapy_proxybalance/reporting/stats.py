@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from scrapy.utils.asyncio import AsyncioLoopingCall
     from twisted.internet.task import LoopingCall
 
-    from ..plugin.crawl import Balancer
+    from ..plugin.context import CrawlContext
     from .figures import Figures
 
 #: Every key without its prefix; ``{...}`` stands for what varies.
@@ -90,11 +90,11 @@ _GATEWAYS = 20
 class StatsWriter:
     """Writes the figures to the stats collector, every second and when the spider is closed."""
 
-    def __init__(self, balancer: Balancer, figures: Figures) -> None:
-        self._balancer = balancer
+    def __init__(self, context: CrawlContext, figures: Figures) -> None:
+        self._context = context
         self._figures = figures
         self._loop: AsyncioLoopingCall | LoopingCall | None = None
-        connect = balancer.crawler.signals.connect
+        connect = context.crawler.signals.connect
         connect(self.start, signal=signals.spider_opened)
         connect(self.stop, signal=signals.spider_closed)
 
@@ -111,8 +111,8 @@ class StatsWriter:
 
     def write(self) -> None:
         """Write every key whose figure is not zero; what is held, from when it was not zero on."""
-        self._figures.sample(self._balancer.clock())
-        stats = self._balancer.crawler.stats
+        self._figures.sample(self._context.clock())
+        stats = self._context.crawler.stats
         for key, value in self._counts():
             if value:
                 stats.set_value(PREFIX + key, value)
@@ -121,7 +121,7 @@ class StatsWriter:
                 stats.set_value(f"{PREFIX}target/{name}/held", target.held)
 
     def _counts(self) -> Iterator[tuple[str, float]]:
-        figures, pool = self._figures, self._balancer.pool
+        figures, pool = self._figures, self._context.pool
         yield "proxies", len(pool)
         yield "leases", figures.requests
         yield "in_flight/max", figures.in_flight_max
@@ -134,8 +134,8 @@ class StatsWriter:
         yield "connections/reused", figures.reused
         for key, event in _EVENTS.items():
             yield key, figures.events[event]
-        yield "retries", self._balancer.retries.let_out
-        held = self._balancer.retries.seconds_held(self._balancer.clock())
+        yield "retries", self._context.retries.let_out
+        held = self._context.retries.seconds_held(self._context.clock())
         yield "retries/seconds_held", round(held, 3)
         for reason, count in figures.sessions_ended.items():
             yield f"sessions/ended/{reason}", count
@@ -154,7 +154,7 @@ class StatsWriter:
             yield f"target/{name}/seconds_paused", round(target.seconds_paused, 3)
             yield f"target/{name}/held/max", target.held_max
             yield f"target/{name}/suspended", target.suspended
-        if len(pool) <= self._balancer.settings.stats_per_proxy:
+        if len(pool) <= self._context.settings.stats_per_proxy:
             for name, proxy in figures.proxies.items():
                 yield f"proxy/{name}/leases", proxy.requests
                 yield f"proxy/{name}/cooldowns", proxy.cooldowns

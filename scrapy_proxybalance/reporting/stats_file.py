@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from scrapy import signals
 
-from ..util.atomic_file import write_whole
+from ..util.atomic_file import write_atomically
 from .placeholders import fill_in
 from .standing import standing
 
 if TYPE_CHECKING:
     from scrapy import Spider
 
-    from ..plugin.crawl import Balancer
+    from ..plugin.context import CrawlContext
     from .figures import Figures
 
 logger = logging.getLogger(__name__)
@@ -29,13 +29,13 @@ class StatsFile:
         spider's other attributes.
     """
 
-    def __init__(self, balancer: Balancer, figures: Figures, template: str) -> None:
-        self._balancer = balancer
+    def __init__(self, context: CrawlContext, figures: Figures, template: str) -> None:
+        self._context = context
         self._figures = figures
         self._template = template
         self._path: Path | None = None
-        balancer.crawler.signals.connect(self.choose_path, signal=signals.spider_opened)
-        balancer.crawler.signals.connect(self.write, signal=signals.spider_closed)
+        context.crawler.signals.connect(self.choose_path, signal=signals.spider_opened)
+        context.crawler.signals.connect(self.write, signal=signals.spider_closed)
 
     def choose_path(self, spider: Spider) -> None:
         """Fill in the placeholders, or log why that cannot be done."""
@@ -51,21 +51,21 @@ class StatsFile:
         path = self._path
         if path is None:
             return
-        document = stats_document(self._balancer, self._figures, reason)
+        document = stats_document(self._context, self._figures, reason)
         try:
-            write_whole(path, json.dumps(document, indent=2, default=str))
+            write_atomically(path, json.dumps(document, indent=2, default=str))
         except OSError as error:
             logger.error("PROXYBALANCE_STATS_FILE: %s cannot be written (%s)", path, error.strerror)
         else:
             logger.info("Wrote the stats to %s", path)
 
 
-def stats_document(balancer: Balancer, figures: Figures, reason: str) -> dict[str, Any]:
+def stats_document(context: CrawlContext, figures: Figures, reason: str) -> dict[str, Any]:
     """Return what the file holds; its form is described in ``docs/reference/stats.md``."""
-    figures.sample(balancer.clock())
+    figures.sample(context.clock())
     total = figures.requests
     proxies = []
-    for one in balancer.pool.snapshot(balancer.clock()):
+    for one in context.pool.snapshot(context.clock()):
         counted = figures.proxies[one.proxy.name]
         proxies.append(
             {
@@ -99,7 +99,7 @@ def stats_document(balancer: Balancer, figures: Figures, reason: str) -> dict[st
     }
     return {
         "finish_reason": reason,
-        "stats": dict(balancer.crawler.stats.get_stats()),
+        "stats": dict(context.crawler.stats.get_stats()),
         "proxies": proxies,
         "targets": targets,
     }

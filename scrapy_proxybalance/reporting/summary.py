@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scrapy import Spider
 
     from ..core import Pool, ProxySnapshot
-    from ..plugin.crawl import Balancer
+    from ..plugin.context import CrawlContext
     from .figures import Figures, ProxyFigures
 
 logger = logging.getLogger(__name__)
@@ -31,14 +31,14 @@ _RESTED, _NAMES = 10, 5
 class SummaryLog:
     """Logs the summary when the spider is closed."""
 
-    def __init__(self, balancer: Balancer, figures: Figures) -> None:
-        self._balancer = balancer
+    def __init__(self, context: CrawlContext, figures: Figures) -> None:
+        self._context = context
         self._figures = figures
-        balancer.crawler.signals.connect(self.log, signal=signals.spider_closed)
+        context.crawler.signals.connect(self.log, signal=signals.spider_closed)
 
     def log(self, spider: Spider) -> None:
         """Log it."""
-        pool, now = self._balancer.pool, self._balancer.clock()
+        pool, now = self._context.pool, self._context.clock()
         lines = "\n".join(summary_lines(pool, self._figures, now))
         logger.info("Proxy summary:\n%s", lines, extra={"spider": spider})
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from scrapy import Spider
 
-    from ..plugin.crawl import Balancer
+    from ..plugin.context import CrawlContext
     from .figures import Figures
 
 logger = logging.getLogger(__name__)
@@ -28,14 +28,14 @@ class UnmatchedTargets:
     :param figures: knows which targets there were.
     """
 
-    def __init__(self, balancer: Balancer, figures: Figures) -> None:
-        self._balancer = balancer
+    def __init__(self, context: CrawlContext, figures: Figures) -> None:
+        self._context = context
         self._figures = figures
-        balancer.crawler.signals.connect(self.log, signal=signals.spider_closed)
+        context.crawler.signals.connect(self.log, signal=signals.spider_closed)
 
     def log(self, spider: Spider) -> None:
         """Log them."""
-        names = self._balancer.pool.rules.unmatched
+        names = self._context.pool.rules.unmatched
         if not self._figures.targets:
             return
         for name in names[:_LINES]:

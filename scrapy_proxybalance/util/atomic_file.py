@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
     """Write a file in UTF-8, its directories included, so that no reader ever sees half of it.
 
     :raises OSError: if it cannot be written; the file is then as it was before.

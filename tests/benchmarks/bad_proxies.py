@@ -88,7 +88,7 @@ class PagesSpider(scrapy.Spider):
         """Note every lease from now on."""
         middleware = self.crawler.get_downloader_middleware(ProxyBalanceMiddleware)
         assert middleware is not None
-        middleware.balancer.pool.events.subscribe(self.note)
+        middleware.context.pool.events.subscribe(self.note)
 
     def note(self, event: Event) -> None:
         """Note the proxy of a lease."""

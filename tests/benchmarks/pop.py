@@ -69,7 +69,7 @@ class Arm:
             start_queue_cls=FifoMemoryQueue,
         )
         middleware = self._crawler.get_downloader_middleware(ProxyBalanceMiddleware)
-        self._balancer = middleware.balancer if middleware is not None else None
+        self._context = middleware.context if middleware is not None else None
         self._downloader = cast("Any", self._crawler.engine).downloader
         names = [f"shop-{number}.example" for number in range(hosts)]
         for number in range(REQUESTS_PER_HOST):
@@ -87,10 +87,10 @@ class Arm:
         """Have the first hosts refuse."""
         names = self._names[:hosts]
         self._paused |= {f"http://{name}/" for name in names}
-        if self._balancer is not None:
-            now = self._balancer.clock()
+        if self._context is not None:
+            now = self._context.clock()
             for name in names:
-                self._balancer.pool.targets.refused(name, sent_at=now, now=now, reason="429")
+                self._context.pool.targets.refused(name, sent_at=now, now=now, reason="429")
 
     def run_empty(self, cycles: int) -> float:
         """Return the microseconds of a pop that gives nothing, all hosts being paused."""
@@ -116,8 +116,8 @@ class Arm:
             self._downloader.active.remove(over)
             again = scrapy.Request(over.url)
             begin = clock()
-            if self._balancer is not None:
-                self._balancer.land(over)
+            if self._context is not None:
+                self._context.land(over)
             middle = clock()
             self._queue.push(again)
             pushing += clock() - middle
@@ -128,7 +128,7 @@ class Arm:
     def close(self) -> None:
         """Stop what the crawler has started."""
         self._downloader.close()
-        wake_call = getattr(self._balancer, "_wake_call", None)
+        wake_call = getattr(self._context, "_wake_call", None)
         if wake_call is not None:
             wake_call.cancel()
 

@@ -373,7 +373,7 @@ class ReportingSpider(scrapy.Spider):
         middleware = self.crawler.get_downloader_middleware(ProxyBalanceMiddleware)
         if middleware is None:
             return
-        self._pool = middleware.balancer.pool
+        self._pool = middleware.context.pool
         self._pool.events.subscribe(self._note, TargetPaused, TargetSuspended)
         self._looking = create_looping_call(self._look)
         self._looking.start(0.02, now=False)

@@ -48,8 +48,8 @@ def proxies(count: int, **changes: Any) -> list[Proxy]:
     return [proxy(f"p{number}", **changes) for number in range(count)]
 
 
-def make_pool(members: Iterable[Proxy], *, seed: int = 1, **policy: Any) -> Pool:
-    return Pool(members, PoolPolicy(**policy), rng=Random(seed))
+def make_pool(nodes: Iterable[Proxy], *, seed: int = 1, **policy: Any) -> Pool:
+    return Pool(nodes, PoolPolicy(**policy), rng=Random(seed))
 
 
 def cooling(threshold: int = 3, first: float = 30.0, longest: float = 600.0) -> HealthPolicy:

@@ -269,8 +269,8 @@ def test_a_proxy_that_is_acquitted_is_as_if_it_had_paid_nothing(
             health.failed(earlier, 1.0, 0, 0, policy, Random(1))
         health.failed(paid, seconds, 0, 0, policy, Random(1))
         health.acquit(paid, 0)
-        record, habit = health.record, health.habit
-        known.append((record.failures, record.forgiven, habit.success, health.faults_in_a_row))
+        record, long_term = health.record, health.long_term
+        known.append((record.failures, record.forgiven, long_term.success, health.faults_in_a_row))
     assert known[0] == pytest.approx(known[1])
 
 

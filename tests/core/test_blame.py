@@ -45,8 +45,8 @@ def test_parts_and_rates_lie_between_none_and_all(
 def test_the_parts_are_in_proportion_to_how_often_each_fails() -> None:
     blame = failing(SHOP)
     blame.failed((GATE,), USUAL, 0)
-    shop, gate = blame.rate(SHOP, 0), blame.rate(GATE, 0)
-    assert blame.failed((SHOP, GATE), 0.1, 0) == pytest.approx(0.1 / (0.1 + shop + gate))
+    shop, gateway = blame.rate(SHOP, 0), blame.rate(GATE, 0)
+    assert blame.failed((SHOP, GATE), 0.1, 0) == pytest.approx(0.1 / (0.1 + shop + gateway))
 
 
 def test_where_nobody_else_is_suspect_it_is_all_the_proxys() -> None:

@@ -50,8 +50,8 @@ def test_a_probe_that_fails_brings_nobody_forward() -> None:
 
 
 def test_a_proxy_that_is_leaving_or_out_is_not_brought_forward_and_takes_nobodys_turn() -> None:
-    members = [proxy("leaving"), proxy("out"), *proxies(4)]
-    pool = make_pool(members, health=cooling(threshold=1, first=100.0))
+    nodes = [proxy("leaving"), proxy("out"), *proxies(4)]
+    pool = make_pool(nodes, health=cooling(threshold=1, first=100.0))
     names = shortened(pool)
     fail(pool, "p0", 0.0)
     under_way = pool.acquire(20.0, matching={"name": "leaving"})

@@ -43,9 +43,9 @@ def crawl(
     strategy: str = "weighted",
 ) -> list[int]:
     """Return how many requests each proxy carries of a crawl that never waits for anything else."""
-    members = proxies(len(usual))
-    pool = make_pool(members, seed=seed, strategy=strategy)
-    seconds = {member.name: each for member, each in zip(members, usual, strict=True)}
+    nodes = proxies(len(usual))
+    pool = make_pool(nodes, seed=seed, strategy=strategy)
+    seconds = {node.name: each for node, each in zip(nodes, usual, strict=True)}
     carried = dict.fromkeys(seconds, 0)
     rng, now = Random(seed + 1000), 0.0
     under_way: list[tuple[float, int, float, Lease]] = []

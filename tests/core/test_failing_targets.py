@@ -36,9 +36,9 @@ def gateway(count: int) -> list[Proxy]:
     ]
 
 
-def used(members: list[Proxy]) -> tuple[Pool, Events]:
+def used(nodes: list[Proxy]) -> tuple[Pool, Events]:
     """Return a pool that has carried answers of three targets."""
-    pool = make_pool(members)
+    pool = make_pool(nodes)
     for number in range(120):
         carry(pool, number / 100, target=f"{number % 3}.test", latency=0.1)
     return pool, Events(pool.events)
@@ -91,11 +91,11 @@ def test_what_was_asked_before_the_others_answered_says_nothing_of_the_time_afte
 
 
 @pytest.mark.parametrize("how", [UPSTREAM, CLOSED, REJECTED])
-@pytest.mark.parametrize("members", [proxies(6), gateway(6)], ids=["pool", "gateway"])
+@pytest.mark.parametrize("nodes", [proxies(6), gateway(6)], ids=["pool", "gateway"])
 def test_targets_that_were_down_before_the_last_other_one_came_to_an_end_trip_nothing(
-    members: list[Proxy], how: dict[str, Any]
+    nodes: list[Proxy], how: dict[str, Any]
 ) -> None:
-    pool, events = used(members)
+    pool, events = used(nodes)
     now = 2.0
     for _ in range(4):
         _, now = fail(pool, now, 4, how)
@@ -107,9 +107,9 @@ def test_targets_that_were_down_before_the_last_other_one_came_to_an_end_trip_no
     assert not events.of(GatewayTripped)
 
 
-@pytest.mark.parametrize("members", [proxies(6), gateway(6)], ids=["pool", "gateway"])
-def test_an_outage_that_targets_explain_after_all_is_taken_back(members: list[Proxy]) -> None:
-    pool, events = used(members)
+@pytest.mark.parametrize("nodes", [proxies(6), gateway(6)], ids=["pool", "gateway"])
+def test_an_outage_that_targets_explain_after_all_is_taken_back(nodes: list[Proxy]) -> None:
+    pool, events = used(nodes)
     _, now = fail(pool, 2.0, 6, CLOSED)
     # In flight when it trips; how they end is known only then.
     well = pool.acquire(now, target="2.test")
@@ -131,12 +131,12 @@ def test_an_outage_that_targets_explain_after_all_is_taken_back(members: list[Pr
 
 
 @pytest.mark.parametrize(
-    ("members", "tripped"), [(proxies(3), PoolTripped), (gateway(3), GatewayTripped)]
+    ("nodes", "tripped"), [(proxies(3), PoolTripped), (gateway(3), GatewayTripped)]
 )
 def test_if_all_proxies_cool_down_in_a_run_that_looks_like_an_outage_it_is_one(
-    members: list[Proxy], tripped: type[Event]
+    nodes: list[Proxy], tripped: type[Event]
 ) -> None:
-    pool, events = used(members)
+    pool, events = used(nodes)
     leases = [pool.acquire(2.0, target=TWO[number % 2]) for number in range(9)]
     for lease in leases:  # sooner than answers may take: more than that has to be awaited else
         pool.release(lease, Outcome.AMBIGUOUS, 2.01, failure="502", part=0.9)

@@ -76,7 +76,7 @@ WARM, LONG = 300.0, 60.0
 
 
 def outage(
-    members: list[Proxy],
+    nodes: list[Proxy],
     concerns: Callable[[Lease], bool],
     answer: Answer,
     *,
@@ -87,7 +87,7 @@ def outage(
 
     Returns the changes of the scores as well, as factors.
     """
-    pool = Pool(members, PoolPolicy(max_in_flight=16, strategy=strategy), rng=Random(1))
+    pool = Pool(nodes, PoolPolicy(max_in_flight=16, strategy=strategy), rng=Random(1))
     traffic = Traffic(
         pool,
         lambda lease, now: answer if now >= WARM and concerns(lease) else None,
@@ -108,8 +108,8 @@ def scores(pool: Pool, now: float) -> dict[str, float]:
 
 def exits(gateways: int, each: int) -> list[Proxy]:
     return [
-        proxy(f"g{gate}-{number}", host=f"g{gate}.test", username=f"user-{number}")
-        for gate in range(gateways)
+        proxy(f"g{gateway}-{number}", host=f"g{gateway}.test", username=f"user-{number}")
+        for gateway in range(gateways)
         for number in range(each)
     ]
 
@@ -200,7 +200,7 @@ def test_a_proxy_that_fails_while_a_target_is_down_is_found_out_all_the_same() -
 
 def test_a_gateway_that_fails_for_a_minute_harms_nobody_else() -> None:
     _, _, _, changes = outage(exits(4, 25), behind("g0"), (GATEWAY_FAULT, 0.2))
-    assert all(mean(changes, f"g{gate}-") > 0.9 for gate in (1, 2, 3))
+    assert all(mean(changes, f"g{gateway}-") > 0.9 for gateway in (1, 2, 3))
 
 
 @pytest.mark.parametrize("outcome", [GATEWAY_FAULT, AMBIGUOUS, Outcome.PROXY_FAULT])

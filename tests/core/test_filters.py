@@ -84,8 +84,8 @@ def test_filters_that_ask_for_the_same_have_the_same_key() -> None:
 
 
 def test_only_proxies_that_match_are_leased() -> None:
-    members = [BERLIN, proxy("paris", country="fr"), proxy("bonn", country="de")]
-    pool = make_pool(members, strategy="round_robin")
+    nodes = [BERLIN, proxy("paris", country="fr"), proxy("bonn", country="de")]
+    pool = make_pool(nodes, strategy="round_robin")
     used = {carry(pool, now, matching={"country": "de"}).proxy.name for now in range(200)}
     assert used == {"berlin", "bonn"}
 
@@ -141,9 +141,9 @@ BONN, PARIS = proxy("bonn", country="de"), proxy("paris", country="fr", tags=["f
 GERMAN = TargetPolicy(matching=ProxyFilter({"country": "de"}))
 
 
-def _pool(*members: Any, **policy: Any) -> Pool:
+def _pool(*nodes: Any, **policy: Any) -> Pool:
     rules = {"german.test": GERMAN}
-    return make_pool(members or (BERLIN, BONN, PARIS), targets_by_name=rules, **policy)
+    return make_pool(nodes or (BERLIN, BONN, PARIS), targets_by_name=rules, **policy)
 
 
 def test_a_target_gets_the_proxies_that_its_filter_accepts() -> None:

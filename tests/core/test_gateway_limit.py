@@ -101,7 +101,7 @@ def test_after_an_outage_it_begins_low_and_grows_back_to_what_was_borne_and_on_f
         limit.restart(40.0, 0.0)
         assert limit.limit == 4
         assert limit.restarting
-        assert limit.borne == 40
+        assert limit.sustained == 40
         grown = []
         while limit.restarting:
             limit.in_flight = int(limit.limit)

@@ -36,9 +36,9 @@ def success(pool: Pool, name: str, now: float = 0) -> float:
     return pool.explain(name, now).success
 
 
-def worked(pool: Pool, group: str, outcome: Outcome, members: range, times: int = 10) -> None:
+def worked(pool: Pool, group: str, outcome: Outcome, nodes: range, times: int = 10) -> None:
     for _ in range(times):
-        for number in members:
+        for number in nodes:
             carry_through(pool, f"{group}-{number}", 0, outcome, target="t", latency=1.0)
 
 
@@ -47,8 +47,11 @@ def worked(pool: Pool, group: str, outcome: Outcome, members: range, times: int 
 
 def test_proxies_are_grouped_by_shared_gateway_or_else_by_provider_and_country() -> None:
     groups = Groups()
-    gate = [proxy("a", host="gate.test", username="a"), proxy("b", host="gate.test", username="b")]
-    assert groups.of(gate[0], shares_gateway=True) is groups.of(gate[1], shares_gateway=True)
+    gateway = [
+        proxy("a", host="gate.test", username="a"),
+        proxy("b", host="gate.test", username="b"),
+    ]
+    assert groups.of(gateway[0], shares_gateway=True) is groups.of(gateway[1], shares_gateway=True)
     lone = proxy("c")
     assert groups.of(lone, shares_gateway=False) is groups.whole
     german = [proxy(name, provider="one", country="de") for name in "de"]
@@ -82,8 +85,8 @@ def test_a_proxy_whose_gateway_is_shared_from_now_on_joins_its_group() -> None:
 
 
 def test_an_unknown_proxy_of_a_bad_group_expects_worse_than_one_of_a_good_group() -> None:
-    members = [*of_provider("bad", 6), *of_provider("good", 6), *of_provider("new", 1)]
-    pool = make_pool(members, health=cooling(threshold=1000))
+    nodes = [*of_provider("bad", 6), *of_provider("good", 6), *of_provider("new", 1)]
+    pool = make_pool(nodes, health=cooling(threshold=1000))
     worked(pool, "bad", FAULT, range(5))
     worked(pool, "good", SUCCESS, range(5))
     bad, new, good = (pool.explain(name, 0) for name in ("bad-5", "new-0", "good-5"))

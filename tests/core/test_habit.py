@@ -1,4 +1,4 @@
-"""A habit: what a proxy usually does, and what is expected of it when nothing newer is known."""
+"""A long_term: what a proxy usually does, and what is expected of it when nothing newer is known."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scrapy_proxybalance.core import Outcome
-from scrapy_proxybalance.core.proxies.long_term import Habit
+from scrapy_proxybalance.core.proxies.long_term import LongTerm
 
 from .helpers import carry_through, cooling, make_pool, proxies
 
@@ -21,49 +21,49 @@ from .helpers import carry_through, cooling, make_pool, proxies
     )
 )
 def test_a_habit_stays_within_what_was_seen(steps: list[tuple[str, float]]) -> None:
-    habit = Habit()
+    long_term = LongTerm()
     for kind, value in steps:
         if kind == "+":
-            habit.succeeded(value)
+            long_term.succeeded(value)
         else:
-            habit.failed(value)
+            long_term.failed(value)
     seen = [value for kind, value in steps if kind == "+"]
-    assert 0 <= habit.success <= 1
-    assert habit.attempts <= 100
-    assert min(seen, default=1.0) - 1e-9 <= habit.slowness <= max(seen, default=1.0) + 1e-9
+    assert 0 <= long_term.success <= 1
+    assert long_term.attempts <= 100
+    assert min(seen, default=1.0) - 1e-9 <= long_term.slowness <= max(seen, default=1.0) + 1e-9
 
 
 def test_it_is_the_mean_while_attempts_are_few() -> None:
-    habit = Habit()
+    long_term = LongTerm()
     for slowness in (1.0, 1.0, 4.0):
-        habit.succeeded(slowness)
-    habit.failed(1.0)
-    assert habit.slowness == pytest.approx(2.0)
-    assert habit.success == pytest.approx(0.75)
+        long_term.succeeded(slowness)
+    long_term.failed(1.0)
+    assert long_term.slowness == pytest.approx(2.0)
+    assert long_term.success == pytest.approx(0.75)
 
 
 @pytest.mark.parametrize("answers", [(9.0, 1.0), (1.0, 9.0)])
 def test_of_the_first_two_answers_the_faster_counts(answers: tuple[float, float]) -> None:
-    habit = Habit()
+    long_term = LongTerm()
     for slowness in answers:
-        habit.succeeded(slowness)
-    assert habit.slowness == 1.0
+        long_term.succeeded(slowness)
+    assert long_term.slowness == 1.0
 
 
 def test_a_failure_that_is_laid_at_others_doors_counts_for_the_proxy() -> None:
-    habit = Habit()
+    long_term = LongTerm()
     for _ in range(50):
-        habit.failed(0.1)
-    assert habit.success == pytest.approx(0.9)
+        long_term.failed(0.1)
+    assert long_term.success == pytest.approx(0.9)
 
 
 def test_a_bad_quarter_of_an_hour_does_not_make_a_bad_proxy() -> None:
-    habit = Habit()
+    long_term = LongTerm()
     for _ in range(100):
-        habit.succeeded(1.0)
+        long_term.succeeded(1.0)
     for _ in range(10):
-        habit.succeeded(20.0)
-    assert habit.slowness < 1.5
+        long_term.succeeded(20.0)
+    assert long_term.slowness < 1.5
 
 
 def test_a_proxy_is_known_again_when_what_it_did_lately_has_faded() -> None:

@@ -540,8 +540,8 @@ def test_a_probe_whose_credentials_are_refused_puts_the_proxy_out() -> None:
 
 
 def test_a_probe_of_the_old_credentials_does_not_stand_in_the_way_of_one_of_the_new() -> None:
-    members = [proxy(**user("old-secret")), proxy("p1")]
-    pool = make_pool(members, health=cooling(threshold=1, first=10))
+    nodes = [proxy(**user("old-secret")), proxy("p1")]
+    pool = make_pool(nodes, health=cooling(threshold=1, first=10))
     carry_through(pool, "p0", 0, FAULT)
     old = pool.acquire(20, matching=ONLY)
     assert old.probe

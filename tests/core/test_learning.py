@@ -78,8 +78,8 @@ def test_a_failure_that_may_be_anybodys_is_parted(outcome: Outcome) -> None:
 def test_nobody_pays_for_less_than_nothing_or_more_than_it_all(
     steps: list[tuple[int, Outcome, str, float]],
 ) -> None:
-    members = [*gateway_exits(2), *(proxy(f"p{number}") for number in (2, 3))]
-    pool = make_pool(members, health=cooling(threshold=10_000))
+    nodes = [*gateway_exits(2), *(proxy(f"p{number}") for number in (2, 3))]
+    pool = make_pool(nodes, health=cooling(threshold=10_000))
     events, now = Events(pool.events), 0.0
     for number, outcome, target, passed in steps:
         now += passed

@@ -503,8 +503,8 @@ def test_a_lone_proxy_has_no_limit_until_another_one_shares_its_gateway() -> Non
     assert pool.available(0.0) == 6
     pool.add(third, 0.0)
     assert pool.available(0.0) == 6
-    for member in (first, second, third):
-        pool.remove(member.name, 0.0)
+    for node in (first, second, third):
+        pool.remove(node.name, 0.0)
     assert pool.available(0.0) == 0
     pool.add(first, 0.0)
     assert pool.available(0.0) == 10

@@ -90,8 +90,8 @@ def test_grants_are_announced() -> None:
 
 @pytest.mark.parametrize("strategy", ALL_STRATEGIES)
 def test_no_proxy_ever_carries_more_than_its_cap(strategy: str) -> None:
-    members = [proxy("a", max_in_flight=1), proxy("b", max_in_flight=3), proxy("c")]
-    pool = make_pool(members, strategy=strategy, max_in_flight=2)
+    nodes = [proxy("a", max_in_flight=1), proxy("b", max_in_flight=3), proxy("c")]
+    pool = make_pool(nodes, strategy=strategy, max_in_flight=2)
     names = Counter(pool.acquire(0).proxy.name for _ in range(6))
     assert names == {"a": 1, "b": 3, "c": 2}
     assert refuses(pool, 0).retry_at is None
@@ -181,11 +181,11 @@ def test_available_never_promises_more_than_a_burst_allows_and_catches_up_with_i
     st.lists(st.tuples(st.booleans(), st.floats(0, 5)), max_size=30),
 )
 def test_a_lease_is_granted_exactly_if_one_is_available(
-    members: list[tuple[int | None, Rate | None]], steps: list[tuple[bool, float]]
+    nodes: list[tuple[int | None, Rate | None]], steps: list[tuple[bool, float]]
 ) -> None:
     pool = make_pool(
         proxy(f"p{number}", max_in_flight=cap, rate=rate)
-        for number, (cap, rate) in enumerate(members)
+        for number, (cap, rate) in enumerate(nodes)
     )
     leases, now = [], 0.0
     for send, pause in steps:
@@ -268,8 +268,8 @@ def test_a_proxy_that_left_is_not_what_to_wait_for() -> None:
 
 
 def test_a_rate_that_a_cooldown_outlasts_is_not_what_to_wait_for() -> None:
-    members = [proxy("a", rate=Rate(1, 10)), proxy("b")]
-    pool = make_pool(members, health=cooling(threshold=1, first=30))
+    nodes = [proxy("a", rate=Rate(1, 10)), proxy("b")]
+    pool = make_pool(nodes, health=cooling(threshold=1, first=30))
     carry_through(pool, "a", 0, FAULT)
     until = shown(pool, "a", 0).cooldown_left
     assert until > 10
@@ -321,8 +321,8 @@ def test_a_proxy_that_is_preferred_is_used_while_it_is_free(
 
 def test_a_preference_yields_to_all_that_must_be() -> None:
     rules = {"slow.test": TargetPolicy(spacing=5)}
-    members = [proxy("a", country="de"), proxy("b", country="fr")]
-    pool = make_pool(members, targets_by_name=rules, health=cooling(threshold=1))
+    nodes = [proxy("a", country="de"), proxy("b", country="fr")]
+    pool = make_pool(nodes, targets_by_name=rules, health=cooling(threshold=1))
     assert pool.acquire(0, prefer="a", matching={"country": "fr"}).proxy.name == "b"
     assert pool.acquire(0, prefer="a", avoid=["a"]).proxy.name == "b"
     assert pool.acquire(0, prefer="gone").proxy.name in ("a", "b")
@@ -357,8 +357,8 @@ def test_another_proxy_may_be_busy() -> None:
 
 def test_another_proxy_has_to_be_one_that_the_request_and_its_target_accept() -> None:
     rules = {"de.test": TargetPolicy(matching=ProxyFilter({"country": "de"}))}
-    members = [proxy("a", country="de"), proxy("b", country="fr"), proxy("c", country="fr")]
-    pool = make_pool(members, targets_by_name=rules)
+    nodes = [proxy("a", country="de"), proxy("b", country="fr"), proxy("c", country="fr")]
+    pool = make_pool(nodes, targets_by_name=rules)
     assert not pool.has_other(0, {"a"}, target="de.test")
     assert pool.has_other(0, {"a"}, target="other.test")
     assert pool.has_other(0, {"b"}, matching={"country": "fr"})

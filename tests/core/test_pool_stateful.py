@@ -74,7 +74,7 @@ caps = st.none() | st.integers(1, 3)
 rates = st.none() | st.builds(
     Rate, st.sampled_from([1.0, 2.0]), st.sampled_from([0.5, 2.0, 8.0]), st.integers(1, 3)
 )
-members = st.tuples(caps, rates)
+nodes = st.tuples(caps, rates)
 choices = st.integers(0, 100)
 requests = st.fixed_dictionaries(
     {
@@ -195,7 +195,7 @@ class PoolMachine(RuleBasedStateMachine):
         rate=st.none() | rates,
         session_lost=st.sampled_from(["reassign", "wait", "fail"]),
         session_limit=st.sampled_from([2, 100]),
-        first=st.lists(members, min_size=2, max_size=5),
+        first=st.lists(nodes, min_size=2, max_size=5),
         gateway_cap=st.integers(1, 6),
     )
     def begin(
@@ -290,7 +290,7 @@ class PoolMachine(RuleBasedStateMachine):
     def count(self, kind: type[Event]) -> int:
         return sum(isinstance(event, kind) for event in self.events)
 
-    # Membership
+    # Administration
 
     def made(self, name: str, cap: int | None, rate: Rate | None, version: int) -> Proxy:
         return Proxy(
@@ -343,7 +343,7 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(
         action=st.sampled_from(["add", "remove", "update", "new credentials", "revive"]),
         name=st.sampled_from(NAMES),
-        limits=members,
+        limits=nodes,
     )
     def manage(self, action: str, name: str, limits: tuple[int | None, Rate | None]) -> None:
         if action == "revive":
@@ -577,8 +577,8 @@ class PoolMachine(RuleBasedStateMachine):
             self.refused.discard(lease.target)
         assert self.pool.release(lease, outcome, self.now, **how)
         # How its own limit moves is proven where it is alone; here, that it holds.
-        member = self.pool._members.get(name)
-        own = member.own_limit if member is not None else None
+        node = self.pool._nodes.get(name)
+        own = node.own_limit if node is not None else None
         known.own_limit = int(own.limit) if own is not None and own.limit < known.cap else None
         if lease not in known.before:
             if outcome in ANSWERED:

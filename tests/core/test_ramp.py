@@ -1,4 +1,4 @@
-"""What a target has borne, and how its traffic grows back below it."""
+"""What a target has sustained, and how its traffic grows back below it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scrapy_proxybalance.core.targets.ramp import Borne, Ramp, Traffic
+from scrapy_proxybalance.core.targets.ramp import Ramp, Sustained, Traffic
 
 sustained_rates = st.floats(0.01, 1000)
 lengths = st.floats(0.5, 3600)
@@ -176,7 +176,7 @@ def test_what_was_not_sent_in_idle_time_is_not_made_up_for() -> None:
     assert ramp.ready_at() - later == pytest.approx(interval, rel=0.02)
 
 
-# What was borne
+# What was sustained
 
 
 def test_what_was_borne_lately_is_what_was_answered_in_the_last_seconds() -> None:
@@ -185,16 +185,16 @@ def test_what_was_borne_lately_is_what_was_answered_in_the_last_seconds() -> Non
         traffic.answered(number)  # one a second
     for number in range(1000):
         traffic.answered(1000 + number / 10)  # ten a second, a hundred seconds long
-    assert traffic.borne(1100, lately=True).rate == pytest.approx(10, rel=0.05)
-    assert traffic.borne(1100, lately=False).rate == pytest.approx(2000 / 1100, rel=0.01)
+    assert traffic.sustained(1100, lately=True).rate == pytest.approx(10, rel=0.05)
+    assert traffic.sustained(1100, lately=False).rate == pytest.approx(2000 / 1100, rel=0.01)
 
 
 def test_a_quiet_time_counts_as_having_borne_less() -> None:
     traffic = Traffic(0)
     for number in range(100):
         traffic.answered(number / 10)
-    assert traffic.borne(10, lately=True).rate == pytest.approx(10, rel=0.05)
-    assert traffic.borne(40, lately=True).rate < 1
+    assert traffic.sustained(10, lately=True).rate == pytest.approx(10, rel=0.05)
+    assert traffic.sustained(40, lately=True).rate < 1
 
 
 @pytest.mark.parametrize("lately", [True, False])
@@ -202,7 +202,7 @@ def test_a_burst_of_less_than_a_second_counts_as_a_second(lately: bool) -> None:
     traffic = Traffic(0)
     for number in range(50):
         traffic.answered(number / 1000)
-    assert traffic.borne(0.05, lately=lately).rate <= 50
+    assert traffic.sustained(0.05, lately=lately).rate <= 50
 
 
 def test_what_began_anew_knows_nothing_of_before() -> None:
@@ -211,17 +211,17 @@ def test_what_began_anew_knows_nothing_of_before() -> None:
         traffic.answered(number)
     traffic.peak = 16
     traffic.start_over(100)
-    borne = traffic.borne(110, lately=False)
-    assert (borne.answers, borne.peak, borne.observed) == (0, 1, 10)
+    sustained = traffic.sustained(110, lately=False)
+    assert (sustained.answers, sustained.peak, sustained.observed) == (0, 1, 10)
 
 
 def test_what_was_borne_is_an_answer_at_least_and_no_more_than_was_allowed() -> None:
-    assert Borne(answers=0, seconds=10, peak=1, observed=10).rate == 0.1
-    assert Borne(answers=100, seconds=1, peak=1, observed=10, ceiling=20).rate == 20
+    assert Sustained(answers=0, seconds=10, peak=1, observed=10).rate == 0.1
+    assert Sustained(answers=100, seconds=1, peak=1, observed=10, ceiling=20).rate == 20
 
 
 def test_answers_that_come_late_count_towards_what_was_borne() -> None:
-    borne = Borne(answers=10, seconds=10, peak=1, observed=10)
-    before = borne.rate
-    borne.answers += 1
-    assert borne.rate > before
+    sustained = Sustained(answers=10, seconds=10, peak=1, observed=10)
+    before = sustained.rate
+    sustained.answers += 1
+    assert sustained.rate > before

@@ -69,15 +69,15 @@ def test_proxies_that_nothing_is_known_of_score_in_proportion_to_their_weights()
 def test_a_score_is_positive_in_service_and_nothing_else_and_made_of_what_is_shown(
     steps: list[tuple[str, Outcome, float | None, float, str | None]],
 ) -> None:
-    members = [proxy("a"), proxy("b", weight=3), proxy("c", provider="other")]
-    pool = make_pool(members, health=cooling(threshold=3, first=100))
+    nodes = [proxy("a"), proxy("b", weight=3), proxy("c", provider="other")]
+    pool = make_pool(nodes, health=cooling(threshold=3, first=100))
     now = 0.0
     for name, outcome, duration, passed, failure in steps:
         now += passed
         if pool.hold(now, matching={"name": name}) is None:
             carry_through(pool, name, now, outcome, latency=duration, failure=failure)
-        for member in members:
-            score, seen = pool.explain(member.name, now), shown(pool, member.name, now)
+        for node in nodes:
+            score, seen = pool.explain(node.name, now), shown(pool, node.name, now)
             sits_out = seen.state in (HealthState.COOLING, HealthState.OUT)
             assert isfinite(score.value)
             assert (score.value == 0) is sits_out

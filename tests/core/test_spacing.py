@@ -36,9 +36,9 @@ QUICK = "quick.test"
 
 
 def spaced_pool(count: int = 2, *, spacing: float = 5.0, rule: Any = None, **policy: Any) -> Pool:
-    members = proxies(count) if isinstance(count, int) else count
+    nodes = proxies(count) if isinstance(count, int) else count
     rules = {SLOW: TargetPolicy(spacing=spacing, **(rule or {}))}
-    return make_pool(members, targets_by_name=rules, **policy)
+    return make_pool(nodes, targets_by_name=rules, **policy)
 
 
 def held(pool: Pool, now: float, **request: Any) -> Hold:

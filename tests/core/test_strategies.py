@@ -375,8 +375,8 @@ def test_least_connections_spreads_leases_evenly() -> None:
 
 
 def test_least_used_keeps_the_counts_in_proportion_to_the_weights() -> None:
-    members = [proxy("a", weight=1), proxy("b", weight=2), proxy("c", weight=3)]
-    pool = make_pool(members, strategy="least_used", max_in_flight=50)
+    nodes = [proxy("a", weight=1), proxy("b", weight=2), proxy("c", weight=3)]
+    pool = make_pool(nodes, strategy="least_used", max_in_flight=50)
     sent = used(run(pool, 600, slots=20))
     assert sent == {"a": 100, "b": 200, "c": 300}
 
@@ -614,9 +614,9 @@ def test_sticky_goes_by_the_session_before_the_target() -> None:
 def test_sticky_lets_no_proxy_carry_more_than_a_quarter_above_its_share(
     size: int, targets: int, slots: int, weights: list[float]
 ) -> None:
-    members = [proxy(f"p{number}", weight=weights[number]) for number in range(size)]
-    pool = make_pool(members, strategy="sticky", max_in_flight=100)
-    whole = sum(member.weight for member in members)
+    nodes = [proxy(f"p{number}", weight=weights[number]) for number in range(size)]
+    pool = make_pool(nodes, strategy="sticky", max_in_flight=100)
+    whole = sum(node.weight for node in nodes)
     for number in range(slots):
         lease = pool.acquire(0.0, target=f"host-{number % targets}.test")
         share = 1.25 * (number + 1) * lease.proxy.weight / whole
@@ -668,8 +668,8 @@ def test_sticky_comes_back_to_the_first_in_the_ranking_when_that_has_room_again(
 
 
 def test_sticky_keeps_to_one_proxy_within_a_filter() -> None:
-    members = [proxy(f"p{number}", country="de" if number % 2 else "fr") for number in range(600)]
-    pool = make_pool(members, strategy="sticky")
+    nodes = [proxy(f"p{number}", country="de" if number % 2 else "fr") for number in range(600)]
+    pool = make_pool(nodes, strategy="sticky")
     for wanted in ({"country": "de"}, {"name": ["p1", "p3", "p5"]}):
         names = {
             carry(pool, now, target="shop.test", matching=wanted).proxy.name for now in range(9)

@@ -6,21 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scrapy_proxybalance.core.proxies.typical_times import UsualTimes
+from scrapy_proxybalance.core.proxies.typical_times import TypicalTimes
 
 SHOP, BOOKS = "shop.test", "books.test"
 durations = st.floats(0, 1e6)
 
 
-def times(*answers: tuple[str, float]) -> UsualTimes:
-    usual = UsualTimes()
+def times(*answers: tuple[str, float]) -> TypicalTimes:
+    usual = TypicalTimes()
     for target, seconds in answers:
         usual.add(target, seconds)
     return usual
 
 
 def test_nothing_is_usual_before_the_first_answer() -> None:
-    usual = UsualTimes()
+    usual = TypicalTimes()
     assert usual.of(SHOP) is None
     assert usual.of_all is None
 

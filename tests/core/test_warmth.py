@@ -23,8 +23,8 @@ from scrapy_proxybalance.core import (
     WarmPolicy,
 )
 from scrapy_proxybalance.core.proxies import warm_connections as warmth_module
-from scrapy_proxybalance.core.proxies.table import Members
-from scrapy_proxybalance.core.proxies.warm_connections import RUN, SHARE, Warmth
+from scrapy_proxybalance.core.proxies.table import Nodes
+from scrapy_proxybalance.core.proxies.warm_connections import RUN, SHARE, WarmConnections
 
 from .helpers import carry, make_pool, proxies, proxy, refuses
 
@@ -37,8 +37,8 @@ WARM = WarmPolicy(idle_seconds=60.0, most_idle=2)
 
 
 def warm_pool(count: int | list[Proxy] = 50, **policy: Any) -> Pool:
-    members = proxies(count) if isinstance(count, int) else count
-    return make_pool(members, **{"warm": WARM, **policy})
+    nodes = proxies(count) if isinstance(count, int) else count
+    return make_pool(nodes, **{"warm": WARM, **policy})
 
 
 def through(pool: Pool, name: str, now: float, outcome: Outcome = Outcome.SUCCESS) -> Lease:
@@ -157,9 +157,9 @@ def test_a_policy_that_cannot_work_is_refused(values: dict[str, Any]) -> None:
 
 def test_what_is_remembered_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warmth_module, "_MOST", 50)
-    members = Members()
-    one = members.add(proxy("p"))
-    books = Warmth(WARM, GatewayPolicy(), {}, 0.0)
+    nodes = Nodes()
+    one = nodes.add(proxy("p"))
+    books = WarmConnections(WARM, GatewayPolicy(), {}, 0.0)
     for number in range(500):
         books.put_back(one, f"site-{number}", number / 100, 1)
         assert len(books) <= 50
@@ -167,9 +167,9 @@ def test_what_is_remembered_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_sites_that_are_crawled_no_longer_are_forgotten() -> None:
-    members = Members()
-    one = members.add(proxy("p"))
-    books = Warmth(WARM, GatewayPolicy(), {}, 0.0)
+    nodes = Nodes()
+    one = nodes.add(proxy("p"))
+    books = WarmConnections(WARM, GatewayPolicy(), {}, 0.0)
     for number in range(2000):
         books.put_back(one, f"site-{number}", float(number), 1)
     assert len(books) <= WARM.idle_seconds + 2
@@ -183,31 +183,31 @@ def test_connections_are_used_again_where_without_there_are_new_ones() -> None:
 
 
 def test_a_much_worse_proxy_is_not_used_for_being_warm() -> None:
-    members = [proxy("slow", weight=0.1), *proxies(30)]
-    pool = warm_pool(members)
+    nodes = [proxy("slow", weight=0.1), *proxies(30)]
+    pool = warm_pool(nodes)
     through(pool, "slow", 0.0)
     assert pool.acquire(1.0, **HTTPS).proxy.name != "slow"
 
 
 def test_the_longest_unused_comes_first_to_be_looked_at() -> None:
-    members = Members()
-    books = Warmth(WARM, GatewayPolicy(), {}, 0.0)
+    nodes = Nodes()
+    books = WarmConnections(WARM, GatewayPolicy(), {}, 0.0)
     for name in ("a", "b", "c"):
-        member = members.add(proxy(name))
-        member.free = 1
-        books.put_back(member, SITE, 0.0, 1)
+        node = nodes.add(proxy(name))
+        node.free = 1
+        books.put_back(node, SITE, 0.0, 1)
     assert books.offer(SITE, 1.0, proxies=3) == [0, 1, 2]
-    books.put_back(members["a"], SITE, 2.0, books.take(members["a"], SITE, 1.0) + 1)
+    books.put_back(nodes["a"], SITE, 2.0, books.take(nodes["a"], SITE, 1.0) + 1)
     assert books.offer(SITE, 3.0, proxies=3) == [1, 2, 0]
 
 
 def test_one_that_cannot_be_used_now_hides_no_other() -> None:
-    members = Members()
-    books = Warmth(WARM, GatewayPolicy(), {}, 0.0)
+    nodes = Nodes()
+    books = WarmConnections(WARM, GatewayPolicy(), {}, 0.0)
     for number in range(40):
-        member = members.add(proxy(f"p{number}"))
-        member.free = 1 if number == 39 else 0
-        books.put_back(member, SITE, 0.0, 1)
+        node = nodes.add(proxy(f"p{number}"))
+        node.free = 1 if number == 39 else 0
+        books.put_back(node, SITE, 0.0, 1)
     assert [39] in [books.offer(SITE, 1.0, proxies=40) for _ in range(5)]
 
 
@@ -269,9 +269,9 @@ def test_no_proxy_has_more_than_its_part_of_a_crawl() -> None:
 
 
 def test_a_proxy_that_had_more_than_three_times_its_even_share_is_not_preferred() -> None:
-    members = Members()
-    books = Warmth(WARM, GatewayPolicy(), {}, 0.0)
-    busy, others = members.add(proxy("busy")), [members.add(proxy(f"p{n}")) for n in range(9)]
+    nodes = Nodes()
+    books = WarmConnections(WARM, GatewayPolicy(), {}, 0.0)
+    busy, others = nodes.add(proxy("busy")), [nodes.add(proxy(f"p{n}")) for n in range(9)]
     busy.free = 1
     for _ in range(RUN - 1):
         books.take(busy, "elsewhere.test", 0.0)
@@ -289,9 +289,9 @@ def test_a_proxy_that_had_more_than_three_times_its_even_share_is_not_preferred(
 
 
 def test_what_a_proxy_had_is_forgotten_in_minutes() -> None:
-    members = Members()
-    books = Warmth(WARM, GatewayPolicy(), {}, 0.0)
-    busy = members.add(proxy("busy"))
+    nodes = Nodes()
+    books = WarmConnections(WARM, GatewayPolicy(), {}, 0.0)
+    busy = nodes.add(proxy("busy"))
     busy.free = 1
     for _ in range(2 * RUN):
         books.take(busy, SITE, 0.0)
@@ -301,9 +301,9 @@ def test_what_a_proxy_had_is_forgotten_in_minutes() -> None:
 
 
 def test_a_proxy_that_is_still_recovering_is_not_preferred() -> None:
-    members = Members()
-    books = Warmth(WARM, GatewayPolicy(), {}, 0.0)
-    one = members.add(proxy("p"))
+    nodes = Nodes()
+    books = WarmConnections(WARM, GatewayPolicy(), {}, 0.0)
+    one = nodes.add(proxy("p"))
     one.free = 1
     books.put_back(one, SITE, 0.0, 1)
     one.health.state = HealthState.RECOVERING
@@ -338,12 +338,12 @@ STEPS = st.lists(
 def test_who_is_offered_has_a_connection_and_has_not_had_too_much(
     steps: list[tuple[str, int, str]], proxies_: int
 ) -> None:
-    members = Members()
+    nodes = Nodes()
     for number in range(4):
-        members.add(proxy(f"p{number}")).free = 1
-    books, model, now = Warmth(WARM, GatewayPolicy(), {}, 0.0), Model(), 0.0
+        nodes.add(proxy(f"p{number}")).free = 1
+    books, model, now = WarmConnections(WARM, GatewayPolicy(), {}, 0.0), Model(), 0.0
     for what, index, tunnel in steps:
-        member = members.at(index)
+        node = nodes.at(index)
         if what in ("wait", "long"):
             now += 0.5 if what == "wait" else 25.0
         elif what == "offer":
@@ -357,23 +357,23 @@ def test_who_is_offered_has_a_connection_and_has_not_had_too_much(
             idle = model.idle[index, tunnel]
             idle[:] = [one for one in idle if one[0] >= now - WARM.idle_seconds]
             expected = idle.pop(0)[1] if idle else 0
-            carried = books.take(member, tunnel, now)
+            carried = books.take(node, tunnel, now)
             # Those of a proxy that had its part are forgotten together.
             assert carried in (expected, 0)
             if not carried:
                 idle.clear()
             if what == "take" and carried + 1 < RUN:
-                books.put_back(member, tunnel, now, carried + 1)
+                books.put_back(node, tunnel, now, carried + 1)
                 idle.append((now, carried + 1))
                 del idle[: -WARM.most_idle]
         assert 0 <= len(books) <= sum(map(len, model.idle.values()))
 
 
 def test_the_books_go_on_for_weeks() -> None:
-    members = Members()
-    one = members.add(proxy("p"))
+    nodes = Nodes()
+    one = nodes.add(proxy("p"))
     one.free = 1
-    books = Warmth(WARM, GatewayPolicy(), {}, 0.0)
+    books = WarmConnections(WARM, GatewayPolicy(), {}, 0.0)
     for hour in range(24 * 30):
         now = hour * 3600.0
         for _ in range(3):

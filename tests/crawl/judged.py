@@ -131,12 +131,12 @@ class Judged:
 
         def opened() -> None:
             middleware = crawler.get_downloader_middleware(ProxyBalanceMiddleware)
-            middleware.balancer.pool.events.subscribe(
+            middleware.context.pool.events.subscribe(
                 self._saw,
                 *(CooldownStarted, CooldownTakenBack, ProxyOut),
                 *(GatewayTripped, PoolTripped, LeaseGranted),
             )
-            middleware.balancer.attempts.subscribe(self._tried)
+            middleware.context.attempts.subscribe(self._tried)
 
         crawler.signals.connect(opened, signal=signals.spider_opened, weak=False)
 
@@ -168,8 +168,8 @@ class Judged:
     @property
     def proxies(self) -> dict[str, ProxySnapshot]:
         """The proxies as they are in the end."""
-        balancer = self.crawler.get_downloader_middleware(ProxyBalanceMiddleware).balancer
-        return {one.proxy.name: one for one in balancer.pool.snapshot(balancer.clock())}
+        context = self.crawler.get_downloader_middleware(ProxyBalanceMiddleware).context
+        return {one.proxy.name: one for one in context.pool.snapshot(context.clock())}
 
 
 def pages(paths: Iterable[object]) -> Counter[str]:

@@ -253,7 +253,7 @@ async def durations(w: World, urls: list[str], **settings: Any) -> dict[str, lis
 
     def prepare(crawler: Crawler) -> None:
         def opened() -> None:
-            pool = crawler.get_downloader_middleware(ProxyBalanceMiddleware).balancer.pool
+            pool = crawler.get_downloader_middleware(ProxyBalanceMiddleware).context.pool
             release: Callable[..., bool] = pool.release
 
             def spy(*args: Any, **what: Any) -> bool:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from scrapy.crawler import Crawler
 
-    from scrapy_proxybalance.plugin.crawl import Balancer
+    from scrapy_proxybalance.plugin.context import CrawlContext
 
 #: Scrapy before 2.19 leaves empty queue files that it opens again to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
@@ -70,15 +70,15 @@ def opened(**changes: Any) -> Iterator[Crawler]:
         crawler.engine.downloader.close()
 
 
-def balancer_of(crawler: Crawler) -> Balancer:
+def context_of(crawler: Crawler) -> CrawlContext:
     middleware = crawler.get_downloader_middleware(ProxyBalanceMiddleware)
     assert middleware is not None
-    return middleware.balancer
+    return middleware.context
 
 
 def pin(crawler: Crawler, session: str = "s") -> None:
     """Give a session its proxy: of a new one no more than one request is let out."""
-    pool, now = balancer_of(crawler).pool, balancer_of(crawler).clock()
+    pool, now = context_of(crawler).pool, context_of(crawler).clock()
     pool.release(pool.acquire(now, session=session), Outcome.SUCCESS, now)
 
 
@@ -204,7 +204,7 @@ def pop_all(crawler: Crawler, queue: Any) -> list[Request]:
 def land(crawler: Crawler, requests: list[Request]) -> None:
     """Have requests be over, as the middleware and the downloader take note of it."""
     for request in requests:
-        balancer_of(crawler).land(request)
+        context_of(crawler).land(request)
         crawler.engine.downloader.active.remove(request)
 
 
@@ -216,9 +216,9 @@ ONE_AT_A_TIME = {
 
 def test_len_counts_what_is_set_aside() -> None:
     with opened(**ONE_AT_A_TIME) as crawler:
-        pool = balancer_of(crawler).pool
+        pool = context_of(crawler).pool
         queue = make_queue(crawler, ProxyBalanceQueue)
-        pool.acquire(balancer_of(crawler).clock(), session="s")
+        pool.acquire(context_of(crawler).clock(), session="s")
         for request in session_requests(5):
             queue.push(request)
         assert queue.pop() is None
@@ -229,8 +229,8 @@ def test_len_counts_what_is_set_aside() -> None:
 
 def test_close_puts_back_what_was_set_aside_and_a_resumed_queue_has_it_all(tmp_path: Path) -> None:
     with opened(**ONE_AT_A_TIME) as crawler:
-        balancer = balancer_of(crawler)
-        balancer.pool.acquire(balancer.clock(), session="s")
+        context = context_of(crawler)
+        context.pool.acquire(context.clock(), session="s")
         queue = make_queue(crawler, ProxyBalanceQueue, tmp_path)
         pushed = [*session_requests(5, "a.test"), *session_requests(3, "b.test")]
         for request in pushed:
@@ -270,13 +270,13 @@ def test_a_resumed_queue_of_which_a_hosts_part_is_empty_serves_the_others_at_onc
 
 def test_what_was_set_aside_goes_when_its_proxy_is_free() -> None:
     with opened(**ONE_AT_A_TIME) as crawler:
-        balancer = balancer_of(crawler)
+        context = context_of(crawler)
         queue = make_queue(crawler, ProxyBalanceQueue)
-        lease = balancer.pool.acquire(balancer.clock(), session="s")
+        lease = context.pool.acquire(context.clock(), session="s")
         for request in session_requests(2):
             queue.push(request)
         assert queue.pop() is None
-        balancer.pool.release(lease, Outcome.SUCCESS, balancer.clock())
+        context.pool.release(lease, Outcome.SUCCESS, context.clock())
         assert queue.pop().url == "http://a.test/1"
         assert len(queue) == 1
         queue.close()
@@ -284,8 +284,8 @@ def test_what_was_set_aside_goes_when_its_proxy_is_free() -> None:
 
 def test_len_does_not_count_what_waits_for_a_suspended_target(tmp_path: Path) -> None:
     with opened(**ONE_AT_A_TIME) as crawler:
-        balancer = balancer_of(crawler)
-        balancer.pool.acquire(balancer.clock(), session="s")
+        context = context_of(crawler)
+        context.pool.acquire(context.clock(), session="s")
         queue = make_queue(crawler, ProxyBalanceQueue, tmp_path)
         aside, queued = session_requests(4), [Request(f"http://a.test/plain{n}") for n in range(3)]
         shared = Request("http://a.test/slot", meta={"download_slot": "shared"})
@@ -296,7 +296,7 @@ def test_len_does_not_count_what_waits_for_a_suspended_target(tmp_path: Path) ->
         for request in [*queued, shared, other]:
             queue.push(request)
         assert len(queue) == 9
-        balancer.pool.targets.suspend("a.test", balancer.clock(), "told so")
+        context.pool.targets.suspend("a.test", context.clock(), "told so")
         assert len(queue) == 1
         assert urls(pop_all(crawler, queue)) == [other.url]
         state = queue.close()
@@ -311,12 +311,12 @@ def test_len_does_not_count_what_waits_for_a_suspended_target(tmp_path: Path) ->
 
 def test_what_waits_for_a_dropped_target_is_counted_and_comes_out_to_be_told() -> None:
     with opened() as crawler:
-        balancer = balancer_of(crawler)
+        context = context_of(crawler)
         queue = make_queue(crawler, ProxyBalanceQueue)
         for request in session_requests(4):
             queue.push(request)
-        balancer.drop("a.test")
-        balancer.pool.targets.suspend("a.test", balancer.clock(), "told so")
+        context.drop("a.test")
+        context.pool.targets.suspend("a.test", context.clock(), "told so")
         assert len(queue) == 4
         assert len(pop_all(crawler, queue)) == 4
         assert len(queue) == 0
@@ -325,15 +325,15 @@ def test_what_waits_for_a_dropped_target_is_counted_and_comes_out_to_be_told() -
 
 def test_a_paused_target_gives_nothing_and_is_counted() -> None:
     with opened() as crawler:
-        balancer = balancer_of(crawler)
+        context = context_of(crawler)
         queue = make_queue(crawler, ProxyBalanceQueue)
         for host in HOSTS:
             queue.push(Request(f"http://{host}/"))
-        now = balancer.clock()
-        balancer.pool.targets.refused("b.test", sent_at=now, now=now, reason="429")
+        now = context.clock()
+        context.pool.targets.refused("b.test", sent_at=now, now=now, reason="429")
         assert urls(pop_all(crawler, queue)) == ["http://a.test/", "http://c.test/"]
         assert len(queue) == 1
-        balancer._spider_closed()
+        context._spider_closed()
         queue.close()
 
 

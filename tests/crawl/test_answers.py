@@ -80,8 +80,8 @@ async def run(
 
 
 def snapshots(crawler: Crawler) -> dict[str, ProxySnapshot]:
-    balancer = crawler.get_downloader_middleware(ProxyBalanceMiddleware).balancer
-    return {one.proxy.name: one for one in balancer.pool.snapshot(balancer.clock())}
+    context = crawler.get_downloader_middleware(ProxyBalanceMiddleware).context
+    return {one.proxy.name: one for one in context.pool.snapshot(context.clock())}
 
 
 def fetched(crawler: Crawler) -> Counter[str]:

@@ -63,7 +63,7 @@ def subscribe(observer: Callable[[Event], None]) -> Callable[[Crawler], None]:
     def prepare(crawler: Crawler) -> None:
         def opened() -> None:
             middleware = crawler.get_downloader_middleware(ProxyBalanceMiddleware)
-            middleware.balancer.pool.events.subscribe(observer)
+            middleware.context.pool.events.subscribe(observer)
 
         crawler.signals.connect(opened, signal=signals.spider_opened, weak=False)
 

@@ -66,7 +66,7 @@ async def test_one_that_raises_is_logged_and_costs_neither_a_page_nor_a_lease(
         assert len(crawler.spider.responses) == 9
         middleware = crawler.get_downloader_middleware(ProxyBalanceMiddleware)
         assert middleware is not None
-        assert middleware.balancer.pool.in_flight == 0
+        assert middleware.context.pool.in_flight == 0
         assert "CLASSIFIER failed" in caplog.text
         assert proxybalance_stats(crawler)["outcome/success"] == 9
 
@@ -104,6 +104,6 @@ async def test_one_that_returns_something_else_is_logged_and_the_plugin_decides(
         assert len(origin.requests) == 10
         middleware = crawler.get_downloader_middleware(ProxyBalanceMiddleware)
         assert middleware is not None
-        assert middleware.balancer.pool.in_flight == 0
+        assert middleware.context.pool.in_flight == 0
         assert caplog.text.count("PROXYBALANCE_CLASSIFIER returned 'success' for") == 9
         assert proxybalance_stats(crawler)["outcome/success"] == 9

@@ -203,8 +203,8 @@ def test_the_overview_of_a_large_pool_has_an_end() -> None:
         rng=Random(1),
     )
     crawler = SimpleNamespace(signals=SimpleNamespace(connect=lambda *_, **__: None))
-    balancer: Any = SimpleNamespace(pool=pool, clock=lambda: 3.0, crawler=crawler)
-    console = PoolConsole(balancer, Figures(pool))
+    context: Any = SimpleNamespace(pool=pool, clock=lambda: 3.0, crawler=crawler)
+    console = PoolConsole(context, Figures(pool))
     for number in range(25):
         pool.targets.refused(f"{number}.example", sent_at=1.0, now=2.0, reason="429", wait=60)
     pool.targets.suspend("0.example", 2.0, "that is enough")

@@ -18,7 +18,7 @@ from scrapy.core.scheduler import Scheduler
 
 from scrapy_proxybalance import ProxyBalanceQueue
 from scrapy_proxybalance.core import Outcome
-from scrapy_proxybalance.plugin import crawl as balancer
+from scrapy_proxybalance.plugin import crawl as context
 from scrapy_proxybalance.plugin.scheduling import waiting as set_aside
 
 from .crawling import UrlsSpider, crawl, crawl_test
@@ -27,7 +27,7 @@ from .test_admission import urls as by_url
 from .test_target_gate import (
     World,
     all_stats,
-    balancer_of,
+    context_of,
     crawling,
     finish_reason,
     page,
@@ -54,7 +54,7 @@ def no_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def no_tick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have nothing looked after once a second: that would find a forgotten request, too, but late."""
-    monkeypatch.setattr(balancer, "_TICK_SECONDS", 3600.0)
+    monkeypatch.setattr(context, "_TICK_SECONDS", 3600.0)
 
 
 @pytest.fixture
@@ -243,7 +243,7 @@ def test_a_queue_that_finds_no_room_aside_is_left_out_until_there_is_some() -> N
         PROXYBALANCE_PROXIES=["http://one.test:8080", "http://two.test:8080"],
         PROXYBALANCE_MAX_IN_FLIGHT=50,
     ) as crawler:
-        shared = balancer_of(crawler)
+        shared = context_of(crawler)
         queue = make_queue(crawler, ProxyBalanceQueue)
         busy = [shared.pool.acquire(shared.clock(), session="s") for _ in range(50)]
         crowd, late = session_requests(1000, "a.test"), session_requests(3, "b.test")
@@ -307,7 +307,7 @@ async def test_direct_requests_are_all_sent_at_once_while_the_only_proxy_is_idle
             await until(lambda: origin.in_flight == 1)
             add(run, direct[1:])
             await until(lambda: origin.in_flight == 7)
-            assert balancer_of(run).pool.in_flight == 0
+            assert context_of(run).pool.in_flight == 0
             kept.release.set()
             await until(lambda: run.engine.spider is None)
         assert len(spider_of(run).responses) == 7
@@ -524,7 +524,7 @@ async def test_the_same_request_sent_again_is_counted_once_while_others_bypass_t
             DOWNLOADER_MIDDLEWARES={Again: 800},
         )
         async with crawling(["http://p.test/"], changed) as run:
-            shared, downloader = balancer_of(run), run.engine.downloader
+            shared, downloader = context_of(run), run.engine.downloader
             await until(lambda: queue_of(run).held("p.test") == 1 and not downloader.active)
             bypassing = [
                 asyncio.ensure_future(run.engine.download_async(Request(url)))
@@ -534,7 +534,7 @@ async def test_the_same_request_sent_again_is_counted_once_while_others_bypass_t
             add(run, [one.replace(dont_filter=True) for one in requests("a.test", 30)])
             await until_fetched(run, "a.test", 30)
             assert shared.pool.in_flight == 0
-            assert len(shared.book) == 0
+            assert len(shared.admissions) == 0
             assert len(downloader.active) == 12
         await asyncio.gather(*bypassing, return_exceptions=True)
         assert sorted(w.paths("a.test")) == sorted(paths(30) * 2)

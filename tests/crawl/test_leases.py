@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from scrapy.http import Response
 
     from scrapy_proxybalance.core.events import Event
-    from scrapy_proxybalance.plugin.crawl import Balancer
+    from scrapy_proxybalance.plugin.context import CrawlContext
 
 PAGES = 30
 
@@ -41,7 +41,7 @@ class LeaseCount:
         self.granted: Counter[int] = Counter()
         self.ended: Counter[int] = Counter()
         self.outcomes: Counter[Outcome] = Counter()
-        self.balancer: Balancer | None = None
+        self.context: CrawlContext | None = None
         self._leases: list[object] = []  # kept, so that no two of them have the same id
 
     def watch(self, crawler: Crawler) -> None:
@@ -49,8 +49,8 @@ class LeaseCount:
 
         def opened() -> None:
             middleware = crawler.get_downloader_middleware(ProxyBalanceMiddleware)
-            self.balancer = middleware.balancer
-            self.balancer.pool.events.subscribe(self)
+            self.context = middleware.context
+            self.context.pool.events.subscribe(self)
 
         crawler.signals.connect(opened, signal=signals.spider_opened, weak=False)
 
@@ -66,14 +66,14 @@ class LeaseCount:
         """Fail unless every lease ended once and nothing is left of any."""
         assert set(self.granted.values()) <= {1}
         assert self.ended == self.granted
-        balancer = self.balancer
-        assert balancer is not None
-        assert balancer.pool.in_flight == 0
-        snapshots = balancer.pool.snapshot(balancer.clock())
+        context = self.context
+        assert context is not None
+        assert context.pool.in_flight == 0
+        snapshots = context.pool.snapshot(context.clock())
         assert {snapshot.proxy.name: snapshot.in_flight for snapshot in snapshots} == {
             snapshot.proxy.name: 0 for snapshot in snapshots
         }
-        assert balancer._flights == {}
+        assert context._flights == {}
 
 
 class SwallowFirstResponse:

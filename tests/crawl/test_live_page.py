@@ -25,7 +25,7 @@ from scrapy_proxybalance.signals import target_paused
 
 from .crawling import crawl, crawl_test, proxybalance_stats
 from .metrics_probe import Look, metrics_url
-from .test_admission import balancer_of
+from .test_admission import context_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -347,15 +347,15 @@ async def test_a_crawl_whose_proxies_are_all_drained_is_not_closed_as_exhausted(
 
     def prepare(crawler: Crawler) -> None:
         def look() -> None:
-            balancer = balancer_of(crawler)
-            clock = balancer.clock
-            balancer.pool.drain("only", clock())
+            context = context_of(crawler)
+            clock = context.clock
+            context.pool.drain("only", clock())
             for passed in (0, 1e6):
-                balancer.clock = lambda passed=passed: clock() + passed
-                balancer._tick()
-            balancer.clock = clock
-            seen.append(balancer.closing)
-            balancer.pool.enable("only", clock())
+                context.clock = lambda passed=passed: clock() + passed
+                context._tick()
+            context.clock = clock
+            seen.append(context.closing)
+            context.pool.enable("only", clock())
 
         crawler.signals.connect(look, signal=response_received, weak=False)
 

@@ -295,8 +295,8 @@ async def test_a_counter_does_not_fall_when_a_proxy_leaves(
         texts.append(fetch(metrics_url(caplog)))
         middleware = crawlers[0].get_downloader_middleware(ProxyBalanceMiddleware)
         assert middleware is not None
-        pool = middleware.balancer.pool
-        CrawlThreadOf.thread.call(lambda: pool.remove("one", middleware.balancer.clock()), 10)
+        pool = middleware.context.pool
+        CrawlThreadOf.thread.call(lambda: pool.remove("one", middleware.context.clock()), 10)
         texts.append(fetch(metrics_url(caplog)))
 
     class CrawlThreadOf:

@@ -30,7 +30,7 @@ from .test_target_gate import (
     Received,
     Script,
     World,
-    balancer_of,
+    context_of,
     crawling,
     finish_reason,
     page,
@@ -75,7 +75,7 @@ class Pauses:
         crawler.signals.connect(self._opened, signal=signals.spider_opened)
 
     def _opened(self) -> None:
-        balancer_of(self._crawler).pool.events.subscribe(self.seen.append, TargetPaused)
+        context_of(self._crawler).pool.events.subscribe(self.seen.append, TargetPaused)
 
 
 @contextmanager
@@ -255,7 +255,7 @@ async def test_a_rule_that_is_new_in_the_resumed_crawl_lets_nothing_through(
             if suspended:
                 await until(lambda: second.engine.spider is None)
             else:
-                await until(lambda: balancer_of(second).held(".a.test") == 10)
+                await until(lambda: context_of(second).held(".a.test") == 10)
         assert len(w.paths("a.test")) == asked
         if suspended:
             assert finish_reason(second) == "proxybalance_suspended: .a.test"

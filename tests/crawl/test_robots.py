@@ -58,7 +58,7 @@ class PausesSpider(UrlsSpider):
     async def start(self) -> AsyncIterator[Request]:
         middleware = self.crawler.get_downloader_middleware(ProxyBalanceMiddleware)
         if middleware is not None:
-            middleware.balancer.pool.events.subscribe(self.count_pause, TargetPaused)
+            middleware.context.pool.events.subscribe(self.count_pause, TargetPaused)
         async for request in super().start():
             yield request
 

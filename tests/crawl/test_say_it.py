@@ -14,12 +14,12 @@ from scrapy import signals as scrapy_signals
 
 from scrapy_proxybalance import ProxyBalanceMiddleware, signals
 from scrapy_proxybalance.plugin.lifecycle.job_memory import FILE_NAME
-from scrapy_proxybalance.plugin.lifecycle.only_paused import IdleWatch, _some
+from scrapy_proxybalance.plugin.lifecycle.only_paused import OnlyPausedWatch, _some
 
 from .crawling import UrlsSpider, crawl, crawl_test, proxybalance_stats
 from .test_target_gate import (
     Script,
-    balancer_of,
+    context_of,
     crawling,
     finish_reason,
     page,
@@ -63,7 +63,7 @@ class OneRefusal:
         self.refused = True
         crawler = self.crawler
         assert crawler is not None
-        await until(lambda: balancer_of(crawler).held("a.test") == self.held)
+        await until(lambda: context_of(crawler).held("a.test") == self.held)
         return refusal(**self.headers)
 
 
@@ -121,7 +121,7 @@ async def test_a_suspension_is_one_error_with_what_becomes_of_the_requests(
         return refusal()
 
     def prepare(crawler: Crawler) -> None:
-        ready.append(lambda: balancer_of(crawler).held("a.test") >= 4)
+        ready.append(lambda: context_of(crawler).held("a.test") >= 4)
 
     async with world(a=target) as w:
         settings = w.settings(
@@ -246,7 +246,7 @@ async def test_what_is_still_held_at_the_end_is_in_the_stats(tmp_path: Path) -> 
         target_crawlers: list[Crawler] = []
 
         def close_when_paused(**_: Any) -> None:
-            balancer_of(target_crawlers[0]).close_spider("seen enough")
+            context_of(target_crawlers[0]).close_spider("seen enough")
 
         def prepare(crawler: Crawler) -> None:
             target.prepare(crawler)
@@ -421,9 +421,9 @@ async def test_a_crawl_with_anything_else_to_do_is_not_closed(
 ) -> None:
     looks: list[bool] = []
     release = asyncio.Event()
-    look = IdleWatch.look
+    look = OnlyPausedWatch.look
 
-    def counted(self: IdleWatch) -> None:
+    def counted(self: OnlyPausedWatch) -> None:
         looks.append(True)
         look(self)
         if len(looks) >= 2:
@@ -433,7 +433,7 @@ async def test_a_crawl_with_anything_else_to_do_is_not_closed(
         await release.wait()
         return page(request)
 
-    monkeypatch.setattr(IdleWatch, "look", counted)
+    monkeypatch.setattr(OnlyPausedWatch, "look", counted)
     async with world(a=lambda _: refusal(), b=slow) as w:
         settings = w.settings(PROXYBALANCE_PAUSE=600, PROXYBALANCE_IDLE_WHEN_PAUSED="close")
         crawler = await crawl(urls("a.test", 3) + urls("b.test", 1), settings)
@@ -462,11 +462,11 @@ async def test_a_crawl_that_still_reads_its_start_is_not_closed() -> None:
                 signal=scrapy_signals.spider_closed,
                 weak=False,
             )
-            await until(lambda: balancer_of(run).held("a.test") == 1)
+            await until(lambda: context_of(run).held("a.test") == 1)
             middleware = run.get_downloader_middleware(ProxyBalanceMiddleware)
-            [watch] = [one for one in middleware._observers if isinstance(one, IdleWatch)]
+            [watch] = [one for one in middleware._observers if isinstance(one, OnlyPausedWatch)]
             watch.look()
-            assert not balancer_of(run).closing
+            assert not context_of(run).closing
             gone_on.set()
             await until(lambda: ended)
         assert ended == ["proxybalance_only_paused: a.test"]

@@ -61,7 +61,7 @@ class Events:
     def _opened(self) -> None:
         middleware = self._crawler.get_downloader_middleware(ProxyBalanceMiddleware)
         assert middleware is not None
-        middleware.balancer.pool.events.subscribe(self._take)
+        middleware.context.pool.events.subscribe(self._take)
 
     def _take(self, event: Event) -> None:
         self.seen.append(event)

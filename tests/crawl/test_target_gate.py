@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
     from scrapy.http import Response
 
-    from scrapy_proxybalance.plugin.crawl import Balancer
+    from scrapy_proxybalance.plugin.context import CrawlContext
 
 #: No test comes near it: a crawl that hangs is closed and fails on its finish reason.
 _HANGING = 120
@@ -196,15 +196,15 @@ async def crawling(
         await running
 
 
-def balancer_of(crawler: Crawler) -> Balancer:
+def context_of(crawler: Crawler) -> CrawlContext:
     middleware = crawler.get_downloader_middleware(ProxyBalanceMiddleware)
     assert middleware is not None
-    return middleware.balancer
+    return middleware.context
 
 
 def snapshots(crawler: Crawler) -> list[ProxySnapshot]:
-    balancer = balancer_of(crawler)
-    return balancer.pool.snapshot(balancer.clock())
+    context = context_of(crawler)
+    return context.pool.snapshot(context.clock())
 
 
 def retry_stats(crawler: Crawler) -> dict[str, Any]:
@@ -508,10 +508,10 @@ async def test_a_target_that_was_idle_while_it_ramped_sees_no_burst_afterwards(
         settings = w.settings(CONCURRENT_REQUESTS=1, **ramp)
         async with crawling(urls("a.test", 4), settings, spider=Idling) as run:
             await until(lambda: len(run.spider.responses) == 4)
-            balancer = balancer_of(run)
-            now = balancer.clock
+            context = context_of(run)
+            now = context.clock
             # As if the crawl had had nothing for it for so long.
-            monkeypatch.setattr(balancer, "clock", lambda: now() + 1000)
+            monkeypatch.setattr(context, "clock", lambda: now() + 1000)
             gone_on.set()
             await until(lambda: len(run.spider.responses) == 10)
         arrived = [request.time for request in origin.requests[-6:]]

@@ -254,7 +254,7 @@ async def test_a_redirect_to_another_host_is_leased_anew_for_that_target() -> No
 
         def opened() -> None:
             middleware = crawler.get_downloader_middleware(ProxyBalanceMiddleware)
-            middleware.balancer.pool.events.subscribe(note)
+            middleware.context.pool.events.subscribe(note)
 
         crawler.signals.connect(opened, signal=signals.spider_opened, weak=False)
 

@@ -28,10 +28,10 @@ class Logged:
         ]
         self.pool = Pool(self.proxies, PoolPolicy(), rng=Random(1))
         self._signals = SignalManager(dispatcher.Anonymous)
-        balancer: Any = SimpleNamespace(
+        context: Any = SimpleNamespace(
             pool=self.pool, crawler=SimpleNamespace(signals=self._signals)
         )
-        self._log = EventLog(balancer, Figures(self.pool))
+        self._log = EventLog(context, Figures(self.pool))
 
     def out(self, proxy: Proxy) -> None:
         self.pool.events.emit(

@@ -35,8 +35,8 @@ class Watched:
             self.pool.release(lease, outcome, self.now, latency=0.02, failure=failure)
 
     def view(self) -> PoolView:
-        balancer: Any = SimpleNamespace(pool=self.pool, clock=lambda: self.now)
-        return PoolView(balancer, self.figures)
+        context: Any = SimpleNamespace(pool=self.pool, clock=lambda: self.now)
+        return PoolView(context, self.figures)
 
 
 def names(rows: Iterable[ProxyRow]) -> str:

@@ -25,12 +25,12 @@ class _EveryEvent(Counter[type[pool_events.Event]]):
 
 
 def watched() -> tuple[Any, Figures, dict[str, Any]]:
-    """Return a balancer and figures in which everything has happened, and where stats go."""
+    """Return a context and figures in which everything has happened, and where stats go."""
     proxies = [Proxy(host="gate.example", port=1, name=f"p{n}", username=f"{n}") for n in (1, 2)]
     pool = Pool(proxies, PoolPolicy(), rng=Random(1))
     figures = Figures(pool)
     written: dict[str, Any] = {}
-    balancer: Any = SimpleNamespace(
+    context: Any = SimpleNamespace(
         pool=pool,
         clock=lambda: 20.0,
         crawler=SimpleNamespace(
@@ -53,7 +53,7 @@ def watched() -> tuple[Any, Figures, dict[str, Any]]:
     figures.targets[NAMES["target"]] = TargetFigures(
         signals=1, pauses=1, reopened=1, suspended=True, seconds_paused=1.0, held_max=1
     )
-    return balancer, figures, written
+    return context, figures, written
 
 
 def filled_in() -> Iterator[str]:
@@ -64,22 +64,22 @@ def filled_in() -> Iterator[str]:
 
 
 def test_when_everything_has_happened_every_key_is_written_and_no_other() -> None:
-    balancer, figures, written = watched()
-    StatsWriter(balancer, figures).write()
+    context, figures, written = watched()
+    StatsWriter(context, figures).write()
     assert sorted(written) == sorted(filled_in())
 
 
 def test_when_nothing_has_happened_there_is_only_what_there_is() -> None:
-    balancer, _, written = watched()
-    balancer.retries = SimpleNamespace(let_out=0, seconds_held=lambda _: 0.0)
-    balancer.pool = Pool([Proxy(host="a.example", port=1)], PoolPolicy(), rng=Random(1))
-    StatsWriter(balancer, Figures(balancer.pool)).write()
+    context, _, written = watched()
+    context.retries = SimpleNamespace(let_out=0, seconds_held=lambda _: 0.0)
+    context.pool = Pool([Proxy(host="a.example", port=1)], PoolPolicy(), rng=Random(1))
+    StatsWriter(context, Figures(context.pool)).write()
     assert written == {"proxybalance/proxies": 1}
 
 
 def test_a_pool_above_the_limit_has_no_keys_of_single_proxies() -> None:
-    balancer, figures, written = watched()
-    balancer.settings.stats_per_proxy = 1
-    StatsWriter(balancer, figures).write()
+    context, figures, written = watched()
+    context.settings.stats_per_proxy = 1
+    StatsWriter(context, figures).write()
     every = {key for key in filled_in() if not key.startswith(f"{PREFIX}proxy/")}
     assert set(written) == every

@@ -175,8 +175,8 @@ def states(crawler: Crawler) -> dict[str, HealthState]:
     """Return how each proxy is when the crawl is over."""
     middleware = crawler.get_downloader_middleware(ProxyBalanceMiddleware)
     assert middleware is not None
-    balancer = middleware.balancer
-    return {one.proxy.name: one.state for one in balancer.pool.snapshot(balancer.clock())}
+    context = middleware.context
+    return {one.proxy.name: one.state for one in context.pool.snapshot(context.clock())}
 
 
 def settings(*proxies: dict[str, Any], **changes: Any) -> dict[str, Any]:

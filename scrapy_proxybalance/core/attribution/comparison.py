@@ -1,4 +1,4 @@
-"""Compares the answer of a lease with what others got: connects the members and the answers.
+"""Compares the answer of a lease with what others got: connects the nodes and the answers.
 
 Who is compared is a proxy; or its gateway, where the pool has several gateways and this one is shared:
 what all exits of one gateway get may be the gateway's doing. Ends no lease and changes no health.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ..lease import Lease
     from ..proxies.scoring_view import ScoringView
-    from ..proxies.table import Members
+    from ..proxies.table import Nodes
 
 # A proxy that refuses one host is taken to refuse just that one so often, 0 to 1.
 _JUST_THIS_HOST = 0.3
@@ -58,12 +58,12 @@ def own_rate(success: float, failure: str | None) -> float:
 class Comparison:
     """Compares answers.
 
-    :param members: the pool's.
+    :param nodes: the pool's.
     :param scoring: knows how often a proxy fails.
     """
 
-    def __init__(self, members: Members, scoring: ScoringView) -> None:
-        self._members = members
+    def __init__(self, nodes: Nodes, scoring: ScoringView) -> None:
+        self._nodes = nodes
         self._scoring = scoring
         self._answers = Answers()
         self._pages = Pages(_SAME_PAGE)
@@ -73,8 +73,8 @@ class Comparison:
 
     def who(self, lease: Lease) -> str:
         """Return who is compared with others."""
-        sharing = self._members.sharing_gateway(lease.proxy)
-        if 1 < sharing < len(self._members):
+        sharing = self._nodes.sharing_gateway(lease.proxy)
+        if 1 < sharing < len(self._nodes):
             return lease.proxy.gateway
         return lease.proxy.name
 
@@ -85,7 +85,7 @@ class Comparison:
         :param url: the page's.
         """
         who = self.who(lease)
-        proxies = len(self._members)
+        proxies = len(self._nodes)
         heard = self._answers.heard(lease.target, who)
         found = self._pages.seen(lease.target, who, looks, url, proxies=proxies, heard=heard)
         everywhere = self._everywhere.seen("", who, looks, lease.target, proxies=proxies)
@@ -107,7 +107,7 @@ class Comparison:
 
     def _rate(self, lease: Lease) -> float:
         """Return how often a lease's proxy is taken to fail by itself, 0 to 1."""
-        success, _, _ = self._scoring.expected(lease.member, lease.granted_at)
+        success, _, _ = self._scoring.expected(lease.node, lease.granted_at)
         return own_rate(success, None)
 
     def gives_others(self, lease: Lease) -> bool:
@@ -137,7 +137,7 @@ class Comparison:
 
         That is so while the first pages that have gone through that gateway are not back.
         """
-        known = (lease.member if lease.gate is None else lease.gate).proven
+        known = (lease.node if lease.gateway is None else lease.gateway).proven
         return known.most(now) == 0 and known.out_before(lease) > 1  # itself included
 
     def refused(self, lease: Lease, page: str, now: float) -> tuple[str, ...]:
@@ -170,7 +170,7 @@ class Comparison:
 
         :param kind: the class of failure that it looked like.
         """
-        success, _, _ = self._scoring.expected(lease.member, now)
+        success, _, _ = self._scoring.expected(lease.node, now)
         return self._answers.odd(
             lease.target,
             kind,

@@ -19,7 +19,7 @@ from ..outcome import (
     Outcome,
 )
 from ..proxies.health import OUT, PROBING
-from ..proxies.typical_times import UsualTimes
+from ..proxies.typical_times import TypicalTimes
 from .blame import Blame
 from .comparison import own_rate
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..events import Event, EventBus
     from ..lease import Lease
     from ..proxies.health import HealthPolicy
-    from ..proxies.table import Member
+    from ..proxies.table import Node
     from ..targets.gate import TargetGate
 
 # A single answer counts as no faster and no slower than this many times the usual.
@@ -44,7 +44,7 @@ _HARDLY = 0.25
 _ONE_REFUSAL = 0.3
 
 
-class Teacher:
+class Learner:
     """Passes outcomes on to whom they concern.
 
     :param policy: when proxies are sent out.
@@ -71,7 +71,7 @@ class Teacher:
         self._availability = availability
         self._blame = Blame()
         self._varied = varied
-        self.usual = UsualTimes()
+        self.usual = TypicalTimes()
 
     def learn(
         self,
@@ -100,12 +100,12 @@ class Teacher:
         if outcome is IGNORED:
             return 0.0
         if outcome is SUCCESS or outcome is TARGET_SIGNAL:
-            member = lease.member
+            node = lease.node
             # Else it was through other credentials, or may be the proxy's own page.
-            if lease.generation >= member.known_since and (part is None or part < _HARDLY):
-                member.answered = True
-                member.useful = member.useful or outcome is SUCCESS
-                member.refusals.clear()
+            if lease.generation >= node.known_since and (part is None or part < _HARDLY):
+                node.answered = True
+                node.useful = node.useful or outcome is SUCCESS
+                node.refusals.clear()
         if outcome is SUCCESS:
             self._targets.answered(lease.target, lease.granted_at, now)
             if part is not None:
@@ -125,12 +125,12 @@ class Teacher:
         share = self._share(lease, outcome, rate, now, gateway_shared=gateway_shared)
         return self._pays(lease, share, duration, now)
 
-    def acquit(self, member: Member, part: float, generation: int, now: float) -> None:
+    def acquit(self, node: Node, part: float, generation: int, now: float) -> None:
         """Take back what a failure has cost a proxy; see :meth:`Pool.acquit`."""
-        member.priced_at = float("-inf")
-        if member.health.acquit(part, generation):
-            self._availability.take_back(member, now)
-            self._events.emit(CooldownTakenBack(now=now, proxy=member.proxy))
+        node.priced_at = float("-inf")
+        if node.health.acquit(part, generation):
+            self._availability.take_back(node, now)
+            self._events.emit(CooldownTakenBack(now=now, proxy=node.proxy))
 
     def _suspects(self, lease: Lease, *, gateway_shared: bool) -> tuple[str, ...]:
         if gateway_shared:
@@ -140,8 +140,8 @@ class Teacher:
     def _carried(
         self, lease: Lease, own: float, duration: float | None, now: float, *, gateway_shared: bool
     ) -> None:
-        member, usual = lease.member, self.usual
-        health, group = member.health, member.group
+        node, usual = lease.node, self.usual
+        health, group = node.health, node.group
         self._blame.succeeded(self._suspects(lease, gateway_shared=gateway_shared), now)
         slowness = own
         if duration is not None:
@@ -153,7 +153,7 @@ class Teacher:
             usual.add(timed_as, duration, own / group.top.expectation.slowness)
         group.succeeded(slowness, health.record, now)
         if health.succeeded(slowness, lease.generation, now, self._policy):
-            self._tell(ProxyRecovered(now=now, proxy=member.proxy), member)
+            self._tell(ProxyRecovered(now=now, proxy=node.proxy), node)
 
     def _share(
         self, lease: Lease, outcome: Outcome, rate: float, now: float, *, gateway_shared: bool
@@ -170,7 +170,7 @@ class Teacher:
 
     def _pays(self, lease: Lease, share: float, duration: float | None, now: float) -> float:
         """Charge the proxy its part of a failure; return it."""
-        health, group = lease.member.health, lease.member.group
+        health, group = lease.node.health, lease.node.group
         lost = self.usual.relative(lease.timed_as, duration) if duration is not None else None
         lost = 1.0 if lost is None else min(_SLOWEST, lost)
         group.failed(share, lost, health.record, now)
@@ -180,24 +180,24 @@ class Teacher:
             self._tell(
                 CooldownStarted(
                     now=now,
-                    proxy=lease.member.proxy,
+                    proxy=lease.node.proxy,
                     until=health.cooldown_until,
                     step=health.cooldowns,
                 ),
-                lease.member,
+                lease.node,
             )
         return share
 
     def _refused_credentials(
         self, lease: Lease, page: str | None, now: float, *, doubtful: bool
     ) -> float:
-        member = lease.member
-        if member.proxy.identity != lease.proxy.identity:
+        node = lease.node
+        if node.proxy.identity != lease.proxy.identity:
             return 0.0  # the credentials have been changed since
-        if lease.generation < member.known_since:
+        if lease.generation < node.known_since:
             return 0.0  # or somebody says that they have been put right
-        health, worked = member.health, member.answered
-        wrong = member.refusals.add(page, lease.target, worked=worked, doubtful=doubtful)
+        health, worked = node.health, node.answered
+        wrong = node.refusals.add(page, lease.target, worked=worked, doubtful=doubtful)
         if health.state is OUT:
             return 1.0
         probing = health.state is PROBING
@@ -208,17 +208,17 @@ class Teacher:
         self._tell(
             ProxyOut(
                 now=now,
-                proxy=member.proxy,
+                proxy=node.proxy,
                 reason="its credentials were refused"
-                if member.proxy.username is not None
+                if node.proxy.username is not None
                 else "it wants credentials, and its entry has none",
                 until=health.cooldown_until,
             ),
-            member,
+            node,
         )
         return 1.0
 
-    def _tell(self, event: Event, member: Member) -> None:
-        """Emit an event once its member is counted as what it has become."""
-        self._availability.refresh(member, event.now)
+    def _tell(self, event: Event, node: Node) -> None:
+        """Emit an event once its node is counted as what it has become."""
+        self._availability.refresh(node, event.now)
         self._events.emit(event)

@@ -1,7 +1,7 @@
-"""The gates: what each gateway has room for, counted with the free leases of the proxies behind it.
+"""The gateways: what each gateway has room for, counted with the free leases of the proxies behind it.
 
 Keeps the books that choosing reads; what ended leases say about a gateway is judged elsewhere. A
-gateway with a single proxy has no gate, unless its policy is set by name.
+gateway with a single proxy has no gateway, unless its policy is set by name.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from ..proxies.groups import Group
     from ..proxies.health import Health
     from ..proxies.record import Record
-    from ..proxies.table import Member
+    from ..proxies.table import Node
 
-#: What the gate of the whole pool is called.
+#: What the gateway of the whole pool is called.
 WHOLE_POOL = ""
 
 # Where most gateways have no room, so many that have are looked at, and so many proxies of each.
@@ -38,21 +38,21 @@ _SHARE_MIN = 0.2
 
 
 class Before(NamedTuple):
-    """A member's health, and what it was ``before`` a run of failures."""
+    """A node's health, and what it was ``before`` a run of failures."""
 
-    member: Member
+    node: Node
     health: Health
     before: Health
 
 
-class Gate:
+class Gateway:
     """One gateway, or the whole pool.
 
-    ``members``: how many proxies it has; ``serving``: those of them in good standing. ``leases`` and
+    ``nodes``: how many proxies it has; ``serving``: those of them in good standing. ``leases`` and
     ``proxies``: how many could be granted, on how many proxies, as counted in the pool's sums; ``shut``:
     whether none although proxies are free. ``before``: the healths of those that failed in the present
     run of failures, as they were before it; ``groups``: the records of their groups, likewise;
-    ``failures``: the classes of these; ``borne``: the limit at
+    ``failures``: the classes of these; ``sustained``: the limit at
     that time. ``proven``: how many requests at once, of late.
     """
 
@@ -62,7 +62,6 @@ class Gate:
         "_free_positions",
         "_rejected",
         "before",
-        "borne",
         "breaker",
         "failures",
         "free_members",
@@ -70,13 +69,14 @@ class Gate:
         "groups",
         "leases",
         "limit",
-        "members",
         "name",
+        "nodes",
         "position",
         "proven",
         "proxies",
         "serving",
         "shut",
+        "sustained",
     )
 
     def __init__(self, name: str, policy: GatewayPolicy) -> None:
@@ -86,17 +86,17 @@ class Gate:
         self.proven = Proven()
         self._answered = self._rejected = 0  # attempts
         self._answered_latest = float("-inf")  # when the latest that was answered had been granted
-        self.members = 0
+        self.nodes = 0
         self.serving = 0
         self.before: dict[str, Before] = {}
         self.groups: dict[Group, Record] = {}
         self.failures: Counter[str] = Counter()
-        self.borne = self.limit.limit
+        self.sustained = self.limit.limit
         self.leases = 0
         self.proxies = 0
         self.shut = False
         self.free_on_members = 0
-        self.free_members: list[Member] = []
+        self.free_members: list[Node] = []
         self._free_positions: dict[int, int] = {}
         self.position: int | None = None
 
@@ -113,18 +113,18 @@ class Gate:
             self._answered += 1
             self._answered_latest = max(self._answered_latest, granted_at)
 
-    def rejects_for_itself(self, member: Member, granted_at: float, now: float) -> bool:
+    def rejects_for_itself(self, node: Node, granted_at: float, now: float) -> bool:
         """Take note of a rejection; return whether it is about the proxy, and not about the load."""
-        if not self._answered_latest > member.rejected_at <= granted_at:
+        if not self._answered_latest > node.rejected_at <= granted_at:
             return False  # it says no more than the one before
         # How it went for the others since its last one: rejections come in storms, and in a storm
         # several in a row say nothing.
-        answered = self._answered - member.answered_before
-        rejected = self._rejected - member.rejected_before + 1
-        member.rejected_by_chance *= max(_SHARE_MIN, rejected / (rejected + answered))
-        member.rejected_at = now
-        member.answered_before, member.rejected_before = self._answered, self._rejected
-        return member.rejected_by_chance < _BY_CHANCE
+        answered = self._answered - node.answered_before
+        rejected = self._rejected - node.rejected_before + 1
+        node.rejected_by_chance *= max(_SHARE_MIN, rejected / (rejected + answered))
+        node.rejected_at = now
+        node.answered_before, node.rejected_before = self._answered, self._rejected
+        return node.rejected_by_chance < _BY_CHANCE
 
     def room(self, now: float) -> int:
         """Return how many requests may go this way now."""
@@ -135,24 +135,24 @@ class Gate:
         probe = self.breaker.may_probe(now) and self.limit.in_flight < self.limit.hard_cap
         return 1 if probe else 0
 
-    def set_free(self, member: Member, free: int) -> None:
-        """Count a member's free leases in place of those that it had."""
-        self.free_on_members += free - member.free
-        if (free > 0) is (member.free > 0):
+    def set_free(self, node: Node, free: int) -> None:
+        """Count a node's free leases in place of those that it had."""
+        self.free_on_members += free - node.free
+        if (free > 0) is (node.free > 0):
             return
-        positions, members = self._free_positions, self.free_members
+        positions, nodes = self._free_positions, self.free_members
         if free:
-            positions[member.index] = len(members)
-            members.append(member)
+            positions[node.index] = len(nodes)
+            nodes.append(node)
         else:
-            position, last = positions.pop(member.index), members.pop()
-            if last is not member:
-                members[position] = last
+            position, last = positions.pop(node.index), nodes.pop()
+            if last is not node:
+                nodes[position] = last
                 positions[last.index] = position
 
 
-class Gates:
-    """The gates of a pool.
+class Gateways:
+    """The gateways of a pool.
 
     :param default: what holds for gateways that several proxies share.
     :param by_name: what holds instead for some, by ``host:port``, shared or not.
@@ -163,28 +163,28 @@ class Gates:
     ) -> None:
         self._default = default
         self._by_name = dict(by_name or {})
-        self._gates: dict[str, Gate] = {}
-        self._alone: dict[str, Member] = {}
-        self._open: list[Gate] = []
-        self.tripped: dict[str, Gate] = {}
-        #: How many gates have no room although their members have.
+        self._gateways: dict[str, Gateway] = {}
+        self._alone: dict[str, Node] = {}
+        self._open: list[Gateway] = []
+        self.tripped: dict[str, Gateway] = {}
+        #: How many gateways have no room although their nodes have.
         self.shut = 0
         #: Leases that are out, in all.
         self.in_flight = 0
-        #: The gate of the whole pool, which matters only while it is narrowed by an outage.
-        self.whole = Gate(WHOLE_POOL, GatewayPolicy(fixed=sys.maxsize))
+        #: The gateway of the whole pool, which matters only while it is narrowed by an outage.
+        self.whole = Gateway(WHOLE_POOL, GatewayPolicy(fixed=sys.maxsize))
         self.narrowed = False
         #: Whether anything has tripped, or has not grown back.
         self.disturbed = False
         #: So many answers need not be told to the breaker of the whole pool now.
         self.quiet_answers = 0
 
-    def __iter__(self) -> Iterator[Gate]:
-        return iter(self._gates.values())
+    def __iter__(self) -> Iterator[Gateway]:
+        return iter(self._gateways.values())
 
-    def settle(self, gate: Gate) -> None:
+    def settle(self, gateway: Gateway) -> None:
         """Take note that a gateway is tripped no longer."""
-        self.tripped.pop(gate.name, None)
+        self.tripped.pop(gateway.name, None)
         self.disturbed = self.narrowed or bool(self.tripped)
 
     def rotates(self, name: str) -> bool:
@@ -193,73 +193,73 @@ class Gates:
 
     # Who is behind which
 
-    def alone(self, name: str) -> Member | None:
-        """Return the only member at a gateway without a gate."""
+    def alone(self, name: str) -> Node | None:
+        """Return the only node at a gateway without a gateway."""
         return self._alone.get(name)
 
-    def join(self, member: Member) -> None:
-        """Take note of a new member, or of a new gateway of one.
+    def join(self, node: Node) -> None:
+        """Take note of a new node, or of a new gateway of one.
 
         Nothing of it, nor of one that has been alone there, may be counted as free yet.
         """
-        name = member.proxy.gateway
-        gate = self._gates.get(name)
-        if gate is None:
+        name = node.proxy.gateway
+        gateway = self._gateways.get(name)
+        if gateway is None:
             alone = self._alone.pop(name, None)
             if alone is None and name not in self._by_name:
-                self._alone[name] = member
+                self._alone[name] = node
                 return
-            gate = self._gates[name] = Gate(name, self._by_name.get(name, self._default))
+            gateway = self._gateways[name] = Gateway(name, self._by_name.get(name, self._default))
             if alone is not None:
-                self._enter(alone, gate)
-        self._enter(member, gate)
+                self._enter(alone, gateway)
+        self._enter(node, gateway)
 
     @staticmethod
-    def _enter(member: Member, gate: Gate) -> None:
-        member.gate = gate
-        gate.members += 1
-        gate.serving += member.serving
+    def _enter(node: Node, gateway: Gateway) -> None:
+        node.gateway = gateway
+        gateway.nodes += 1
+        gateway.serving += node.serving
 
-    def leave(self, member: Member, name: str) -> None:
-        """Take note that a member, which has no free lease any more, has left a gateway."""
-        gate, member.gate = member.gate, None
-        self.whole.before.pop(member.proxy.name, None)
-        if gate is None:
+    def leave(self, node: Node, name: str) -> None:
+        """Take note that a node, which has no free lease any more, has left a gateway."""
+        gateway, node.gateway = node.gateway, None
+        self.whole.before.pop(node.proxy.name, None)
+        if gateway is None:
             self._alone.pop(name, None)
             return
-        gate.members -= 1
-        gate.serving -= member.serving
-        gate.before.pop(member.proxy.name, None)
-        if not gate.members:
-            del self._gates[name]
-            self.settle(gate)
+        gateway.nodes -= 1
+        gateway.serving -= node.serving
+        gateway.before.pop(node.proxy.name, None)
+        if not gateway.nodes:
+            del self._gateways[name]
+            self.settle(gateway)
 
     # What is free
 
-    def recount(self, gate: Gate, now: float) -> tuple[int, int]:
-        """Compute again what is free behind a gate; return by how much leases and proxies change."""
-        room = gate.room(now)
-        leases, proxies = gate.free_on_members, len(gate.free_members)
+    def recount(self, gateway: Gateway, now: float) -> tuple[int, int]:
+        """Compute again what is free behind a gateway; return by how much leases and proxies change."""
+        room = gateway.room(now)
+        leases, proxies = gateway.free_on_members, len(gateway.free_members)
         if room < leases:
             leases = room
             proxies = min(room, proxies)
-        changes = leases - gate.leases, proxies - gate.proxies
-        gate.leases, gate.proxies = leases, proxies
-        shut = gate.free_on_members > 0 and not leases
-        if shut is not gate.shut:
-            gate.shut = shut
+        changes = leases - gateway.leases, proxies - gateway.proxies
+        gateway.leases, gateway.proxies = leases, proxies
+        shut = gateway.free_on_members > 0 and not leases
+        if shut is not gateway.shut:
+            gateway.shut = shut
             self.shut += 1 if shut else -1
-        if (leases > 0) is (gate.position is not None):
+        if (leases > 0) is (gateway.position is not None):
             return changes
         if leases:
-            gate.position = len(self._open)
-            self._open.append(gate)
-        elif gate.position is not None:
+            gateway.position = len(self._open)
+            self._open.append(gateway)
+        elif gateway.position is not None:
             last = self._open.pop()
-            if last is not gate:
-                self._open[gate.position] = last
-                last.position = gate.position
-            gate.position = None
+            if last is not gateway:
+                self._open[gateway.position] = last
+                last.position = gateway.position
+            gateway.position = None
         return changes
 
     def whole_room(self, now: float) -> int:
@@ -269,37 +269,37 @@ class Gates:
 
     def next_probe(self, now: float) -> float | None:
         """Return when, after ``now``, the next probe may go; ``None`` if that is not what is awaited."""
-        gates = [*self.tripped.values(), *([self.whole] if self.whole.tripped else ())]
-        moments = (gate.breaker.next_probe for gate in gates)
+        gateways = [*self.tripped.values(), *([self.whole] if self.whole.tripped else ())]
+        moments = (gateway.breaker.next_probe for gateway in gateways)
         return min((when for when in moments if when is not None and when > now), default=None)
 
     def in_service(self, serving: int) -> int:
         """Return how many of so many proxies in good standing are not cut off by an outage."""
         if self.whole.tripped:
             return 0
-        return serving - sum(gate.serving for gate in self.tripped.values())
+        return serving - sum(gateway.serving for gateway in self.tripped.values())
 
-    def reachable(self, member: Member) -> bool:
-        """Return whether no outage cuts a member off: of its gateway, or of the whole pool."""
-        gate = member.gate
-        return not (self.whole.tripped or (gate is not None and gate.tripped))
+    def reachable(self, node: Node) -> bool:
+        """Return whether no outage cuts a node off: of its gateway, or of the whole pool."""
+        gateway = node.gateway
+        return not (self.whole.tripped or (gateway is not None and gateway.tripped))
 
     # What can be seen
 
     def limits(self) -> tuple[Limit, ...]:
-        """Return the limit of every gate."""
+        """Return the limit of every gateway."""
         return tuple(
             Limit(
                 kind="gateway",
-                name=gate.name,
-                limit=0 if gate.tripped or self.whole.tripped else int(gate.limit.limit),
-                in_flight=gate.limit.in_flight,
+                name=gateway.name,
+                limit=0 if gateway.tripped or self.whole.tripped else int(gateway.limit.limit),
+                in_flight=gateway.limit.in_flight,
             )
-            for gate in self._gates.values()
+            for gateway in self._gateways.values()
         )
 
     def explain(self, others: int) -> Limit:
-        """Return what the gates carry together, with what the proxies without one do."""
+        """Return what the gateways carry together, with what the proxies without one do."""
         limits = self.limits()
         total = sum(limit.limit for limit in limits) + (0 if self.whole.tripped else others)
         if self.narrowed and not self.whole.tripped:
@@ -309,20 +309,20 @@ class Gates:
 
     # What choosing asks
 
-    def fits(self, member: Member, besides: int = 0) -> bool:
-        """Return whether a member's gateway has room for more than ``besides``."""
-        gate = member.gate
-        return gate is None or gate.leases > besides
+    def fits(self, node: Node, besides: int = 0) -> bool:
+        """Return whether a node's gateway has room for more than ``besides``."""
+        gateway = node.gateway
+        return gateway is None or gateway.leases > besides
 
     def sample(self, rng: Random) -> list[int]:
-        """Return the indices of some free members behind gates with room, and of those without one."""
-        gates = self._open
-        if len(gates) > _GATES_SAMPLED:
-            gates = rng.sample(gates, _GATES_SAMPLED)
-        found = [member.index for member in self._alone.values() if member.free]
-        for gate in gates:
-            members = gate.free_members
-            if len(members) > _MEMBERS_SAMPLED:
-                members = rng.sample(members, _MEMBERS_SAMPLED)
-            found += [member.index for member in members]
+        """Return the indices of some free nodes behind gateways with room, and of those without one."""
+        gateways = self._open
+        if len(gateways) > _GATES_SAMPLED:
+            gateways = rng.sample(gateways, _GATES_SAMPLED)
+        found = [node.index for node in self._alone.values() if node.free]
+        for gateway in gateways:
+            nodes = gateway.free_members
+            if len(nodes) > _MEMBERS_SAMPLED:
+                nodes = rng.sample(nodes, _MEMBERS_SAMPLED)
+            found += [node.index for node in nodes]
         return found

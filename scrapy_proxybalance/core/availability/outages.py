@@ -28,9 +28,9 @@ from .gateways import Before
 if TYPE_CHECKING:
     from ..events import EventBus
     from ..lease import Lease
-    from ..proxies.table import Member
+    from ..proxies.table import Node
     from .availability import Availability
-    from .gateways import Gate, Gates
+    from .gateways import Gateway, Gateways
 
 # Answers are told to the breaker of the whole pool so many at a time, while nothing fails.
 _QUIET_ANSWERS = 16
@@ -47,27 +47,27 @@ def _is_sure(outcome: Outcome, failure: str) -> bool:
 class Outages:
     """Watches how leases end.
 
-    :param gates: whose limits and breakers are told.
+    :param gateways: whose limits and breakers are told.
     :param availability: is told what changes.
     :param events: is told of outages.
     """
 
-    def __init__(self, gates: Gates, availability: Availability, events: EventBus) -> None:
-        self._gates = gates
+    def __init__(self, gateways: Gateways, availability: Availability, events: EventBus) -> None:
+        self._gateways = gateways
         self._availability = availability
         self._events = events
 
     def granted(self, lease: Lease, now: float) -> None:
         """Count a lease that goes out; it is a probe if its gateway, or the pool, has tripped.
 
-        Need not be called for one without a gate while nothing is disturbed.
+        Need not be called for one without a gateway while nothing is disturbed.
         """
-        whole, gate = self._gates.whole, lease.gate
-        if gate is not None:
-            gate.limit.granted()
-            if gate.tripped:
+        whole, gateway = self._gateways.whole, lease.gateway
+        if gateway is not None:
+            gateway.limit.granted()
+            if gateway.tripped:
                 lease.gateway_probe = True
-                gate.breaker.probe(now)
+                gateway.breaker.probe(now)
         if whole.tripped:
             lease.pool_probe = True
             whole.breaker.probe(now)
@@ -88,45 +88,45 @@ class Outages:
         :param answered: that its target has answered, so that it got through, whatever was said.
         :param repeated: that its gateway has said no of the same proxy so often that it is not the load.
 
-        Need not be called for a success without a gate as often as ``Gates.quiet_answers`` says.
+        Need not be called for a success without a gateway as often as ``Gateways.quiet_answers`` says.
         """
-        gates, gate = self._gates, lease.gate
+        gateways, gateway = self._gateways, lease.gateway
         excused = False
         if answered:
-            if gate is not None:
-                gate.heard(lease.granted_at, rejected=False)
-                gate.limit.answered(
+            if gateway is not None:
+                gateway.heard(lease.granted_at, rejected=False)
+                gateway.limit.answered(
                     lease.granted_at,
                     latency if outcome is SUCCESS else None,
                     lease.timed_as,
                     now,
                 )
-                if gate.breaker.answered(lease.target, lease.granted_at, now):
-                    self._reopen(gate, now)
-            whole = gates.whole
-            whole.breaker.count(_QUIET_ANSWERS - gates.quiet_answers)
+                if gateway.breaker.answered(lease.target, lease.granted_at, now):
+                    self._reopen(gateway, now)
+            whole = gateways.whole
+            whole.breaker.count(_QUIET_ANSWERS - gateways.quiet_answers)
             if whole.breaker.answered(lease.target, lease.granted_at, now):
                 self._reopen(whole, now)
-            elif gates.narrowed and not whole.tripped:
+            elif gateways.narrowed and not whole.tripped:
                 self._widen(lease, now)
-            gates.quiet_answers = 0 if gates.narrowed else _QUIET_ANSWERS
+            gateways.quiet_answers = 0 if gateways.narrowed else _QUIET_ANSWERS
         elif outcome is not IGNORED:
             excused = self._failed(lease, outcome, failure or outcome.value, now, repeated=repeated)
-        if gate is not None:
-            gate.limit.in_flight -= 1
+        if gateway is not None:
+            gateway.limit.in_flight -= 1
             if lease.gateway_probe:
-                gate.breaker.probes_out -= 1
-            if gate is not lease.member.gate:
-                self._availability.recount(gate, now)
+                gateway.breaker.probes_out -= 1
+            if gateway is not lease.node.gateway:
+                self._availability.recount(gateway, now)
         if lease.pool_probe:
-            gates.whole.breaker.probes_out -= 1
+            gateways.whole.breaker.probes_out -= 1
         return excused
 
     def explained(self, lease: Lease) -> bool:
         """Return whether a lease's target fails by itself, while others get through the same way."""
-        gate = lease.gate
-        return self._gates.whole.breaker.explains(lease.target) or (
-            gate is not None and gate.breaker.explains(lease.target)
+        gateway = lease.gateway
+        return self._gateways.whole.breaker.explains(lease.target) or (
+            gateway is not None and gateway.breaker.explains(lease.target)
         )
 
     def nobody_serves(self, lease: Lease, now: float) -> None:
@@ -134,13 +134,15 @@ class Outages:
 
         That takes a run of failures that looks like one: nobody is left to make it longer.
         """
-        for gate in (lease.gate, self._gates.whole):
-            if gate is None or gate.tripped or not gate.breaker.suspicious:
+        for gateway in (lease.gateway, self._gateways.whole):
+            if gateway is None or gateway.tripped or not gateway.breaker.suspicious:
                 continue
-            serving = self._availability.serving if gate is self._gates.whole else gate.serving
+            serving = (
+                self._availability.serving if gateway is self._gateways.whole else gateway.serving
+            )
             if not serving:
-                gate.breaker.trip(now)
-                self._trip(gate, now)
+                gateway.breaker.trip(now)
+                self._trip(gateway, now)
                 lease.outage_suspected = True
 
     # Failures
@@ -148,37 +150,39 @@ class Outages:
     def _failed(
         self, lease: Lease, outcome: Outcome, failure: str, now: float, *, repeated: bool
     ) -> bool:
-        whole, gate = self._gates.whole, lease.gate
+        whole, gateway = self._gateways.whole, lease.gateway
         overload = False
-        if gate is not None:
+        if gateway is not None:
             rejected = outcome is GATEWAY_FAULT and not failure.startswith(NOT_FOR_THE_LOAD)
-            if rejected and not (repeated or gate.tripped or self.explained(lease)):
-                gate.heard(lease.granted_at, rejected=True)
-                overload = gate.limit.rejected(lease.granted_at, now)
-            if gate.members:  # else they have all moved away
-                self._note(gate, lease, outcome, failure, now)
-        if self._gates.quiet_answers:
-            whole.breaker.count(_QUIET_ANSWERS - self._gates.quiet_answers)
-            self._gates.quiet_answers = 0
-        reliable = lease.member.answered and (
-            lease.member.health.state is HEALTHY
+            if rejected and not (repeated or gateway.tripped or self.explained(lease)):
+                gateway.heard(lease.granted_at, rejected=True)
+                overload = gateway.limit.rejected(lease.granted_at, now)
+            if gateway.nodes:  # else they have all moved away
+                self._note(gateway, lease, outcome, failure, now)
+        if self._gateways.quiet_answers:
+            whole.breaker.count(_QUIET_ANSWERS - self._gateways.quiet_answers)
+            self._gateways.quiet_answers = 0
+        reliable = lease.node.answered and (
+            lease.node.health.state is HEALTHY
             # or was, before it paid for the present run of failures
             or (whole.breaker.running > 0 and lease.proxy.name in whole.before)
         )
-        if reliable and not (gate is not None and gate.tripped):
+        if reliable and not (gateway is not None and gateway.tripped):
             # That one fails which is on trial, or has never answered, says nothing about the others.
             self._note(whole, lease, outcome, failure, now)
-        out = whole.tripped or (gate is not None and gate.tripped)
+        out = whole.tripped or (gateway is not None and gateway.tripped)
         lease.outage_suspected = (lease.outage_suspected or out) and (
             _is_sure(outcome, failure) or not self.explained(lease)
         )
         return overload or (out and failure != PROXY_AUTH)
 
-    def _note(self, gate: Gate, lease: Lease, outcome: Outcome, failure: str, now: float) -> None:
-        """Take note of a failure at a gate, and trip it if that is the last straw."""
-        breaker, member = gate.breaker, lease.member
-        before, was_tripped = breaker.signs, gate.tripped
-        whole = gate is self._gates.whole
+    def _note(
+        self, gateway: Gateway, lease: Lease, outcome: Outcome, failure: str, now: float
+    ) -> None:
+        """Take note of a failure at a gateway, and trip it if that is the last straw."""
+        breaker, node = gateway.breaker, lease.node
+        before, was_tripped = breaker.signs, gateway.tripped
+        whole = gateway is self._gateways.whole
         trips = breaker.failed(
             lease.proxy.gateway if whole else lease.proxy.name,
             lease.target,
@@ -188,114 +192,116 @@ class Outages:
             gateways_word=not whole and (outcome is not AMBIGUOUS or failure in WITHOUT_A_WORD),
             prompt=outcome is PROXY_FAULT or failure in WITHOUT_A_WORD,
             credentials=failure == PROXY_AUTH,
-            proxies=2 if whole else gate.members,
+            proxies=2 if whole else gateway.nodes,
         )
-        if was_tripped and not gate.tripped:
-            self._reopen(gate, now, explained_by=lease.target)
+        if was_tripped and not gateway.tripped:
+            self._reopen(gateway, now, explained_by=lease.target)
             return
         if breaker.signs > before:
             if not before:
-                gate.before.clear()
-                gate.groups.clear()
-                gate.failures.clear()
-                gate.borne = self._borne(gate)
-            gate.failures[failure] += 1
+                gateway.before.clear()
+                gateway.groups.clear()
+                gateway.failures.clear()
+                gateway.sustained = self._sustained(gateway)
+            gateway.failures[failure] += 1
             lease.outage_suspected = lease.outage_suspected or breaker.suspicious
-        elif not gate.tripped:
+        elif not gateway.tripped:
             return
-        self._remember(gate, member)
+        self._remember(gateway, node)
         if trips:
-            self._trip(gate, now)
+            self._trip(gateway, now)
             if failure == PROXY_AUTH:
-                self._remember(gate, member)  # it will be out in a moment
+                self._remember(gateway, node)  # it will be out in a moment
 
     @staticmethod
-    def _remember(gate: Gate, member: Member) -> None:
-        """Keep a member's health as it is before it pays for what has happened."""
-        if member.in_good_standing and member.proxy.name not in gate.before:
-            gate.before[member.proxy.name] = Before(member, member.health, copy(member.health))
-            for group in (member.group.top, member.group):
-                if group not in gate.groups:
-                    gate.groups[group] = copy(group.record)
+    def _remember(gateway: Gateway, node: Node) -> None:
+        """Keep a node's health as it is before it pays for what has happened."""
+        if node.in_good_standing and node.proxy.name not in gateway.before:
+            gateway.before[node.proxy.name] = Before(node, node.health, copy(node.health))
+            for group in (node.group.top, node.group):
+                if group not in gateway.groups:
+                    gateway.groups[group] = copy(group.record)
 
-    def _borne(self, gate: Gate) -> float:
-        """Return what a gate is known to bear."""
-        gates = self._gates
-        if gate is not gates.whole:
-            return gate.limit.borne
-        return max(float(gates.in_flight), gate.limit.borne if gates.narrowed else 0.0)
+    def _sustained(self, gateway: Gateway) -> float:
+        """Return what a gateway is known to bear."""
+        gateways = self._gateways
+        if gateway is not gateways.whole:
+            return gateway.limit.sustained
+        return max(float(gateways.in_flight), gateway.limit.sustained if gateways.narrowed else 0.0)
 
-    def _trip(self, gate: Gate, now: float) -> None:
-        gates = self._gates
-        [(failure, _)] = gate.failures.most_common(1)
-        if gate is gates.whole:
-            gates.narrowed = True
-            gates.disturbed = True
-            self._events.emit(PoolTripped(now=now, failure=failure, targets=gate.breaker.suspects))
+    def _trip(self, gateway: Gateway, now: float) -> None:
+        gateways = self._gateways
+        [(failure, _)] = gateway.failures.most_common(1)
+        if gateway is gateways.whole:
+            gateways.narrowed = True
+            gateways.disturbed = True
+            self._events.emit(
+                PoolTripped(now=now, failure=failure, targets=gateway.breaker.suspects)
+            )
         else:
-            gates.tripped[gate.name] = gate
-            gates.disturbed = True
+            gateways.tripped[gateway.name] = gateway
+            gateways.disturbed = True
             self._events.emit(
                 GatewayTripped(
                     now=now,
-                    gateway=gate.name,
+                    gateway=gateway.name,
                     failure=failure,
-                    proxies=gate.members,
-                    targets=gate.breaker.suspects,
+                    proxies=gateway.nodes,
+                    targets=gateway.breaker.suspects,
                 )
             )
-        for group, record in gate.groups.items():
+        for group, record in gateway.groups.items():
             group.put_back(record, now)
-        gate.groups.clear()
+        gateway.groups.clear()
         # Those whose credentials were refused stay out until something gets through.
-        self._take_back(gate, now, out=False)
+        self._take_back(gateway, now, out=False)
 
-    def _take_back(self, gate: Gate, now: float, *, out: bool) -> None:
+    def _take_back(self, gateway: Gateway, now: float, *, out: bool) -> None:
         """Give those that paid for an outage back the health that they had before it."""
-        for name, known in list(gate.before.items()):
-            member, health, before = known.member, known.health, known.before
+        for name, known in list(gateway.before.items()):
+            node, health, before = known.node, known.health, known.before
             if health.state is OUT and not out:
                 continue
-            del gate.before[name]
-            if member.health is not health:
+            del gateway.before[name]
+            if node.health is not health:
                 continue  # it has been taken back already, or has new credentials
             before.generation = health.generation + 1
-            member.health = before
-            self._availability.take_back(member, now)
+            node.health = before
+            self._availability.take_back(node, now)
             if health.state in _NOT_IN_SERVICE:
-                self._events.emit(CooldownTakenBack(now=now, proxy=member.proxy))
+                self._events.emit(CooldownTakenBack(now=now, proxy=node.proxy))
 
     # The end of an outage
 
-    def _reopen(self, gate: Gate, now: float, explained_by: str | None = None) -> None:
+    def _reopen(self, gateway: Gateway, now: float, explained_by: str | None = None) -> None:
         """Let traffic grow back.
 
         :param explained_by: the target that fails by itself, where that was all.
         """
-        if gate is self._gates.whole:
+        if gateway is self._gateways.whole:
             self._reopen_pool(now, explained_by)
         else:
-            self._reopen_gateway(gate, now, explained_by)
+            self._reopen_gateway(gateway, now, explained_by)
 
-    def _reopen_gateway(self, gate: Gate, now: float, explained_by: str | None) -> None:
-        self._gates.settle(gate)
-        gate.limit.restart(gate.borne, now)
-        self._take_back(gate, now, out=True)
-        self._availability.recount(gate, now)
+    def _reopen_gateway(self, gateway: Gateway, now: float, explained_by: str | None) -> None:
+        self._gateways.settle(gateway)
+        gateway.limit.restart(gateway.sustained, now)
+        self._take_back(gateway, now, out=True)
+        self._availability.recount(gateway, now)
         self._events.emit(
             GatewayReopened(
                 now=now,
-                gateway=gate.name,
-                seconds=gate.breaker.lasted,
+                gateway=gateway.name,
+                seconds=gateway.breaker.lasted,
                 explained_by=explained_by,
             )
         )
 
     def _reopen_pool(self, now: float, explained_by: str | None) -> None:
-        whole = self._gates.whole
-        borne = max(_WHOLE_BORNE_MIN, int(whole.borne))
-        whole.limit = GatewayLimit(GatewayPolicy(fixed=borne))
-        whole.limit.restart(float(borne), now)
+        whole = self._gateways.whole
+        sustained = max(_WHOLE_BORNE_MIN, int(whole.sustained))
+        whole.limit = GatewayLimit(GatewayPolicy(fixed=sustained))
+        whole.limit.restart(float(sustained), now)
         self._take_back(whole, now, out=True)
         self._events.emit(
             PoolReopened(now=now, seconds=whole.breaker.lasted, explained_by=explained_by)
@@ -303,11 +309,11 @@ class Outages:
 
     def _widen(self, lease: Lease, now: float) -> None:
         """Let the pool's traffic grow back, and go without a limit when it has."""
-        gates = self._gates
-        limit = gates.whole.limit
-        limit.in_flight = gates.in_flight
+        gateways = self._gateways
+        limit = gateways.whole.limit
+        limit.in_flight = gateways.in_flight
         limit.answered(lease.granted_at, None, lease.target, now)
         if not limit.restarting:
-            gates.narrowed = False
-            gates.disturbed = bool(gates.tripped)
+            gateways.narrowed = False
+            gateways.disturbed = bool(gateways.tripped)
             self._availability.limit(now)

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from random import Random
 
     from ..availability.availability import Availability
-    from ..availability.gateways import Gate, Gates
+    from ..availability.gateways import Gateway, Gateways
     from ..limits.ledger import Ledger
     from ..proxies.filters import FilterSpec
-    from ..proxies.table import Member, Members
-    from ..proxies.warm_connections import Warmth
+    from ..proxies.table import Node, Nodes
+    from ..proxies.warm_connections import WarmConnections
     from ..strategies import Strategy, StrategyChoice
     from ..strategies.active import Strategies
     from ..targets.policy import TargetPolicy
@@ -60,38 +60,38 @@ _ALL = _Eligible(None, {}, None)
 
 
 class Chooser:
-    """Chooses among the pool's members.
+    """Chooses among the pool's nodes.
 
     :param session_lost: ``reassign``, ``wait`` or ``fail``.
-    :param warmth: knows who has idle connections; ``None`` if that does not matter.
+    :param warm_connections: knows who has idle connections; ``None`` if that does not matter.
     """
 
     def __init__(
         self,
         *,
-        members: Members,
+        nodes: Nodes,
         availability: Availability,
         ledger: Ledger,
         strategies: Strategies,
         sessions: Sessions,
         spacing: Spacing,
         pairs: Pairs,
-        gates: Gates,
+        gateways: Gateways,
         rng: Random,
         session_lost: str,
-        warmth: Warmth | None,
+        warm_connections: WarmConnections | None,
     ) -> None:
-        self._members = members
+        self._nodes = nodes
         self._availability = availability
         self._ledger = ledger
         self._strategies = strategies
         self._sessions = sessions
         self._spacing = spacing
         self._pairs = pairs
-        self._gates = gates
+        self._gateways = gateways
         self._rng = rng
         self._session_lost = session_lost
-        self._warmth = warmth
+        self._warm_connections = warm_connections
 
     def choose(
         self,
@@ -105,7 +105,7 @@ class Chooser:
         prefer: str | None,
         asked_for: StrategyChoice | None,
         tunnel: str | None,
-    ) -> Member | Hold:
+    ) -> Node | Hold:
         """Return the proxy for a request; see :meth:`Pool.acquire`."""
         self._availability.advance(now)
         strategy = self._strategies.find(rule.strategy if asked_for is None else asked_for)
@@ -119,18 +119,18 @@ class Chooser:
             if preferred is not None:
                 return preferred
         pick = Pick(now, self._rng, target, session, eligible.among)
-        warmth = self._warmth
-        if tunnel is not None and warmth is not None and not avoid:
-            if eligible is _ALL and not self._gates.shut:
-                pick.warm = warmth.offer(tunnel, now, proxies=self._availability.serving)
+        warm_connections = self._warm_connections
+        if tunnel is not None and warm_connections is not None and not avoid:
+            if eligible is _ALL and not self._gateways.shut:
+                pick.warm = warm_connections.offer(tunnel, now, proxies=self._availability.serving)
             else:
-                pick.warm = self._warm(warmth, tunnel, now, eligible)
+                pick.warm = self._warm(warm_connections, tunnel, now, eligible)
         index = self._pick(strategy, pick, eligible, avoid, strictly=strictly)
         if index is None:
             return self._nothing_free(eligible, target)
         if session is not None:
             index = self._spread(strategy, index, pick, eligible, avoid)
-        return self._members.at(index)
+        return self._nodes.at(index)
 
     def hold(
         self,
@@ -174,11 +174,11 @@ class Chooser:
         eligible = self._eligible(now, target, rule, matching, connect=False)
         among, resting = eligible.among, eligible.resting
         return any(
-            member.proxy.name not in besides
-            and member.proxy.name not in resting
-            and (member.in_good_standing or member.free)
-            and (member.gate is None or not member.gate.tripped)
-            for member in (self._members if among is None else map(self._members.at, among))
+            node.proxy.name not in besides
+            and node.proxy.name not in resting
+            and (node.in_good_standing or node.free)
+            and (node.gateway is None or not node.gateway.tripped)
+            for node in (self._nodes if among is None else map(self._nodes.at, among))
         )
 
     # Which proxies may be used
@@ -198,7 +198,7 @@ class Chooser:
             raise TargetRefusedError(target)
         if connect and now < pairs.refused_until(CONNECT):
             raise NoProxyMatchesError(
-                f"no proxy of the pool ({len(self._members)}) does CONNECT, which https://{target} needs"
+                f"no proxy of the pool ({len(self._nodes)}) does CONNECT, which https://{target} needs"
             )
         if matching is None and not rule.narrows_proxies and not apart:
             return _ALL
@@ -228,7 +228,7 @@ class Chooser:
 
     def _matching(self, wanted: ProxyFilter, target: str, rule: TargetPolicy) -> list[int]:
         try:
-            return self._members.matching(wanted)
+            return self._nodes.matching(wanted)
         except NoProxyMatchesError as error:
             if rule.matching is None:
                 raise
@@ -246,19 +246,19 @@ class Chooser:
             free = self._availability.free_members
             if free - len(resting) > besides:
                 return True
-            if free <= besides or len(self._members) - len(resting) <= besides:
+            if free <= besides or len(self._nodes) - len(resting) <= besides:
                 return False
         if free_in_all <= besides:
             return False
         left = besides
-        rooms: dict[Gate, int] = {}
-        for member in self._members if among is None else map(self._members.at, among):
-            if member.free and member.proxy.name not in resting:
-                count = 1 if once else member.free
-                if member.gate is not None:
-                    room = rooms.get(member.gate, member.gate.leases)
+        rooms: dict[Gateway, int] = {}
+        for node in self._nodes if among is None else map(self._nodes.at, among):
+            if node.free and node.proxy.name not in resting:
+                count = 1 if once else node.free
+                if node.gateway is not None:
+                    room = rooms.get(node.gateway, node.gateway.leases)
                     count = min(count, room)
-                    rooms[member.gate] = room - count
+                    rooms[node.gateway] = room - count
                 left -= count
                 if left < 0:
                     return True
@@ -269,14 +269,14 @@ class Chooser:
         moments = [self._availability.next_change()]
         if not resting:
             reason = "every proxy is at its cap or rate, cooling down or out"
-            if self._gates.shut or self._gates.narrowed:
+            if self._gateways.shut or self._gateways.narrowed:
                 reason += ", or its gateway is at its limit or does not answer"
         else:
             reason = f"every proxy rests at {target}, is at its cap or rate, cooling down or out"
             if among is None:
                 moments.append(min(resting.values()))
             else:
-                names = (self._members.at(index).proxy.name for index in among)
+                names = (self._nodes.at(index).proxy.name for index in among)
                 moments += (resting[name] for name in names if name in resting)
         return Hold(
             reason=reason,
@@ -286,34 +286,36 @@ class Chooser:
 
     # Which of them is used
 
-    def _preferred(self, name: str, eligible: _Eligible) -> Member | None:
-        """Return a member by its name, if it will do and is free."""
-        member = self._members.get(name)
+    def _preferred(self, name: str, eligible: _Eligible) -> Node | None:
+        """Return a node by its name, if it will do and is free."""
+        node = self._nodes.get(name)
         if (
-            member is None
-            or not member.free
+            node is None
+            or not node.free
             or name in eligible.resting
-            or (eligible.among is not None and member.index not in eligible.among)
-            or not self._has_way(member, 0)
+            or (eligible.among is not None and node.index not in eligible.among)
+            or not self._has_way(node, 0)
         ):
             return None
-        return member
+        return node
 
-    def _warm(self, warmth: Warmth, tunnel: str, now: float, eligible: _Eligible) -> Sequence[int]:
+    def _warm(
+        self, warm_connections: WarmConnections, tunnel: str, now: float, eligible: _Eligible
+    ) -> Sequence[int]:
         """Return some of them that have an idle connection, and could be used at once."""
-        wanted, resting, gates = eligible.wanted, eligible.resting, self._gates
+        wanted, resting, gateways = eligible.wanted, eligible.resting, self._gateways
         among = eligible.among
         proxies = self._availability.serving if among is None else len(among)
 
-        def fits(member: Member) -> bool:
-            proxy = member.proxy
+        def fits(node: Node) -> bool:
+            proxy = node.proxy
             return (
                 proxy.name not in resting
-                and gates.fits(member)
+                and gateways.fits(node)
                 and (wanted is None or wanted(proxy))
             )
 
-        return warmth.offer(tunnel, now, proxies=proxies, fits=fits)
+        return warm_connections.offer(tunnel, now, proxies=proxies, fits=fits)
 
     def _pick(
         self,
@@ -325,35 +327,33 @@ class Chooser:
         strictly: bool,
     ) -> int | None:
         among, resting = eligible.among, eligible.resting
-        gates = self._gates
+        gateways = self._gateways
         if self._availability.free <= 0:
             return None
-        if not avoid and not resting and not gates.shut:
+        if not avoid and not resting and not gateways.shut:
             return strategy.pick(pick)
-        if len(resting) >= len(self._members):
+        if len(resting) >= len(self._nodes):
             return None
         last = None
         for _ in range(_PICKS):
             index = strategy.pick(pick)
             if index is None:
                 return None
-            member = self._members.at(index)
-            name = member.proxy.name
-            if name not in avoid and name not in resting and gates.fits(member):
+            node = self._nodes.at(index)
+            name = node.proxy.name
+            if name not in avoid and name not in resting and gateways.fits(node):
                 return index
-            if index == last or not (resting or gates.shut):
+            if index == last or not (resting or gateways.shut):
                 break  # the same again, or to be avoided: as likely as not there is no other
             last = index
         if among is None and not avoid and not resting:
-            return strategy.pick(attrs.evolve(pick, among=gates.sample(self._rng), warm=()))
-        members = self._members if among is None else map(self._members.at, among)
-        rested = [
-            member for member in members if member.proxy.name not in resting and gates.fits(member)
-        ]
-        others = [member.index for member in rested if member.proxy.name not in avoid]
+            return strategy.pick(attrs.evolve(pick, among=gateways.sample(self._rng), warm=()))
+        nodes = self._nodes if among is None else map(self._nodes.at, among)
+        rested = [node for node in nodes if node.proxy.name not in resting and gateways.fits(node)]
+        others = [node.index for node in rested if node.proxy.name not in avoid]
         index = strategy.pick(attrs.evolve(pick, among=others, warm=()))
         if index is None and avoid and not strictly:
-            index = strategy.pick(attrs.evolve(pick, among=[member.index for member in rested]))
+            index = strategy.pick(attrs.evolve(pick, among=[node.index for node in rested]))
         return index
 
     def _spread(
@@ -365,48 +365,48 @@ class Chooser:
         avoid: Collection[str],
     ) -> int:
         """Return a proxy for a new session: ``index``, unless it has more than its share of them."""
-        fair = _SESSION_SPREAD * (len(self._sessions) + 1) / len(self._members) + 1
-        if self._sessions.on_proxy(self._members.at(index).proxy.name) < fair:
+        fair = _SESSION_SPREAD * (len(self._sessions) + 1) / len(self._nodes) + 1
+        if self._sessions.on_proxy(self._nodes.at(index).proxy.name) < fair:
             return index
         among, resting = eligible.among, eligible.resting
-        members = self._members if among is None else map(self._members.at, among)
+        nodes = self._nodes if among is None else map(self._nodes.at, among)
         others = [
-            member.index
-            for member in members
-            if member.proxy.name not in avoid
-            and member.proxy.name not in resting
-            and self._gates.fits(member)
-            and self._sessions.on_proxy(member.proxy.name) < fair
+            node.index
+            for node in nodes
+            if node.proxy.name not in avoid
+            and node.proxy.name not in resting
+            and self._gateways.fits(node)
+            and self._sessions.on_proxy(node.proxy.name) < fair
         ]
         other = strategy.pick(attrs.evolve(pick, among=others, warm=()))
         return index if other is None else other
 
-    def _has_way(self, member: Member, besides: int) -> bool:
+    def _has_way(self, node: Node, besides: int) -> bool:
         """Return whether what a free proxy's request passes has room for more than ``besides``."""
-        gates = self._gates
-        return gates.fits(member, besides) and (
-            not gates.narrowed or self._availability.free > besides
+        gateways = self._gateways
+        return gateways.fits(node, besides) and (
+            not gateways.narrowed or self._availability.free > besides
         )
 
     # Where a session is
 
     def _session_member(
         self, session: str, target: str, rule: TargetPolicy, now: float, besides: int = 0
-    ) -> Member | Hold | None:
+    ) -> Node | Hold | None:
         """Return a session's proxy, why it has to wait for it, or ``None`` to choose one."""
         name = self._sessions.find(session, now)
         if name is None:
             return None
-        member = self._members.get(name)
-        if member is not None and not member.lost:
+        node = self._nodes.get(name)
+        if node is not None and not node.lost:
             if rule.narrows_proxies:
-                hold = self._refuses(session, member, target, rule, now, besides)
+                hold = self._refuses(session, node, target, rule, now, besides)
                 if hold is not None:
                     return hold
-            share = self._sessions.has_share(session, name, member.cap)
-            if member.free > besides and share:
-                if self._has_way(member, besides):
-                    return member
+            share = self._sessions.has_share(session, name, node.cap)
+            if node.free > besides and share:
+                if self._has_way(node, besides):
+                    return node
                 return Hold(
                     reason=f"session {session!r} waits for the gateway of its proxy {name}",
                     waits_for=(name, session),
@@ -422,34 +422,34 @@ class Chooser:
             return None
         if (
             self._session_lost == "wait"
-            and member is not None
-            and not member.leaving
+            and node is not None
+            and not node.leaving
             and (
-                member.draining
-                or member.health.state is COOLING
-                or member.answered  # its credentials have worked, and are tried again
+                node.draining
+                or node.health.state is COOLING
+                or node.answered  # its credentials have worked, and are tried again
             )
         ):
-            until = max(member.health.cooldown_until, self._ledger.ready_at(name))
+            until = max(node.health.cooldown_until, self._ledger.ready_at(name))
             return Hold(
                 reason=f"session {session!r} waits for its proxy {name} to come back",
                 waits_for=(name, session),
-                retry_at=None if member.draining else until,
+                retry_at=None if node.draining else until,
             )
         raise SessionLostError(f"session {session!r} lost its proxy {name}")
 
     def _refuses(
         self,
         session: str,
-        member: Member,
+        node: Node,
         target: str,
         rule: TargetPolicy,
         now: float,
         besides: int,
     ) -> Hold | None:
         """Return why a session's proxy may not be used for a target now, or ``None`` if it may."""
-        name = member.proxy.name
-        if rule.matching is not None and not rule.matching(member.proxy):
+        name = node.proxy.name
+        if rule.matching is not None and not rule.matching(node.proxy):
             raise NoProxyMatchesError(
                 f"session {session!r} is on proxy {name}, which the filter {rule.matching.text} of "
                 f"target {target!r} does not accept; use another session for this target"

@@ -267,13 +267,13 @@ class GatewayLimit:
         self._cut(part, now)
         return True
 
-    def restart(self, borne: float, now: float) -> None:
+    def restart(self, sustained: float, now: float) -> None:
         """Begin low and double every round trip, up to the limit before: an outage is over.
 
-        :param borne: the limit before the outage.
+        :param sustained: the limit before the outage.
         """
         self._changed_at = now
-        self._ceiling = self._slow_start_until = min(borne, float(self.hard_cap))
+        self._ceiling = self._slow_start_until = min(sustained, float(self.hard_cap))
         self.limit = min(max(_RESTART, _RESTART_SHARE * self._ceiling), self._ceiling)
         self._slow_start = self.limit < self._ceiling
         self._excess = self._rejected_below = 0.0
@@ -285,7 +285,7 @@ class GatewayLimit:
         return self._slow_start and self._slow_start_until < float("inf")
 
     @property
-    def borne(self) -> float:
+    def sustained(self) -> float:
         """The limit, or what it was before the outage that it has not grown back from."""
         return self._slow_start_until if self.restarting else self.limit
 

@@ -31,7 +31,7 @@ _UNKNOWN = Expectation()
 class Group:
     """A group's record. A proxy's attempts count for less, the more of its own are known.
 
-    So the record tells of a member taken at random, and not of those that are picked the most.
+    So the record tells of a node taken at random, and not of those that are picked the most.
 
     :param above: the group that this one is a part of.
     """
@@ -57,20 +57,20 @@ class Group:
         self._expected_at = float("-inf")
         self._outcomes = 0
         self._expected_again_at = 1.0  # as many outcomes
-        #: What to expect of a member that nothing is known of, as of a moment ago.
+        #: What to expect of a node that nothing is known of, as of a moment ago.
         self.expectation: Expectation = above.expectation if above is not None else _UNKNOWN
 
     def timed(self, slowness: float, health: Health) -> None:
-        """Take note of how long a member's answer took, beside the one before."""
-        habit, value = health.habit, log(slowness)
-        before, habit.latest = habit.latest, value
+        """Take note of how long a node's answer took, beside the one before."""
+        long_term, value = health.long_term, log(slowness)
+        before, long_term.latest = long_term.latest, value
         if before is not None:
             self.differences.add(value, before, _weight(health.record))
 
     def succeeded(self, slowness: float, own: Record, now: float) -> None:
-        """Take note of a member's success.
+        """Take note of a node's success.
 
-        :param own: the member's own record.
+        :param own: the node's own record.
         """
         self.record.succeeded(slowness, now, _WINDOW, _weight(own))
         self._expect(now)
@@ -78,7 +78,7 @@ class Group:
             self._above.succeeded(slowness, own, now)
 
     def failed(self, share: float, lost: float, own: Record, now: float) -> None:
-        """Take note of a member's failure; see :meth:`Record.failed`."""
+        """Take note of a node's failure; see :meth:`Record.failed`."""
         self.record.failed(share, lost, now, _WINDOW, _weight(own))
         self._expect(now)
         if self._above is not None:

@@ -1,4 +1,4 @@
-"""How well one proxy has been doing: its record, its habit, its faults in a row, and its cooldown.
+"""How well one proxy has been doing: its record, its long_term, its faults in a row, and its cooldown.
 
 A state machine that is told outcomes and times. It knows nothing of other proxies, of leases in
 flight or of selection; what an ambiguous outcome counts as has been decided before it comes here.
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from ..errors import ConfigurationError
-from .long_term import Habit
+from .long_term import LongTerm
 from .record import Record
 
 if TYPE_CHECKING:
@@ -91,8 +91,8 @@ class Health:
         "cooldowns",
         "faults_in_a_row",
         "generation",
-        "habit",
         "last_fault_at",
+        "long_term",
         "record",
         "recovery",
         "state",
@@ -101,7 +101,7 @@ class Health:
 
     def __init__(self) -> None:
         self.record = Record()
-        self.habit = Habit()
+        self.long_term = LongTerm()
         self.faults_in_a_row = 0
         self.last_fault_at = 0.0
         self.cooldowns = 0
@@ -118,7 +118,7 @@ class Health:
         for name in self.__slots__:
             setattr(twin, name, getattr(self, name))
         twin.record = copy(self.record)
-        twin.habit = copy(self.habit)
+        twin.long_term = copy(self.long_term)
         return twin
 
     def succeeded(self, slowness: float, generation: int, now: float, policy: HealthPolicy) -> bool:
@@ -126,13 +126,13 @@ class Health:
 
         :param slowness: how long it took, relative to what is usual for its target.
         """
-        lately, usual = self.record.slowness, self.habit.slowness
-        if self.habit.successes == 1.0:
+        lately, usual = self.record.slowness, self.long_term.slowness
+        if self.long_term.successes == 1.0:
             slowness = self.record.slowness = min(usual, slowness)
         elif lately > _IN_TROUBLE * usual and slowness * slowness < lately * usual:
             self.record.fade(_OVER)
         self.record.succeeded(slowness, now, policy.window)
-        self.habit.succeeded(slowness)
+        self.long_term.succeeded(slowness)
         if generation != self.generation:
             return False
         self.faults_in_a_row = 0
@@ -168,7 +168,7 @@ class Health:
             exit: then only so many in a row start a cooldown as would hardly come by chance.
         """
         self.record.failed(share, lost, now, policy.window)
-        self.habit.failed(share)
+        self.long_term.failed(share)
         if generation != self.generation or self.state in (COOLING, OUT):
             return False
         if share < MOSTLY:
@@ -188,7 +188,7 @@ class Health:
     @property
     def _by_chance(self) -> int:
         """How many failures in a row hardly come by chance where as many fail as usual."""
-        usual = min(_FAILS_MOST, max(_FAILS_LEAST, 1.0 - self.habit.success))
+        usual = min(_FAILS_MOST, max(_FAILS_LEAST, 1.0 - self.long_term.success))
         return ceil(log(_HARDLY_BY_CHANCE) / log(usual))
 
     def acquit(self, part: float, generation: int) -> bool:
@@ -201,7 +201,7 @@ class Health:
         :param generation: that of its lease.
         """
         self.record.acquit(part)
-        self.habit.acquit(part)
+        self.long_term.acquit(part)
         if part < MOSTLY or not self.faults_in_a_row:
             return False
         if generation == self.generation and self.state is not OUT:

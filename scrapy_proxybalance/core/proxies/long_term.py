@@ -16,7 +16,7 @@ _A_FEW = 10.0
 _FIRST = 2.0
 
 
-class Habit:
+class LongTerm:
     """Means over up to a hundred attempts.
 
     ``success``: the share of attempts that succeeded. ``slowness``: how long a success took, relative

@@ -73,20 +73,20 @@ def expected(record: Record, prior: Expectation, now: float) -> tuple[float, flo
 
 def usual_slowness(health: Health, prior: Expectation) -> float:
     """Return how long a success through a proxy usually takes, whatever it has been doing lately."""
-    habit = health.habit
-    own = habit.successes / (habit.successes + prior.weight)
-    return prior.slowness + own * (habit.slowness - prior.slowness)
+    long_term = health.long_term
+    own = long_term.successes / (long_term.successes + prior.weight)
+    return prior.slowness + own * (long_term.slowness - prior.slowness)
 
 
 def _expected_of_proxy(
     health: Health, prior: Expectation, worth: float
 ) -> tuple[float, float, float]:
-    """Return what to expect of a proxy by its record, which is ``worth`` so much, and its habit."""
-    habit = health.habit
-    own = habit.attempts / (habit.attempts + _PRIOR_HABIT)
+    """Return what to expect of a proxy by its record, which is ``worth`` so much, and its long_term."""
+    long_term = health.long_term
+    own = long_term.attempts / (long_term.attempts + _PRIOR_HABIT)
     return _expected(
         health.record,
-        prior.success + own * (habit.success - prior.success),
+        prior.success + own * (long_term.success - prior.success),
         usual_slowness(health, prior),
         prior.lost,
         worth,

@@ -1,4 +1,4 @@
-"""What the strategies may ask about the members. A score is kept for a moment: it is asked often."""
+"""What the strategies may ask about the nodes. A score is kept for a moment: it is asked often."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .proxy import Proxy
-    from .table import Member, Members
+    from .table import Node, Nodes
 
 # A score holds for so many seconds, unless something happens to the proxy: as long as what is expected
 # of its group does. Within seconds a fast crawl learns much of all others.
@@ -20,41 +20,41 @@ _PRICE_HOLDS = 0.5
 class ScoringView:
     """Answers by index; see :class:`View`."""
 
-    def __init__(self, members: Members) -> None:
-        self._members = members.by_index
+    def __init__(self, nodes: Nodes) -> None:
+        self._nodes = nodes.by_index
 
     def score(self, index: int, now: float) -> float:
         """Return how good a proxy is right now; more is better."""
-        member = self._members[index]
-        self._price(member, now)
-        return member.price / member.load
+        node = self._nodes[index]
+        self._price(node, now)
+        return node.price / node.load
 
     def scores(self, indices: Sequence[int], now: float) -> list[float]:
         """Return the scores of several proxies."""
-        members, outdated = self._members, now - _PRICE_HOLDS
+        nodes, outdated = self._nodes, now - _PRICE_HOLDS
         scores = []
         for index in indices:
-            member = members[index]
-            if member.priced_at < outdated:
-                self._price(member, now)
-            scores.append(member.price / member.load)
+            node = nodes[index]
+            if node.priced_at < outdated:
+                self._price(node, now)
+            scores.append(node.price / node.load)
         return scores
 
-    def expected(self, member: Member, now: float) -> tuple[float, float, float]:
+    def expected(self, node: Node, now: float) -> tuple[float, float, float]:
         """Return what to expect of an attempt through a proxy, see :func:`expected`."""
-        self._price(member, now)
-        return member.expected
+        self._price(node, now)
+        return node.expected
 
     @staticmethod
-    def _price(member: Member, now: float) -> None:
+    def _price(node: Node, now: float) -> None:
         """Work out a price, unless there is one that still holds."""
-        if now <= member.priced_at + _PRICE_HOLDS:
+        if now <= node.priced_at + _PRICE_HOLDS:
             return
-        member.priced_at = now
-        member.price, member.expected = idle_score(
-            member.proxy.weight, member.health, member.group.expectation, now
+        node.priced_at = now
+        node.price, node.expected = idle_score(
+            node.proxy.weight, node.health, node.group.expectation, now
         )
 
     def proxy(self, index: int) -> Proxy:
         """Return a proxy."""
-        return self._members[index].proxy
+        return self._nodes[index].proxy

@@ -16,7 +16,7 @@ from .health import COOLING, HEALTHY, OUT, RECOVERING, Health
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
-    from ..availability.gateways import Gate
+    from ..availability.gateways import Gateway
     from ..limits.own_limit import OwnLimit
     from .filters import ProxyFilter
     from .groups import Group
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _FILTERS_REMEMBERED = 1000
 
 
-class Member:
+class Node:
     """One proxy and what the pool keeps of it.
 
     ``draining``: it gets no further lease; ``leaving``: and is gone when its last one has ended.
@@ -34,7 +34,7 @@ class Member:
     good standing; ``group``: tells what to expect while little is known of it; ``expected``: what
     was to be expected of it, and ``price``: its score but for the ``load``, at ``priced_at``;
     ``known_since``: the generation that what is known of it begins with;
-    ``gate``: that of its gateway, if it has one; ``answered``: whether anything has ever come
+    ``gateway``: that of its gateway, if it has one; ``answered``: whether anything has ever come
     back through it with these credentials, and ``useful`` whether that was ever an answer other than a
     refusal; ``refusals``: of these, since then; ``proven``: how many requests at once, of late;
     ``own_limit``: what it may carry, if
@@ -51,7 +51,7 @@ class Member:
         "draining",
         "expected",
         "free",
-        "gate",
+        "gateway",
         "group",
         "health",
         "in_flight",
@@ -92,7 +92,7 @@ class Member:
         self.free = 0
         self.serving = False
         self.timer: float | None = None
-        self.gate: Gate | None = None
+        self.gateway: Gateway | None = None
         self.answered = self.useful = False
         self.refusals = Refusals()
         self.proven = Proven()
@@ -131,38 +131,38 @@ class Member:
         return self.draining or self.health.state in (COOLING, OUT)
 
 
-class Members:
-    """The pool's members: added, replaced, removed, found by name, by index and by filter."""
+class Nodes:
+    """The pool's nodes: added, replaced, removed, found by name, by index and by filter."""
 
     def __init__(self) -> None:
         self.groups = Groups()
-        self._by_name: dict[str, Member] = {}
+        self._by_name: dict[str, Node] = {}
         #: The last one to have each index, even if it is gone.
-        self.by_index: list[Member] = []
+        self.by_index: list[Node] = []
         self._unused: list[int] = []
         self._identities: set[tuple[object, ...]] = set()
         self._gateways: dict[str, int] = {}
-        self._alone: dict[str, Member] = {}  # of each gateway that nobody has shared yet
+        self._alone: dict[str, Node] = {}  # of each gateway that nobody has shared yet
         self._matching: dict[Hashable, list[int]] = {}
 
     def __len__(self) -> int:
         return len(self._by_name)
 
-    def __iter__(self) -> Iterator[Member]:
+    def __iter__(self) -> Iterator[Node]:
         return iter(self._by_name.values())
 
-    def __getitem__(self, name: str) -> Member:
+    def __getitem__(self, name: str) -> Node:
         return self._by_name[name]
 
-    def get(self, name: str) -> Member | None:
-        """Return a member by its name, or ``None``."""
+    def get(self, name: str) -> Node | None:
+        """Return a node by its name, or ``None``."""
         return self._by_name.get(name)
 
-    def at(self, index: int) -> Member:
-        """Return the member with an index: the last one to have it, even if it is gone."""
+    def at(self, index: int) -> Node:
+        """Return the node with an index: the last one to have it, even if it is gone."""
         return self.by_index[index]
 
-    def add(self, proxy: Proxy) -> Member:
+    def add(self, proxy: Proxy) -> Node:
         """Take a proxy in.
 
         :raises ConfigurationError: if its name, or its endpoint with its credentials, is there.
@@ -173,16 +173,16 @@ class Members:
                 f"proxy name {proxy.name!r} is there twice; give each proxy a name of its own"
             )
         index = self._unused.pop() if self._unused else len(self.by_index)
-        member = Member(proxy, index, self.groups.whole)
-        self._enrol(member)
+        node = Node(proxy, index, self.groups.whole)
+        self._enrol(node)
         if index == len(self.by_index):
-            self.by_index.append(member)
+            self.by_index.append(node)
         else:
-            self.by_index[index] = member
-        self._by_name[proxy.name] = member
-        return member
+            self.by_index[index] = node
+        self._by_name[proxy.name] = node
+        return node
 
-    def replace(self, proxy: Proxy) -> Member:
+    def replace(self, proxy: Proxy) -> Node:
         """Put a proxy in the place of the one of its name; what was learned stays.
 
         One that was out, or has a new endpoint or new credentials, starts over.
@@ -190,42 +190,42 @@ class Members:
         :raises KeyError: if there is no proxy of its name.
         :raises ConfigurationError: if its endpoint with its credentials is there under another name.
         """
-        member = self._by_name[proxy.name]
-        renewed = proxy.identity != member.proxy.identity
+        node = self._by_name[proxy.name]
+        renewed = proxy.identity != node.proxy.identity
         if renewed:
             self._refuse_double(proxy)
-        self._discharge(member)
-        member.proxy = proxy
-        self._enrol(member)
-        if member.leaving:
-            member.draining = member.leaving = False
-        if renewed or member.health.state is OUT:
-            member.begin_anew()
-        return member
+        self._discharge(node)
+        node.proxy = proxy
+        self._enrol(node)
+        if node.leaving:
+            node.draining = node.leaving = False
+        if renewed or node.health.state is OUT:
+            node.begin_anew()
+        return node
 
-    def remove(self, member: Member) -> None:
-        """Forget a member."""
-        del self._by_name[member.proxy.name]
-        member.timer = None
-        self._unused.append(member.index)
-        self._discharge(member)
+    def remove(self, node: Node) -> None:
+        """Forget a node."""
+        del self._by_name[node.proxy.name]
+        node.timer = None
+        self._unused.append(node.index)
+        self._discharge(node)
 
     def sharing_gateway(self, proxy: Proxy) -> int:
-        """Return how many members have the host and port of ``proxy``."""
+        """Return how many nodes have the host and port of ``proxy``."""
         return self._gateways.get(proxy.gateway, 0)
 
     def group_of(self, proxy: Proxy) -> Group:
-        """Return the group of a member as things stand."""
+        """Return the group of a node as things stand."""
         return self.groups.of(proxy, shares_gateway=self.sharing_gateway(proxy) > 1)
 
     def matching(self, wanted: ProxyFilter) -> list[int]:
-        """Return the indices of the members that a filter accepts.
+        """Return the indices of the nodes that a filter accepts.
 
         :raises NoProxyMatchesError: if it accepts none.
         """
         indices = self._matching.get(wanted.key)
         if indices is None:
-            indices = [member.index for member in self if wanted(member.proxy)]
+            indices = [node.index for node in self if wanted(node.proxy)]
             if not indices:
                 raise NoProxyMatchesError(
                     f"no proxy of the pool ({len(self)}) matches the filter {wanted.text}"
@@ -242,22 +242,22 @@ class Members:
                 "already; list each proxy once"
             )
 
-    def _enrol(self, member: Member) -> None:
-        proxy, gateway = member.proxy, member.proxy.gateway
+    def _enrol(self, node: Node) -> None:
+        proxy, gateway = node.proxy, node.proxy.gateway
         self._identities.add(proxy.identity)
         self._gateways[gateway] = self._gateways.get(gateway, 0) + 1
-        member.group = self.group_of(proxy)
+        node.group = self.group_of(proxy)
         if self._gateways[gateway] == 1:
-            self._alone[gateway] = member
+            self._alone[gateway] = node
         else:
             first = self._alone.pop(gateway, None)
             if first is not None:
-                first.group = member.group
+                first.group = node.group
         self._matching.clear()
 
-    def _discharge(self, member: Member) -> None:
-        gateway = member.proxy.gateway
-        self._identities.discard(member.proxy.identity)
+    def _discharge(self, node: Node) -> None:
+        gateway = node.proxy.gateway
+        self._identities.discard(node.proxy.identity)
         self._gateways[gateway] -= 1
         if not self._gateways[gateway]:
             del self._gateways[gateway]

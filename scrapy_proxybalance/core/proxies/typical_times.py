@@ -32,7 +32,7 @@ class _Mean:
         self.value += (value - self.value) / self.count
 
 
-class UsualTimes:
+class TypicalTimes:
     """The usual seconds per answer: of each target, and of all together."""
 
     def __init__(self) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ..gateways.limit import GatewayPolicy
-    from .table import Member
+    from .table import Node
 
 # So many requests in a row go over one connection because it is there; then the proxy is chosen like
 # any other.
@@ -61,10 +61,10 @@ class WarmPolicy:
 
 # Of each proxy its idle connections to one site, the longest idle first: since when, and how many
 # requests each has carried. The proxies are in the order in which they were last used.
-_Site = OrderedDict["Member", list[tuple[float, int]]]
+_Site = OrderedDict["Node", list[tuple[float, int]]]
 
 
-class Warmth:
+class WarmConnections:
     """The idle connections of a pool, by what they can be used again for.
 
     :param policy: what keeps them open.
@@ -88,7 +88,7 @@ class Warmth:
         self._sites: OrderedDict[str, _Site] = OrderedDict()
         self._size = 0
         # Leases per proxy and in all, in a unit that grows, so that the others fade.
-        self._used: dict[Member, float] = {}
+        self._used: dict[Node, float] = {}
         self._total = 0.0
         self._unit = 1.0
         self._unit_until = float("-inf")
@@ -103,7 +103,7 @@ class Warmth:
         now: float,
         *,
         proxies: int,
-        fits: Callable[[Member], bool] | None = None,
+        fits: Callable[[Node], bool] | None = None,
     ) -> list[int]:
         """Return a few proxies that have an idle connection, by index, the longest unused first.
 
@@ -121,16 +121,16 @@ class Warmth:
         used, expired = self._used, now - self._idle_seconds
         allowed = max(RUN * self._unit, SHARE * self._total / (proxies or 1))
         offered: list[int] = []
-        for member in site:
+        for node in site:
             if (
-                used.get(member, 0.0) >= allowed
-                or member.free <= 0
-                or member.health.state is not HealthState.HEALTHY
-                or site[member][-1][0] < expired
-                or (fits is not None and not fits(member))
+                used.get(node, 0.0) >= allowed
+                or node.free <= 0
+                or node.health.state is not HealthState.HEALTHY
+                or site[node][-1][0] < expired
+                or (fits is not None and not fits(node))
             ):
                 return self._weed(site, allowed, expired, fits)
-            offered.append(member.index)
+            offered.append(node.index)
             if len(offered) == _OFFERED:
                 break
         return offered
@@ -140,24 +140,24 @@ class Warmth:
         site: _Site,
         allowed: float,
         expired: float,
-        fits: Callable[[Member], bool] | None,
+        fits: Callable[[Node], bool] | None,
     ) -> list[int]:
         """Do the same where some are in the way: forget those for good, or put them last."""
         offered: list[int] = []
-        for member in list(islice(site, _LOOKED_AT)):
-            if member.health.state is not HealthState.HEALTHY or (
-                site[member][-1][0] < expired or self._used.get(member, 0.0) >= allowed
+        for node in list(islice(site, _LOOKED_AT)):
+            if node.health.state is not HealthState.HEALTHY or (
+                site[node][-1][0] < expired or self._used.get(node, 0.0) >= allowed
             ):
-                self._size -= len(site.pop(member))
-            elif member.free <= 0 or (fits is not None and not fits(member)):
-                site.move_to_end(member)
+                self._size -= len(site.pop(node))
+            elif node.free <= 0 or (fits is not None and not fits(node)):
+                site.move_to_end(node)
             else:
-                offered.append(member.index)
+                offered.append(node.index)
                 if len(offered) == _OFFERED:
                     break
         return offered
 
-    def take(self, member: Member, tunnel: str, now: float) -> int:
+    def take(self, node: Node, tunnel: str, now: float) -> int:
         """Take note that a request goes through a proxy: over the longest idle connection.
 
         :return: how many requests that has carried; 0 for a new one.
@@ -165,10 +165,10 @@ class Warmth:
         if now >= self._unit_until:
             self._tick(now)
         unit, used = self._unit, self._used
-        used[member] = used.get(member, 0.0) + unit
+        used[node] = used.get(node, 0.0) + unit
         self._total += unit
         site = self._sites.get(tunnel)
-        idle = site.get(member) if site else None
+        idle = site.get(node) if site else None
         if site is None or idle is None:
             return 0
         expired = now - self._idle_seconds
@@ -179,15 +179,15 @@ class Warmth:
             if since >= expired:
                 carried = requests
         if not idle:
-            del site[member]
+            del site[node]
         return carried
 
-    def put_back(self, member: Member, tunnel: str, now: float, carried: int) -> None:
+    def put_back(self, node: Node, tunnel: str, now: float, carried: int) -> None:
         """Take note that a connection is idle: a request has had its whole response over it.
 
         :param carried: how many requests it has carried, with that one.
         """
-        if carried >= RUN or (self._some_rotate and self._rotates(member)):
+        if carried >= RUN or (self._some_rotate and self._rotates(node)):
             return
         sites = self._sites
         site = sites.get(tunnel)
@@ -196,12 +196,12 @@ class Warmth:
             site = sites[tunnel] = OrderedDict()
         else:
             sites.move_to_end(tunnel)
-        idle = site.get(member)
+        idle = site.get(node)
         if idle is None:
-            site[member] = [(now, carried)]
+            site[node] = [(now, carried)]
         else:
             idle.append((now, carried))
-            site.move_to_end(member)
+            site.move_to_end(node)
             if len(idle) > self._most_idle:
                 del idle[0]
                 return
@@ -209,10 +209,10 @@ class Warmth:
         if self._size > _MOST:
             self._drop_first()
 
-    def forget(self, member: Member) -> None:
+    def forget(self, node: Node) -> None:
         """Forget a proxy that is gone."""
         # Its connections are never offered, as it has no lease free, and expire.
-        self._total -= self._used.pop(member, 0.0)
+        self._total -= self._used.pop(node, 0.0)
 
     def _tick(self, now: float) -> None:
         """Let the unit grow."""
@@ -222,12 +222,12 @@ class Warmth:
             shrunk = exp(-min(exponent, 2 * _LARGEST_EXPONENT))
             self._began, exponent = now, 0.0
             self._total *= shrunk
-            for member in self._used:
-                self._used[member] *= shrunk
+            for node in self._used:
+                self._used[node] *= shrunk
         self._unit = exp(exponent)
 
-    def _rotates(self, member: Member) -> bool:
-        return self._by_name.get(member.proxy.gateway, self._default).rotating
+    def _rotates(self, node: Node) -> bool:
+        return self._by_name.get(node.proxy.gateway, self._default).rotating
 
     def _tidy(self, now: float) -> None:
         """Forget a site or two that nobody has asked for in a long time."""

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from ..proxies.health import HEALTHY
 from . import STRATEGIES, strategy_class
-from .custom import UsersOwn
+from .custom import CustomStrategy
 
 if TYPE_CHECKING:
-    from ..proxies.table import Member, Members
+    from ..proxies.table import Node, Nodes
     from . import StrategyChoice
     from .strategy import Strategy, View
 
@@ -21,13 +21,13 @@ class Strategies:
     """The strategies of one pool.
 
     :param default: what is used where nothing else is asked for.
-    :param members: whose state they are told.
+    :param nodes: whose state they are told.
     :param view: what they may ask.
     :raises ConfigurationError: for a default that is not a strategy.
     """
 
-    def __init__(self, default: StrategyChoice, members: Members, view: View) -> None:
-        self._members = members
+    def __init__(self, default: StrategyChoice, nodes: Nodes, view: View) -> None:
+        self._nodes = nodes
         self._view = view
         self._made: dict[type[Strategy], Strategy] = {}
         #: Those that are to be told of every change.
@@ -46,20 +46,20 @@ class Strategies:
         strategy = self._made.get(kind)
         if strategy is None:
             ours = kind in STRATEGIES.values()
-            strategy = kind(self._view) if ours else UsersOwn(kind, self._view)
-            for member in self._members:
-                tell(strategy, member)
+            strategy = kind(self._view) if ours else CustomStrategy(kind, self._view)
+            for node in self._nodes:
+                tell(strategy, node)
             self._made[kind] = strategy
             self.in_use.append(strategy)
         return strategy
 
 
-def tell(strategy: Strategy, member: Member) -> None:
-    """Tell a strategy of a member's state."""
+def tell(strategy: Strategy, node: Node) -> None:
+    """Tell a strategy of a node's state."""
     strategy.set(
-        member.index,
-        usable=member.free > 0,
-        on_trial=member.health.state is not HEALTHY,
-        weight=member.proxy.weight,
-        in_flight=member.in_flight,
+        node.index,
+        usable=node.free > 0,
+        on_trial=node.health.state is not HEALTHY,
+        weight=node.proxy.weight,
+        in_flight=node.in_flight,
     )

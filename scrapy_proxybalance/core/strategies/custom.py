@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .strategy import Pick, View
 
 
-class UsersOwn(Strategy):
+class CustomStrategy(Strategy):
     """Asks a strategy, and passes on nothing that may not be used.
 
     An exception while it takes note of something leaves it behind what is true: each later pick then

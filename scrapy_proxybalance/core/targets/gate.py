@@ -193,7 +193,7 @@ class TargetGate:
             self._reopen(target, known, now)
             return
         if sent_at < known.until:
-            known.borne.answers += 1.0  # it was on its way when another one was refused
+            known.sustained.answers += 1.0  # it was on its way when another one was refused
         if known.state is RAMPING:
             if known.ramp is None or now >= known.ramp.ends_at:
                 known.state = OPEN
@@ -213,11 +213,11 @@ class TargetGate:
         known.probe_out = False
         known.back_for = 0.0
         known.seen_at = now
-        borne = known.borne
+        sustained = known.sustained
         known.ramp = ramp = Ramp(
-            borne.rate,
-            borne.peak,
-            min(known.policy.ramp, max(borne.observed, known.policy.ramp / _SHORT_RAMP)),
+            sustained.rate,
+            sustained.peak,
+            min(known.policy.ramp, max(sustained.observed, known.policy.ramp / _SHORT_RAMP)),
             now,
         )
         del self._not_open[target]
@@ -309,9 +309,9 @@ class TargetGate:
         """
         if known.state is PROBING:
             return  # it has answered nothing since, and what was measured then still holds
-        known.borne = known.traffic.borne(now, lately=known.pauses_in_a_row == 1)
+        known.sustained = known.traffic.sustained(now, lately=known.pauses_in_a_row == 1)
         if known.ramp is not None:
-            known.borne.ceiling = known.ramp.rate(now)
+            known.sustained.ceiling = known.ramp.rate(now)
 
     def forbidden(self, target: str, *, sent_at: float, now: float) -> bool:
         """Take note of a 403; return whether it counts as a refusal: enough in a row, or a probe's."""

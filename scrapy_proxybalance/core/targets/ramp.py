@@ -43,7 +43,7 @@ class Traffic:
         self._counted_at = now
         self._count += 1
 
-    def borne(self, now: float, *, lately: bool) -> Borne:
+    def sustained(self, now: float, *, lately: bool) -> Sustained:
         """Return what the target has sustained.
 
         :param lately: in the last ten seconds or so; or else since the beginning, quiet times
@@ -55,7 +55,7 @@ class Traffic:
             seconds = _MEMORY * (1.0 - exp(-observed / _MEMORY))
         else:
             answers, seconds = self._count, observed
-        return Borne(
+        return Sustained(
             answers=answers,
             seconds=max(_SHORTEST, seconds),
             peak=max(1, self.peak),
@@ -64,7 +64,7 @@ class Traffic:
 
 
 @attrs.define(kw_only=True)
-class Borne:
+class Sustained:
     """What a target sustained before it refused.
 
     :param answers: as usual, in ``seconds``; those that came late count too.

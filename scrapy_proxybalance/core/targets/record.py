@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from ..limits.rate import RateLimiter
-from .ramp import Borne, Ramp, Traffic
+from .ramp import Ramp, Sustained, Traffic
 
 if TYPE_CHECKING:
     from .policy import TargetPolicy
@@ -66,7 +66,6 @@ class TargetRecord:
 
     __slots__ = (
         "back_for",
-        "borne",
         "by_hand",
         "forbidden_in_a_row",
         "in_flight",
@@ -82,6 +81,7 @@ class TargetRecord:
         "seen_at",
         "state",
         "suspended_because",
+        "sustained",
         "told_until",
         "traffic",
         "until",
@@ -106,7 +106,9 @@ class TargetRecord:
         self.limiter = RateLimiter(policy.rate) if policy.rate is not None else None
         self.traffic = Traffic(now)
         self.ramp: Ramp | None = None
-        self.borne = Borne(answers=0.0, seconds=1.0, peak=1, observed=0.0)  # before it refused
+        self.sustained = Sustained(
+            answers=0.0, seconds=1.0, peak=1, observed=0.0
+        )  # before it refused
 
     def is_quiet(self, now: float) -> bool:
         """Whether nothing would be lost if all of this were forgotten."""
@@ -121,15 +123,15 @@ class TargetRecord:
 
     def memory(self, target: str, now: float) -> TargetMemory:
         """Return what has to be known of it when a crawl goes on later."""
-        borne = self.borne
+        sustained = self.sustained
         return TargetMemory(
             target=target,
             left=max(0.0, self.until - now) if self.until < float("inf") else 0.0,
             step=self.pauses_in_a_row,
             pause=self.pause,
-            rate=borne.rate,
-            peak=borne.peak,
-            observed=borne.observed,
+            rate=sustained.rate,
+            peak=sustained.peak,
+            observed=sustained.observed,
             suspended=self.suspended_because,
             by_hand=self.by_hand,
         )
@@ -137,7 +139,7 @@ class TargetRecord:
     def pause_again(self, memory: TargetMemory, now: float) -> None:
         """Take up a pause where an earlier crawl has left it."""
         seconds = max(1.0, 1.0 / memory.rate)
-        self.borne = Borne(
+        self.sustained = Sustained(
             answers=memory.rate * seconds,
             seconds=seconds,
             peak=memory.peak,

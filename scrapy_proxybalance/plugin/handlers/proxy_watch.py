@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from scrapy.settings import BaseSettings
 
     from ...core import Lease, Proxy
-    from ..crawl import Balancer
+    from ..context import CrawlContext
 
 logger = logging.getLogger(__name__)
 
@@ -57,15 +57,15 @@ class UnprovenError(NoProxyAvailableError):
 class ProxyWatch:
     """Watches the requests of one crawl.
 
-    :param balancer: closes the crawl.
+    :param context: closes the crawl.
     :param settings: Scrapy's, which name the handlers.
     :param proxies: those of the pool at the start.
     """
 
     def __init__(
-        self, balancer: Balancer, settings: BaseSettings, proxies: tuple[Proxy, ...]
+        self, context: CrawlContext, settings: BaseSettings, proxies: tuple[Proxy, ...]
     ) -> None:
-        self._balancer = balancer
+        self._context = context
         handlers = {page: handler_of(settings, page) for page in PAGES}
         self._partial = {
             page: handler for page, handler in handlers.items() if handler and handler.takes
@@ -131,9 +131,9 @@ class ProxyWatch:
             return
         first, sent_at = self._first[page]
         request = first()
-        under_way = request is not None and self._balancer.flight_of(request) is not None
+        under_way = request is not None and self._context.flight_of(request) is not None
         awaited = under_way or self._looked_up
-        if awaited and self._balancer.clock() - sent_at < _PATIENCE:
+        if awaited and self._context.clock() - sent_at < _PATIENCE:
             raise UnprovenError(f"the first answer through the handler of {page} is awaited", None)
 
     def departs(self, request: Request) -> None:
@@ -141,7 +141,7 @@ class ProxyWatch:
         self._leases += 1
         page = urlparse_cached(request).scheme
         if page in self.unproven:
-            self._first[page] = ref(request), self._balancer.clock()
+            self._first[page] = ref(request), self._context.clock()
 
     def departs_with_users(self, request: Request) -> None:
         """Take note that a request goes out directly, or through a proxy that was set elsewhere."""
@@ -154,7 +154,7 @@ class ProxyWatch:
                 "is a middleware's doing, take it out of DOWNLOADER_MIDDLEWARES; a spider that wants "
                 "the pool's proxies sets no meta['proxy'].",
                 self._others,
-                extra={"spider": self._balancer.crawler.spider},
+                extra={"spider": self._context.crawler.spider},
             )
 
     # On the way back
@@ -209,7 +209,7 @@ class ProxyWatch:
                 "the downloader has overwritten meta['proxy']. The pool learns nothing from such "
                 "requests. Take that middleware out of DOWNLOADER_MIDDLEWARES.",
                 request,
-                extra={"spider": self._balancer.crawler.spider},
+                extra={"spider": self._context.crawler.spider},
             )
         return Verdict(outcome=Outcome.IGNORED, failure=OVERWRITTEN)
 
@@ -232,10 +232,10 @@ class ProxyWatch:
             f"{message}. Closing the spider (%s).",
             *args,
             reason,
-            extra={"spider": self._balancer.crawler.spider},
+            extra={"spider": self._context.crawler.spider},
         )
-        self._balancer.close_spider(reason)
-        self._balancer.recall_all()
+        self._context.close_spider(reason)
+        self._context.recall_all()
 
     # Whose address it is
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from scrapy.utils.asyncio import AsyncioLoopingCall
     from twisted.internet.task import LoopingCall
 
-    from ..crawl import Balancer
+    from ..context import CrawlContext
     from ..scrapy_internals import Download
 
 logger = logging.getLogger(__name__)
@@ -49,20 +49,20 @@ class Closing:
 
     With whatever download handler: it is the task of the download that is cancelled.
 
-    :param balancer: knows what is in flight.
+    :param context: knows what is in flight.
     """
 
-    def __init__(self, balancer: Balancer) -> None:
-        self._balancer = balancer
+    def __init__(self, context: CrawlContext) -> None:
+        self._context = context
         self._cancels: dict[Request, Callable[[], Any]] = {}
         self._given_up: set[Request] = set()
         self._since: float | None = None
         self._loop: AsyncioLoopingCall | LoopingCall | None = None
-        balancer.crawler.signals.connect(self._spider_opened, signal=signals.spider_opened)
-        balancer.crawler.signals.connect(self._spider_closed, signal=signals.spider_closed)
+        context.crawler.signals.connect(self._spider_opened, signal=signals.spider_opened)
+        context.crawler.signals.connect(self._spider_closed, signal=signals.spider_closed)
 
     def _spider_opened(self) -> None:
-        watch_downloads(self._balancer.crawler.engine.downloader, self._download)
+        watch_downloads(self._context.crawler.engine.downloader, self._download)
         self._loop = create_looping_call(self._look)
         self._loop.start(_LOOK_SECONDS, now=False)
 
@@ -90,16 +90,16 @@ class Closing:
             self._given_up.discard(request)
 
     def _look(self) -> None:
-        balancer = self._balancer
-        if not balancer.closing:
+        context = self._context
+        if not context.closing:
             return
-        now = balancer.clock()
+        now = context.clock()
         if self._since is None:
             self._since = now
         ends = now >= self._since + ENDS_WITHIN
         late = [
             request
-            for request, flight in balancer.flights()
+            for request, flight in context.flights()
             if request in self._cancels
             and request not in self._given_up
             and flight.lease is not None
@@ -116,7 +116,7 @@ class Closing:
                 "The spider is closing, and gives up %s without a response so far; what came from the "
                 "scheduler goes back to it",
                 counted(len(late), "request"),
-                extra={"spider": balancer.crawler.spider},
+                extra={"spider": context.crawler.spider},
             )
         for request in late:
             self._given_up.add(request)

@@ -27,7 +27,7 @@ from ...core.events import (
     TargetReopened,
     TargetSuspended,
 )
-from ...util.atomic_file import write_whole
+from ...util.atomic_file import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from scrapy.utils.asyncio import CallLaterResult
 
     from ...core.events import Event
-    from ..crawl import Balancer
+    from ..context import CrawlContext
 
 logger = logging.getLogger(__name__)
 
@@ -52,23 +52,23 @@ _LOWEST_RATE = 1e-9
 class JobMemory:
     """Reads the file when the spider is opened, and keeps it up to date. Idle without ``JOBDIR``."""
 
-    def __init__(self, balancer: Balancer) -> None:
-        self._balancer = balancer
-        directory = job_dir(balancer.crawler.settings)
+    def __init__(self, context: CrawlContext) -> None:
+        self._context = context
+        directory = job_dir(context.crawler.settings)
         if not directory:
             return
         self._path = Path(directory, FILE_NAME)
         self._writing: CallLaterResult | None = None
         self._took = 0.0
         self._failing = False
-        balancer.crawler.signals.connect(self.load, signal=signals.spider_opened)
+        context.crawler.signals.connect(self.load, signal=signals.spider_opened)
 
     def load(self) -> None:
         """Take up every target where the last run has left it."""
-        balancer = self._balancer
+        context = self._context
         memories: list[tuple[TargetMemory, bool]] = []
         try:
-            memories = _read(self._path, balancer.wall_clock())
+            memories = _read(self._path, context.wall_clock())
         except FileNotFoundError:
             pass
         except Exception as error:  # whatever is in it, the crawl can do without
@@ -80,12 +80,12 @@ class JobMemory:
         suspended = set()
         # The longest pause first, as rules may have made one target of several since.
         for memory, dropped in sorted(memories, key=lambda one: -one[0].left):
-            target = balancer.pool.rules.target_of(memory.target)
+            target = context.pool.rules.target_of(memory.target)
             if dropped:
-                balancer.drop(target)
+                context.drop(target)
             elif memory.suspended is not None:
                 suspended.add(target)
-            balancer.pool.targets.recall(attrs.evolve(memory, target=target), balancer.clock())
+            context.pool.targets.recall(attrs.evolve(memory, target=target), context.clock())
         if suspended:
             logger.warning(
                 "Still suspended since an earlier run of this job: %s. Remove %s to have them "
@@ -93,24 +93,24 @@ class JobMemory:
                 ", ".join(sorted(suspended)),
                 self._path,
             )
-        balancer.pool.events.subscribe(
+        context.pool.events.subscribe(
             self._changed,
             *(TargetPaused, TargetPauseExtended, TargetReleased),
             *(TargetRamping, TargetReopened, TargetSuspended),
         )
         # Not sooner: a crawl that could not be opened is closed as well, and has nothing to say.
-        balancer.crawler.signals.connect(self.close, signal=signals.spider_closed)
+        context.crawler.signals.connect(self.close, signal=signals.spider_closed)
 
     def save(self) -> None:
         """Write the file, or remove it if there is nothing to remember."""
         self._writing = None
         started_at = time.perf_counter()
-        balancer = self._balancer
-        memories = list(balancer.pool.targets.memories(balancer.clock()))
+        context = self._context
+        memories = list(context.pool.targets.memories(context.clock()))
         try:
             if memories:
-                write_whole(
-                    self._path, _written(memories, balancer.dropped_targets, balancer.wall_clock())
+                write_atomically(
+                    self._path, _written(memories, context.dropped_targets, context.wall_clock())
                 )
             else:
                 self._path.unlink(missing_ok=True)

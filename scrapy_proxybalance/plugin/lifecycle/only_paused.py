@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from scrapy.utils.asyncio import AsyncioLoopingCall
     from twisted.internet.task import LoopingCall
 
-    from ..crawl import Balancer
+    from ..context import CrawlContext
 
 logger = logging.getLogger(__name__)
 
@@ -34,19 +34,19 @@ _SECONDS = 1.0
 _NAMES = 3
 
 
-class IdleWatch:
+class OnlyPausedWatch:
     """Looks every second whether anything is left to do but to wait for paused targets.
 
     A probe that is refused does not change that; a target that answers again does.
     """
 
-    def __init__(self, balancer: Balancer) -> None:
-        self._balancer = balancer
+    def __init__(self, context: CrawlContext) -> None:
+        self._context = context
         self._since: float | None = None
         self._loop: AsyncioLoopingCall | LoopingCall | None = None
-        balancer.pool.events.subscribe(self._target_answers, TargetRamping)
-        balancer.crawler.signals.connect(self.start, signal=signals.spider_opened)
-        balancer.crawler.signals.connect(self.stop, signal=signals.spider_closed)
+        context.pool.events.subscribe(self._target_answers, TargetRamping)
+        context.crawler.signals.connect(self.start, signal=signals.spider_opened)
+        context.crawler.signals.connect(self.stop, signal=signals.spider_closed)
 
     def start(self) -> None:
         """Begin to look."""
@@ -60,33 +60,33 @@ class IdleWatch:
 
     def look(self) -> None:
         """Look once, and do what the settings say."""
-        balancer, settings = self._balancer, self._balancer.settings
-        waiting = {} if balancer.closing else self._waiting()
+        context, settings = self._context, self._context.settings
+        waiting = {} if context.closing else self._waiting()
         if not waiting:
             self._since = None
             return
-        now = balancer.clock()
+        now = context.clock()
         at_once = settings.idle_when_paused == "close"
         if self._since is None:
             self._since = now
             self._tell(waiting, now, at_once=at_once)
         if at_once or now - self._since >= settings.idle_timeout:
-            balancer.close_spider(REASON_ONLY_PAUSED.format(targets=_some(waiting)))
+            context.close_spider(REASON_ONLY_PAUSED.format(targets=_some(waiting)))
 
     def _waiting(self) -> dict[str, int]:
         """Return how many requests each paused target has; nothing if there is anything else to do."""
-        balancer = self._balancer
-        engine, gate = balancer.crawler.engine, balancer.pool.targets
+        context = self._context
+        engine, gate = context.crawler.engine, context.pool.targets
         scraper = engine.scraper.slot
         if not start_is_over(engine) or scraper is None or not scraper.is_idle():
             return {}
-        under_way = [balancer.target_of(request) for request in engine.downloader.active]
+        under_way = [context.target_of(request) for request in engine.downloader.active]
         if self._since is None and under_way:
             return {}
         if any(gate.state(target) is not TargetState.PROBING for target in under_way):
             return {}
         held = {
-            target: balancer.held(target)
+            target: context.held(target)
             for target, state, _ in gate
             if state is not TargetState.SUSPENDED
         }
@@ -98,21 +98,21 @@ class IdleWatch:
         return {target: count for target, count in held.items() if count}
 
     def _tell(self, waiting: dict[str, int], now: float, *, at_once: bool) -> None:
-        first = min(until for target, _, until in self._balancer.pool.targets if target in waiting)
+        first = min(until for target, _, until in self._context.pool.targets if target in waiting)
         seconds = max(0.0, first - now)
         if at_once:
             then = "The spider is closed; with JOBDIR, what is held is kept"
         else:
             then = (
                 "The crawl waits; it is closed if none of them answers for "
-                f"{self._balancer.settings.idle_timeout:g} s (PROXYBALANCE_IDLE_TIMEOUT)"
+                f"{self._context.settings.idle_timeout:g} s (PROXYBALANCE_IDLE_TIMEOUT)"
             )
         logger.info(
             "Only paused targets are left: %s, with %s held; the first one is due at %s "
             "(in %.0f s). %s.",
             _some(waiting),
             counted(sum(waiting.values()), "request"),
-            local_time(seconds, self._balancer.wall_clock()),
+            local_time(seconds, self._context.wall_clock()),
             seconds,
             then,
         )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from scrapy import Spider
     from scrapy.settings import BaseSettings
 
-    from ..crawl import Balancer
+    from ..context import CrawlContext
 
 logger = logging.getLogger(__name__)
 
@@ -27,30 +27,30 @@ _QUEUE = "scrapy_proxybalance.plugin.scheduling.queue.ProxyBalanceQueue"
 class Announcement:
     """Says, once the spider is open, how much the pool carries and what holds it back."""
 
-    def __init__(self, balancer: Balancer) -> None:
-        self._balancer = balancer
-        balancer.crawler.signals.connect(self.announce, signal=signals.spider_opened)
+    def __init__(self, context: CrawlContext) -> None:
+        self._context = context
+        context.crawler.signals.connect(self.announce, signal=signals.spider_opened)
 
     def announce(self, spider: Spider) -> None:
         """Log it."""
-        balancer = self._balancer
-        settings = balancer.crawler.settings
-        capacity = balancer.pool.capacity
+        context = self._context
+        settings = context.crawler.settings
+        capacity = context.pool.capacity
         logger.info(
             "%s can carry %s at once; %s",
-            counted(len(balancer.pool), "proxy", "proxies"),
+            counted(len(context.pool), "proxy", "proxies"),
             counted(capacity, "request"),
             _real_limit(settings, capacity),
             extra={"spider": spider},
         )
-        if not balancer.book.in_use:
+        if not context.admissions.in_use:
             logger.warning(
                 "Requests that cannot be sent at once wait in the middleware, where each takes up one "
                 "of CONCURRENT_REQUESTS: %s, so that a paused target does not slow others down.",
                 _who_could_hold(settings),
                 extra={"spider": spider},
             )
-        robots = balancer.crawler.get_downloader_middleware(robotstxt.RobotsTxtMiddleware)
+        robots = context.crawler.get_downloader_middleware(robotstxt.RobotsTxtMiddleware)
         if robots is not None and not _holds(robots):
             kind = type(robots)
             logger.warning(

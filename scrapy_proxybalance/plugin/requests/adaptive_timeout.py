@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from scrapy import Request
     from scrapy.crawler import Crawler
 
-    from ..crawl import Balancer
+    from ..context import CrawlContext
 
 logger = logging.getLogger(__name__)
 
@@ -41,19 +41,19 @@ def crawls_timeout(crawler: Crawler) -> float:
 class AdaptiveTimeout:
     """Sets timeouts in the crawl's place, and takes them back.
 
-    :param balancer: whose pool knows how long targets take.
+    :param context: whose pool knows how long targets take.
     """
 
-    def __init__(self, balancer: Balancer) -> None:
-        self._balancer = balancer
-        self._enabled = balancer.settings.adaptive_timeout
-        settings = balancer.crawler.settings
+    def __init__(self, context: CrawlContext) -> None:
+        self._context = context
+        self._enabled = context.settings.adaptive_timeout
+        settings = context.crawler.settings
         self._retries = settings.getbool("RETRY_ENABLED")
         self._retry_times = settings.getint("RETRY_TIMES")
 
     @cached_property
     def _crawls_own(self) -> float:
-        return crawls_timeout(self._balancer.crawler)
+        return crawls_timeout(self._context.crawler)
 
     def limit(self, request: Request) -> None:
         """Give a request that departs a shorter timeout, if enough is known of its target.
@@ -62,7 +62,7 @@ class AdaptiveTimeout:
         that would not be sent again, whatever happens to it; and one that others wait for: the probe
         of a target, and robots.txt.
         """
-        flight = self._balancer.flight_of(request)
+        flight = self._context.flight_of(request)
         if (
             not self._enabled
             or flight is None
@@ -75,9 +75,9 @@ class AdaptiveTimeout:
         own = request_meta.timeout_of(request)
         if not own or own != self._crawls_own:
             return
-        timeout = self._balancer.pool.timeout(
+        timeout = self._context.pool.timeout(
             flight.lease,
-            self._balancer.clock(),
+            self._context.clock(),
             own=own,
             cuts=request_meta.cuts(request),
             last=self._is_last(request),
@@ -101,7 +101,7 @@ class AdaptiveTimeout:
             "time; that costs no retry",
             request,
             seconds,
-            extra={"spider": self._balancer.crawler.spider},
+            extra={"spider": self._context.crawler.spider},
         )
         return True
 

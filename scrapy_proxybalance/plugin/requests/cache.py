@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scrapy.http import Response
 
     from ...http.verdict import Verdict
-    from ..crawl import Balancer
+    from ..context import CrawlContext
 
 # Of a page that is the site's answer, whatever it says.
 _KEPT = (Outcome.SUCCESS, Outcome.IGNORED)
@@ -33,21 +33,23 @@ class JudgedCache:
 
     A status of ``RETRY_HTTP_CODES`` is not such an answer: by that setting it is temporary, and retried.
 
-    :param balancer: knows which requests will be judged.
+    :param context: knows which requests will be judged.
     :param judge: returns whose fault a response was.
     """
 
-    def __init__(self, balancer: Balancer, judge: Callable[[Request, Response], Verdict]) -> None:
-        self._balancer = balancer
+    def __init__(
+        self, context: CrawlContext, judge: Callable[[Request, Response], Verdict]
+    ) -> None:
+        self._context = context
         self._judge = judge
-        retried = balancer.crawler.settings.getlist("RETRY_HTTP_CODES")
+        retried = context.crawler.settings.getlist("RETRY_HTTP_CODES")
         self._passing = frozenset(map(int, retried))
         self._waiting: WeakKeyDictionary[Request, _Waiting] = WeakKeyDictionary()
-        balancer.crawler.signals.connect(self.wrap, signal=signals.spider_opened)
+        context.crawler.signals.connect(self.wrap, signal=signals.spider_opened)
 
     def wrap(self) -> None:
         """Put a storage that asks here in the place of the cache's, if there is a cache."""
-        wrap_cache_storage(self._balancer.crawler, lambda storage: _JudgedStorage(storage, self))
+        wrap_cache_storage(self._context.crawler, lambda storage: _JudgedStorage(storage, self))
 
     def is_served(self, request: Request, response: Response) -> bool:
         """Return whether a response that was stored at some time may be served."""
@@ -55,7 +57,7 @@ class JudgedCache:
 
     def store(self, storage: Any, spider: Spider, request: Request, response: Response) -> None:
         """Store a response when its verdict is there; at once if nobody is going to judge it."""
-        if self._balancer.flight_of(request) is None:
+        if self._context.flight_of(request) is None:
             storage.store_response(spider, request, response)
         else:
             self._waiting[request] = _Waiting(storage, spider, response)

@@ -15,7 +15,7 @@ from . import meta as request_meta
 if TYPE_CHECKING:
     from scrapy import Request
 
-    from ..crawl import Balancer, Flight
+    from ..context import CrawlContext, Flight
 
 
 class DownloadTime:
@@ -25,25 +25,25 @@ class DownloadTime:
     latency, which Scrapy measures, and by the moment at which its headers came. To be told that
     moment costs each request 10 us, so that is asked for only where it is needed.
 
-    :param balancer: knows what is under way.
+    :param context: knows what is under way.
     """
 
-    def __init__(self, balancer: Balancer) -> None:
-        self._balancer = balancer
+    def __init__(self, context: CrawlContext) -> None:
+        self._context = context
         self._listens = False
-        settings = balancer.crawler.settings
+        settings = context.crawler.settings
         if settings.getfloat("DOWNLOAD_DELAY") or settings.getbool("AUTOTHROTTLE_ENABLED"):
             self._listen()
 
     def _listen(self) -> None:
         self._listens = True
-        connect = self._balancer.crawler.signals.connect
+        connect = self._context.crawler.signals.connect
         connect(self._headers_received, signal=signals.headers_received)
 
     def _headers_received(self, request: Request) -> None:
-        flight = self._balancer.flight_of(request)
+        flight = self._context.flight_of(request)
         if flight is not None:
-            flight.headers_at = self._balancer.clock()
+            flight.headers_at = self._context.clock()
 
     def of(self, request: Request, flight: Flight, *, timed_out: bool = False) -> float | None:
         """Return the seconds that an attempt, which has just ended, took.
@@ -51,7 +51,7 @@ class DownloadTime:
         :param timed_out: whether it was cut off by its timeout, which begins with the download.
         :return: ``None`` where nobody knows: it may have waited in a slot with a delay.
         """
-        now, slots = self._balancer.clock(), self._balancer.slots
+        now, slots = self._context.clock(), self._context.slots
         since_departure = now - flight.sent_at
         if not slots.has_delay(slots.key_of(request)):
             return since_departure

@@ -22,7 +22,7 @@ from twisted.internet.defer import Deferred
 
 from ...core import NoProxyMatchesError
 from ...core.events import TargetPaused
-from ..crawl import ROBOTS_NOT_FETCHED
+from ..context import ROBOTS_NOT_FETCHED
 from ..middleware import ProxyBalanceMiddleware, dropped
 from ..requests import meta as request_meta
 from .question import Finding, Kind, Question
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
     from scrapy.robotstxt import RobotParser
 
-    from ..crawl import Balancer
+    from ..context import CrawlContext
     from .question import Answer
 
 logger = logging.getLogger(__name__)
@@ -99,30 +99,30 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
         if middleware is None:
             await super().process_request(request)
             return None
-        balancer = middleware.balancer
+        context = middleware.context
         if request_meta.ROBOTS in request.meta:
-            _stay_with_proxy(balancer, request)
+            _stay_with_proxy(context, request)
         if _is_exempt(request):
             return None
-        gate = balancer.pool.targets
-        target = balancer.target_of(request)
-        deadline = balancer.clock() + middleware.settings.acquire_timeout
+        gate = context.pool.targets
+        target = context.target_of(request)
+        deadline = context.clock() + middleware.settings.acquire_timeout
         while True:
-            now = balancer.clock()
+            now = context.clock()
             rules = self._known(middleware, request)
-            if rules is None and gate.may_send(target, now) and not balancer.closing:
+            if rules is None and gate.may_send(target, now) and not context.closing:
                 await self._fetch_together(middleware, request)
                 rules = self._known(middleware, request)
             if rules is not None:
                 self.process_request_2(rules, request)
                 return None
-            if target in balancer.dropped_targets:
+            if target in context.dropped_targets:
                 raise dropped(target)
             sent_back = await middleware.hold(
                 request,
                 IgnoreRequest(f"robots.txt of {target} could not be fetched"),
                 deadline=deadline,
-                retry_at=gate.ready_at(target, balancer.clock()),
+                retry_at=gate.ready_at(target, context.clock()),
             )
             if sent_back is not None:
                 return sent_back
@@ -136,7 +136,7 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
         unconfirmed = self._unconfirmed.get(host)
         if unconfirmed is None:
             return self._rules.get(host)
-        if middleware.balancer.clock() < unconfirmed.until:
+        if middleware.context.clock() < unconfirmed.until:
             return unconfirmed.rules
         others = self._has_other(middleware, request, unconfirmed.answer)
         return None if others else unconfirmed.rules
@@ -144,11 +144,11 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
     @staticmethod
     def _has_other(middleware: ProxyBalanceMiddleware, request: Request, answer: Answer) -> bool:
         """Return whether there is a proxy to confirm an answer."""
-        balancer = middleware.balancer
-        return balancer.pool.has_other(
-            balancer.clock(),
+        context = middleware.context
+        return context.pool.has_other(
+            context.clock(),
             answer.proxies,
-            target=balancer.target_of(request),
+            target=context.target_of(request),
             matching=request_meta.filter_of(request),
         )
 
@@ -161,21 +161,21 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
             await maybe_deferred_to_future(waiter)
             return
         self._waiters[host] = []
-        balancer = middleware.balancer
-        target = balancer.target_of(request)
+        context = middleware.context
+        target = context.target_of(request)
         if target == host:
-            balancer.asks_robots(target)
+            context.asks_robots(target)
         try:
             await self._fetch(middleware, request)
         finally:
-            balancer.has_asked_robots(target)
+            context.has_asked_robots(target)
             for waiter in self._waiters.pop(host):
                 waiter.callback(None)
 
     async def _fetch(self, middleware: ProxyBalanceMiddleware, request: Request) -> None:
         """Ask for robots.txt, and see to what follows if it could not be fetched."""
-        balancer, host = middleware.balancer, request_meta.host_of(request)
-        asked_at = balancer.clock()
+        context, host = middleware.context, request_meta.host_of(request)
+        asked_at = context.clock()
         trouble = self._trouble.get(host) or _Trouble()
         seconds = middleware.settings.policy.timeout_min * 2.0**trouble.timeouts
         question = Question(
@@ -225,36 +225,36 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
             self._rules[host] = rules
             self._unconfirmed.pop(host, None)
             return
-        balancer = middleware.balancer
+        context = middleware.context
         if not self._listens:
             self._listens = True
-            balancer.pool.events.subscribe(self._target_paused, TargetPaused)
+            context.pool.events.subscribe(self._target_paused, TargetPaused)
         self._doubted[host] = answer
         others = self._has_other(middleware, request, answer)
-        until = balancer.clock() + (_BELIEVED_SECONDS if others else 0.0)
-        self._unconfirmed[host] = _Unconfirmed(balancer.target_of(request), answer, rules, until)
+        until = context.clock() + (_BELIEVED_SECONDS if others else 0.0)
+        self._unconfirmed[host] = _Unconfirmed(context.target_of(request), answer, rules, until)
 
     @staticmethod
     def _pause(
         middleware: ProxyBalanceMiddleware, request: Request, asked_at: float, finding: Finding
     ) -> None:
         """Have a target pause whose robots.txt could not be fetched."""
-        balancer = middleware.balancer
-        target = balancer.target_of(request)
-        if balancer.closing or target in balancer.dropped_targets:
+        context = middleware.context
+        target = context.target_of(request)
+        if context.closing or target in context.dropped_targets:
             return
         why = finding.reason
-        if finding.timed_out and balancer.answered_at == float("-inf"):
+        if finding.timed_out and context.answered_at == float("-inf"):
             why += "; no proxy of the pool has got any answer yet"
-        new = balancer.pool.targets.refused(
+        new = context.pool.targets.refused(
             target,
             sent_at=asked_at,
-            now=balancer.clock(),
+            now=context.clock(),
             reason=f"{ROBOTS_NOT_FETCHED} ({why})",
             wait=finding.wait,
         )
         if new:
-            balancer.recall(target)
+            context.recall(target)
 
     @staticmethod
     async def _wait_for_a_proxy(
@@ -264,12 +264,12 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
 
         :param doubts: whether it is a second opinion that is missing: not everybody fails.
         """
-        balancer = middleware.balancer
-        now = since = balancer.clock()
+        context = middleware.context
+        now = since = context.clock()
         until = now + min(_NO_PROXY_SECONDS_MAX, _NO_PROXY_SECONDS * 2.0 ** min(times - 1, 60))
-        while now < until and not balancer.closing and (doubts or balancer.answered_at < since):
-            await balancer.wait_for_change(until - now)
-            now = balancer.clock()
+        while now < until and not context.closing and (doubts or context.answered_at < since):
+            await context.wait_for_change(until - now)
+            now = context.clock()
 
     def _hedge_after(self) -> float:
         usual = 0.0 if self._usual is None else self._usual
@@ -298,14 +298,14 @@ def _is_exempt(request: Request) -> bool:
     )
 
 
-def _stay_with_proxy(balancer: Balancer, request: Request) -> None:
+def _stay_with_proxy(context: CrawlContext, request: Request) -> None:
     """Send a redirect to another target through the proxy that returned it: it may have made it up."""
     proxy = request.meta.get(request_meta.PROXY_NAME)
-    target = balancer.target_of(request)
+    target = context.target_of(request)
     if proxy is None or target == request.meta[request_meta.ROBOTS].target:
         return
     try:
-        balancer.pool.hold(balancer.clock(), target=target, matching={"name": proxy})
+        context.pool.hold(context.clock(), target=target, matching={"name": proxy})
     except NoProxyMatchesError:
         return  # there it may not be used
     request.meta[request_meta.PROXY_FILTER] = {"name": proxy}

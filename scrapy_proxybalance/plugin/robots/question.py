@@ -145,16 +145,16 @@ class Question:
     ) -> None:
         self.is_over = False
         self._middleware = middleware
-        self._balancer = balancer = middleware.balancer
+        self._context = context = middleware.context
         self._crawler = crawler
         self._for = request
-        self.target = balancer.target_of(request)
+        self.target = context.target_of(request)
         self._doubted = doubted
         own = crawls_timeout(crawler)
         self._seconds = min(seconds, own) if own else seconds
         self._hedge_after = hedge_after
-        self._began_at = balancer.clock()
-        self._open = balancer.pool.targets.state(self.target) in (
+        self._began_at = context.clock()
+        self._open = context.pool.targets.state(self.target) in (
             TargetState.OPEN,
             TargetState.RAMPING,
         )
@@ -196,7 +196,7 @@ class Question:
             finding = self._take(*self._ended.popleft())
             if finding is not None:
                 return finding
-        if self._balancer.closing:
+        if self._context.closing:
             return Finding(kind=Kind.NOT_ASKED)
         if self._under_way:
             if self._waits_in_vain():
@@ -221,7 +221,7 @@ class Question:
             return Finding(kind=Kind.UNCONFIRMED, answer=self._doubted)
         if self._no_proxy is None:
             return Finding(kind=Kind.NOT_ASKED)
-        if self._balancer.answered_at >= self._began_at:
+        if self._context.answered_at >= self._began_at:
             return attrs.evolve(self._no_proxy, kind=Kind.UNREACHABLE)
         return self._no_proxy
 
@@ -245,8 +245,8 @@ class Question:
 
     def _has_other(self) -> bool:
         """Return whether there is a proxy that has not been asked."""
-        return self._balancer.pool.has_other(
-            self._balancer.clock(),
+        return self._context.pool.has_other(
+            self._context.clock(),
             self._asked | _carriers(self._under_way),
             target=self.target,
             matching=request_meta.filter_of(self._for),
@@ -254,7 +254,7 @@ class Question:
 
     def _is_late(self) -> bool:
         """Whether another proxy is to be asked in addition, as there has been no answer for so long."""
-        now, slots = self._balancer.clock(), self._balancer.slots
+        now, slots = self._context.clock(), self._context.slots
         for request, since in self._under_way.items():
             if since is None and slots.is_transferring(request):
                 self._under_way[request] = now
@@ -274,10 +274,10 @@ class Question:
 
     def _is_known(self, proxy: str) -> bool:
         """Whether a proxy is known to have answered anything."""
-        pool = self._balancer.pool
+        pool = self._context.pool
         if proxy not in pool:
             return False
-        return pool.snapshot(self._balancer.clock(), [proxy])[0].duration is not None
+        return pool.snapshot(self._context.clock(), [proxy])[0].duration is not None
 
     def _send(self) -> None:
         asked = self._asked | _carriers(self._under_way)
@@ -419,7 +419,7 @@ class Question:
 
     def _seconds_left(self, error: Exception) -> float | None:
         """Return how long to wait where robots.txt redirects to a target that is paused."""
-        retry_at, now = getattr(error, "retry_at", None), self._balancer.clock()
+        retry_at, now = getattr(error, "retry_at", None), self._context.clock()
         return retry_at - now if retry_at is not None and now < retry_at < float("inf") else None
 
 

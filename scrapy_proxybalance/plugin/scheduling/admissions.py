@@ -1,4 +1,4 @@
-"""The book of admissions: what is under way, from the queue or from elsewhere, and not yet back.
+"""Admissions: what is under way, from the queue or from elsewhere, and not yet back.
 
 Pure counting: it decides nothing and knows neither the pool nor Scrapy's engine.
 """
@@ -30,7 +30,7 @@ class _Entry:
     departed: bool = False
 
 
-class AdmissionBook:
+class Admissions:
     """Counts the requests under way per download slot, and those that have not departed yet.
 
     ``in_use``: whether a queue writes into it, so that the middleware can rely on admission.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _AT_MOST = 1000
 
 
-class Delayed:
+class DelayedRetries:
     """Requests, each with the moment at which it is due, in seconds; of equal ones, the first first."""
 
     def __init__(self) -> None:

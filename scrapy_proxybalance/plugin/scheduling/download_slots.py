@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from scrapy.core.downloader import Downloader
     from scrapy.crawler import Crawler
 
-    from .admissions import AdmissionBook
+    from .admissions import Admissions
 
 
 class DownloadSlots:
     """Knows which download slots have room.
 
     :param crawler: whose downloader it is.
-    :param book: counts what is under way.
+    :param admissions: counts what is under way.
     """
 
-    def __init__(self, crawler: Crawler, book: AdmissionBook) -> None:
+    def __init__(self, crawler: Crawler, admissions: Admissions) -> None:
         self._crawler = crawler
-        self._book = book
+        self._admissions = admissions
         self._concurrency = crawler.settings.getint("CONCURRENT_REQUESTS_PER_DOMAIN")
         self._delay = crawler.settings.getfloat("DOWNLOAD_DELAY")
         self._own: dict[str, dict[str, Any]] = crawler.settings.getdict("DOWNLOAD_SLOTS")
@@ -48,7 +48,7 @@ class DownloadSlots:
 
         :return: seconds; ``now`` if it has room; ``None`` if a request has to end first.
         """
-        under_way = self._book.in_slot(key)
+        under_way = self._admissions.in_slot(key)
         concurrency, delay, transferring = self._limits(key)
         if under_way >= concurrency:
             return None
@@ -60,7 +60,7 @@ class DownloadSlots:
 
     def may_depart(self, key: str) -> bool:
         """Return whether one more request may be sent, whether or not it came from the queue."""
-        return self._book.departed_in_slot(key) < self._limits(key)[0]
+        return self._admissions.departed_in_slot(key) < self._limits(key)[0]
 
     def is_transferring(self, request: Request) -> bool:
         """Return whether a request is on the wire, and does not wait in its slot any more."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 
 
-class HeldCount:
+class HeldCounter:
     """Counts requests by target, and those that will never be sent."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What holds the requests of a queue: asked of the pool, of the budgets and of the book of admissions.
+"""What holds the requests of a queue: asked of the pool, of the budgets and of the admissions.
 
 It answers for slots and targets by name, and for the gate that every retry has to pass; which request
 goes next is not its business.
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ...core import Hold
-    from ..crawl import Balancer
+    from ..context import CrawlContext
 
 #: The gate of the queues of retries: no target is called so.
 RETRIES = "#retries"
@@ -23,10 +23,10 @@ _WAITING_PER_POP = 16
 class AdmissionLimits:
     """What holds slots, targets and retries at this moment, from all that is known."""
 
-    def __init__(self, balancer: Balancer) -> None:
-        self._balancer = balancer
-        self.active = balancer.book.in_slot
-        self.slot_ready_at = balancer.slots.ready_at
+    def __init__(self, context: CrawlContext) -> None:
+        self._context = context
+        self.active = context.admissions.in_slot
+        self.slot_ready_at = context.slots.ready_at
         #: Targets that were found to have no proxy of their rule's free, the longest waiting first.
         self.waiting_for_proxy: dict[str, None] = {}
         #: How many of them have not been looked at since something changed.
@@ -43,14 +43,14 @@ class AdmissionLimits:
 
     def target_room(self, target: str, now: float) -> int:
         """Return how many requests may be let out to a target now."""
-        balancer = self._balancer
+        context = self._context
         if target == RETRIES:
-            return balancer.retries.room(now)
-        on_the_way = balancer.book.on_the_way_to(target)
-        room = balancer.pool.targets.available(target, now) - on_the_way
-        if target in balancer.dropped_targets:
+            return context.retries.room(now)
+        on_the_way = context.admissions.on_the_way_to(target)
+        room = context.pool.targets.available(target, now) - on_the_way
+        if target in context.dropped_targets:
             return max(1, room)  # its requests come out to be dropped
-        if target in balancer.asking_robots:
+        if target in context.asking_robots:
             return 0
         if room > 0 and self._narrows_proxies(target):
             return 0 if self._hold(target, now) else 1
@@ -59,8 +59,8 @@ class AdmissionLimits:
     def target_ready_at(self, target: str, now: float) -> float | None:
         """Return from when there may be room."""
         if target == RETRIES:
-            return self._balancer.retries.ready_at(now)
-        ready_at = self._balancer.pool.targets.ready_at(target, now)
+            return self._context.retries.ready_at(now)
+        ready_at = self._context.pool.targets.ready_at(target, now)
         if ready_at is not None and ready_at <= now:
             hold = None
             if self._narrows_proxies(target):
@@ -72,11 +72,11 @@ class AdmissionLimits:
 
     def _narrows_proxies(self, target: str) -> bool:
         """Return whether not every free proxy may be used for a target."""
-        return self._balancer.pool.narrows(target)
+        return self._context.pool.narrows(target)
 
     def _hold(self, target: str, now: float) -> Hold | None:
-        besides = self._balancer.book.on_the_way_to(target)
+        besides = self._context.admissions.on_the_way_to(target)
         try:
-            return self._balancer.pool.hold(now, target=target, besides=besides)
+            return self._context.pool.hold(now, target=target, besides=besides)
         except Exception:  # for the middleware to raise: the request is to fail, not the queue
             return None

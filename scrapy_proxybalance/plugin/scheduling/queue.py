@@ -16,11 +16,11 @@ from ...core import Hold, ProxyFilter, TargetState
 from ...core.events import TargetPaused, TargetSuspended
 from ..middleware import ProxyBalanceMiddleware
 from ..requests import meta as request_meta
-from .delayed_retries import Delayed
-from .held_counter import HeldCount
+from .delayed_retries import DelayedRetries
+from .held_counter import HeldCounter
 from .limits import RETRIES, AdmissionLimits
-from .queue_order import ReadyQueues
-from .waiting import SetAside
+from .queue_order import QueueOrder
+from .waiting import WaitingRequests
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from scrapy import Request
     from scrapy.crawler import Crawler
 
-    from ..crawl import Balancer
+    from ..context import CrawlContext
 
 logger = logging.getLogger(__name__)
 
@@ -50,12 +50,12 @@ def _slot_and_host(key: str) -> tuple[str, str]:
     return slot or host, host
 
 
-def _wish(balancer: Balancer, request: Request) -> Hashable:
+def _wish(context: CrawlContext, request: Request) -> Hashable:
     """Return what is equal for requests that ask for the same proxies; ``None`` for any."""
-    session = request_meta.session_of(request, balancer.settings.session_meta_key)
+    session = request_meta.session_of(request, context.settings.session_meta_key)
     matching = request_meta.filter_of(request)
     if session is None and matching is None:
-        connect = balancer.pool.some_do_no_connect and request.url.startswith("https:")
+        connect = context.pool.some_do_no_connect and request.url.startswith("https:")
         return "connect" if connect and not request_meta.proxy_is_users(request) else None
     if request_meta.proxy_is_users(request):
         return None
@@ -73,15 +73,15 @@ class _Chosen(DownloaderInterface):
     ``key``: the one that was shown last.
     """
 
-    def __init__(self, crawler: Crawler, balancer: Balancer, ready: ReadyQueues) -> None:
+    def __init__(self, crawler: Crawler, context: CrawlContext, ready: QueueOrder) -> None:
         super().__init__(crawler)
-        self._balancer = balancer
+        self._context = context
         self._ready = ready
         self.key: str | None = None
 
     def stats(self, possible_slots: Iterable[str]) -> list[tuple[int, str]]:  # noqa: ARG002
         """Return the queue to serve next, if there is one."""
-        self.key = self._ready.next(self._balancer.clock())
+        self.key = self._ready.next(self._context.clock())
         return [] if self.key is None else [(0, self.key)]
 
     def get_slot_key(self, request: Request) -> str:
@@ -102,62 +102,62 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
     def __init__(self, crawler: Crawler, *args: Any, **kwargs: Any) -> None:
         super().__init__(crawler, *args, **kwargs)
         middleware = crawler.get_downloader_middleware(ProxyBalanceMiddleware)
-        self._balancer = middleware.balancer if middleware is not None else None
-        self._aside = SetAside()
-        self._delayed = Delayed()
-        self._count = HeldCount()
+        self._context = middleware.context if middleware is not None else None
+        self._aside = WaitingRequests()
+        self._delayed = DelayedRetries()
+        self._count = HeldCounter()
         # Queues that are not served while no more can be set aside, the longest waiting first.
         self._left_out: dict[str, None] = {}
         self._free = 0
-        if self._balancer is None:
+        if self._context is None:
             return
-        balancer = self._balancer
-        self._limits = AdmissionLimits(balancer)
-        self._ready = ReadyQueues(self._limits)
-        self._downloader_interface = self._chosen = _Chosen(crawler, balancer, self._ready)
+        context = self._context
+        self._limits = AdmissionLimits(context)
+        self._ready = QueueOrder(self._limits)
+        self._downloader_interface = self._chosen = _Chosen(crawler, context, self._ready)
         for key, queue in self.pqueues.items():
-            self._enter(balancer, key)
+            self._enter(context, key)
             _, host = _slot_and_host(key)
-            self._count.add(balancer.pool.rules.target_of(host), len(queue))
-        balancer.add_queue(self)
-        balancer.book.listeners.append(self._came_or_went)
-        balancer.pool.events.subscribe(self._target_stopped, TargetPaused, TargetSuspended)
+            self._count.add(context.pool.rules.target_of(host), len(queue))
+        context.add_queue(self)
+        context.admissions.listeners.append(self._came_or_went)
+        context.pool.events.subscribe(self._target_stopped, TargetPaused, TargetSuspended)
 
     def push(self, request: Request) -> None:
         """Take a request in; one that a middleware has copied under way loses the proxy it had."""
-        balancer = self._balancer
-        if balancer is None:
+        context = self._context
+        if context is None:
             super().push(request)
             return
-        balancer.is_back(request)
+        context.is_back(request)
         request_meta.forget_choice(request)
-        delay = balancer.retries.delay_of(request)
+        delay = context.retries.delay_of(request)
         if delay and not self._delayed.is_full:
-            self._delayed.add(request, balancer.clock() + delay)
+            self._delayed.add(request, context.clock() + delay)
         else:
-            self._put(balancer, request)
-        self._count.add(balancer.target_of(request))
+            self._put(context, request)
+        self._count.add(context.target_of(request))
 
     def pop(self) -> Request | None:
         """Return the next request that can be sent at once, or ``None``."""
-        balancer = self._balancer
-        if balancer is None:
+        context = self._context
+        if context is None:
             return super().pop()
-        now = balancer.clock()
-        admissible = self._pop_admissible(balancer, now)
-        if admissible is None and balancer.has_swallowed and balancer.sweep():
-            admissible = self._pop_admissible(balancer, now)
+        now = context.clock()
+        admissible = self._pop_admissible(context, now)
+        if admissible is None and context.has_swallowed and context.sweep():
+            admissible = self._pop_admissible(context, now)
         if admissible is None:
             if self._count.sendable:
-                balancer.hungry = True
-                self._wake_in_time(balancer, now)
+                context.hungry = True
+                self._wake_in_time(context, now)
             return None
         request, slot, target, wish, waited = admissible
         self._count.remove(target)
         if request_meta.is_retry(request):
-            balancer.retries.goes(request, now)
+            context.retries.goes(request, now)
         waits_for_lease = request_meta.is_remote(request)
-        balancer.book.admit(
+        context.admissions.admit(
             request, slot, target, waits_for_lease=waits_for_lease, wish=wish, waited=waited
         )
         return request
@@ -176,7 +176,7 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
 
         So a crawl that has nothing else left comes to an end, and what is held stays on disk.
         """
-        return super().__len__() if self._balancer is None else self._count.sendable
+        return super().__len__() if self._context is None else self._count.sendable
 
     def held(self, target: str) -> int:
         """Return how many requests to a target are in the queue, or were when it was closed."""
@@ -184,11 +184,11 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
 
     def target_changed(self, target: str) -> None:
         """Take note that what holds a target may not hold it any more."""
-        balancer = self._balancer
-        if balancer is None:
+        context = self._context
+        if context is None:
             return
-        suspended = balancer.pool.targets.state(target) is TargetState.SUSPENDED
-        self._count.give_up(target, suspended and target not in balancer.dropped_targets)
+        suspended = context.pool.targets.state(target) is TargetState.SUSPENDED
+        self._count.give_up(target, suspended and target not in context.dropped_targets)
         self._ready.target_changed(target)
         self._stir()
 
@@ -200,36 +200,36 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
 
     def _target_stopped(self, event: TargetPaused | TargetSuspended) -> None:
         """Have what was set aside for a target wait in its queue: it takes up others' room here."""
-        balancer = self._balancer
-        if balancer is None:
+        context = self._context
+        if context is None:
             return
         for request in self._aside.give_back(event.target):
             try:
-                self._put(balancer, request)
+                self._put(context, request)
             except Exception:  # a full disk, for instance
                 logger.exception("%s could not be put back into its queue", request)
-                self._keep(balancer, request)
+                self._keep(context, request)
         self.target_changed(event.target)
 
-    def _keep(self, balancer: Balancer, request: Request) -> None:
+    def _keep(self, context: CrawlContext, request: Request) -> None:
         """Set a request aside that its queue does not take."""
         hold = Hold(reason="its queue cannot be written", waits_for=None, retry_at=None)
         key = self._downloader_interface.get_slot_key(request)
-        self._aside.add(request, hold, key, balancer.target_of(request), balancer.clock())
+        self._aside.add(request, hold, key, context.target_of(request), context.clock())
 
-    def _let_retries_in(self, balancer: Balancer, now: float) -> None:
+    def _let_retries_in(self, context: CrawlContext, now: float) -> None:
         """Have those retries enter their queues that have waited."""
         while (request := self._delayed.take(now)) is not None:
             try:
-                self._put(balancer, request)
+                self._put(context, request)
             except Exception:  # it cannot be pickled, and nobody is there to take it elsewhere
-                self._keep(balancer, request)
+                self._keep(context, request)
 
-    def _put(self, balancer: Balancer, request: Request) -> None:
+    def _put(self, context: CrawlContext, request: Request) -> None:
         super().push(request)
-        self._enter(balancer, self._downloader_interface.get_slot_key(request))
+        self._enter(context, self._downloader_interface.get_slot_key(request))
 
-    def _enter(self, balancer: Balancer, key: str) -> None:
+    def _enter(self, context: CrawlContext, key: str) -> None:
         """Take note of a queue's first request, or of the priority of its next one."""
         if key in self._left_out:
             return
@@ -239,7 +239,7 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
         else:
             slot, host = _slot_and_host(key)
             gate = RETRIES if key.endswith(RETRIES) else None
-            self._ready.put(key, slot, balancer.pool.rules.target_of(host), priority, gate)
+            self._ready.put(key, slot, context.pool.rules.target_of(host), priority, gate)
 
     def _stir(self) -> None:
         """Take note that something has changed that requests may have waited for."""
@@ -247,43 +247,43 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
         self._limits.unseen = len(self._limits.waiting_for_proxy)
 
     def _pop_admissible(
-        self, balancer: Balancer, now: float
+        self, context: CrawlContext, now: float
     ) -> tuple[Request, str, str, Hashable, float] | None:
         """Return the next request that can be sent at once.
 
         With its slot, its target, its wish, and the seconds for which it waited for that.
         """
-        free = balancer.pool.available(now)
+        free = context.pool.available(now)
         if free != self._free:
             self._free = free
             self._stir()
         if self._delayed:
-            self._let_retries_in(balancer, now)
-        if free <= balancer.book.unleased:
+            self._let_retries_in(context, now)
+        if free <= context.admissions.unleased:
             return None
         if self._limits.waiting_for_proxy:
             for target in self._limits.some_that_wait():
                 self._ready.target_changed(target)
         if self._aside.count:
-            taken = self._aside.take(lambda request: self._held_aside(balancer, request, now))
+            taken = self._aside.take(lambda request: self._held_aside(context, request, now))
             if taken is not None:
                 request, since = taken
-                slot, target = balancer.slots.key_of(request), balancer.target_of(request)
-                return request, slot, target, _wish(balancer, request), now - since
+                slot, target = context.slots.key_of(request), context.target_of(request)
+                return request, slot, target, _wish(context, request), now - since
         if self._left_out:
-            self._let_in(balancer)
+            self._let_in(context)
         while True:
-            ready = self._pop_ready(balancer)
+            ready = self._pop_ready(context)
             if ready is None:
                 return None
             request, slot, target = ready
-            wish = _wish(balancer, request)
-            hold = self._hold(balancer, request, target, wish, now)
+            wish = _wish(context, request)
+            hold = self._hold(context, request, target, wish, now)
             if hold is None:
                 return request, slot, target, wish, 0.0
             self._set_aside(request, target, hold, now)
 
-    def _pop_ready(self, balancer: Balancer) -> tuple[Request, str, str] | None:
+    def _pop_ready(self, context: CrawlContext) -> tuple[Request, str, str] | None:
         while True:
             request = super().pop()
             key = self._chosen.key
@@ -291,7 +291,7 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
                 return None
             slot, target = self._ready.served(key)
             if key in self.pqueues:
-                self._enter(balancer, key)
+                self._enter(context, key)
             else:
                 self._ready.remove(key)
             if request is not None:  # a queue may be empty that was resumed
@@ -308,64 +308,64 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
         if key in self._ready:
             self._ready.remove(key)
 
-    def _let_in(self, balancer: Balancer) -> None:
+    def _let_in(self, context: CrawlContext) -> None:
         """Serve as many of the queues that were left out as there is room for what they may give."""
         for key in list(islice(self._left_out, self._aside.room)):
             del self._left_out[key]
             if key in self.pqueues:
-                self._enter(balancer, key)
+                self._enter(context, key)
 
-    def _held_aside(self, balancer: Balancer, request: Request, now: float) -> Hold | None:
+    def _held_aside(self, context: CrawlContext, request: Request, now: float) -> Hold | None:
         """Return why a request that was set aside is still held."""
-        slot = balancer.slots.key_of(request)
+        slot = context.slots.key_of(request)
         ready_at = self._limits.slot_ready_at(slot, now)
         if ready_at is None or ready_at > now:
             return Hold(reason=f"slot {slot} is full", waits_for=slot, retry_at=ready_at)
-        target = balancer.target_of(request)
+        target = context.target_of(request)
         if self._limits.target_room(target, now) <= 0:
             retry_at = self._limits.target_ready_at(target, now)
             return Hold(reason=f"{target} is held", waits_for=target, retry_at=retry_at)
-        hold = self._hold(balancer, request, target, _wish(balancer, request), now)
-        if hold is None and request_meta.is_retry(request) and not balancer.retries.room(now):
-            retry_at = balancer.retries.ready_at(now)
+        hold = self._hold(context, request, target, _wish(context, request), now)
+        if hold is None and request_meta.is_retry(request) and not context.retries.room(now):
+            retry_at = context.retries.ready_at(now)
             return Hold(reason="retries are held back", waits_for=RETRIES, retry_at=retry_at)
         return hold
 
     @staticmethod
     def _hold(
-        balancer: Balancer, request: Request, target: str, wish: Hashable, now: float
+        context: CrawlContext, request: Request, target: str, wish: Hashable, now: float
     ) -> Hold | None:
         """Return why a request's session or filter has no proxy now.
 
         Whatever the user's filter raises is the middleware's to raise: its request is to fail, not
         the queue.
         """
-        if wish is None or target in balancer.dropped_targets:
+        if wish is None or target in context.dropped_targets:
             return None
         try:
-            return balancer.pool.hold(
+            return context.pool.hold(
                 now,
                 target=target,
-                session=request_meta.session_of(request, balancer.settings.session_meta_key),
+                session=request_meta.session_of(request, context.settings.session_meta_key),
                 matching=request_meta.filter_of(request),
-                besides=balancer.book.wishing(wish),
+                besides=context.admissions.wishing(wish),
                 connect=request.url.startswith("https:"),
             )
         except Exception:
             return None
 
-    def _wake_in_time(self, balancer: Balancer, now: float) -> None:
+    def _wake_in_time(self, context: CrawlContext, now: float) -> None:
         """Have the engine ask again when time alone next sets something free."""
         moments = [
             self._ready.next_timer(),
             self._aside.next_timer(now),
             self._delayed.next_timer(),
         ]
-        exhausted = balancer.pool.available(now) <= balancer.book.unleased
+        exhausted = context.pool.available(now) <= context.admissions.unleased
         if exhausted or self._aside.count or self._limits.waiting_for_proxy:
-            moments.append(balancer.pool.next_change())
+            moments.append(context.pool.next_change())
         if not exhausted and (self._aside.unseen > 0 or self._limits.unseen > 0):
             moments.append(now + _NEXT_LOOK)
         times = [moment for moment in moments if moment is not None and now < moment < float("inf")]
         if times:
-            balancer.wake_engine_at(min(times))
+            context.wake_engine_at(min(times))

@@ -114,7 +114,7 @@ class _Queue:
         self.parked: str | None = None  # at which target or gate
 
 
-class ReadyQueues:
+class QueueOrder:
     """The order among queues, each of which holds the requests of one download slot to one target.
 
     As in Scrapy's DownloaderAwarePriorityQueue the slot with the fewest active requests goes first,

@@ -31,7 +31,7 @@ _WORTH_A_WORD = 5.0
 
 
 class Retries:
-    """Draws their delays and keeps their budget. Times in seconds on the balancer's clock.
+    """Draws their delays and keeps their budget. Times in seconds on the context's clock.
 
     Direct requests, and those through a proxy of the user's own, cost the pool nothing and are free.
 

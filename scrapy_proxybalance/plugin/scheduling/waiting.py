@@ -31,7 +31,7 @@ class _Group:
         self.retry_at: float | None = None  # when time alone frees something for it, in seconds
 
 
-class SetAside:
+class WaitingRequests:
     """The requests that were set aside, in the order in which they came, by group.
 
     ``count``: how many. ``unseen``: groups that have not been looked at since something changed.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ...plugin.crawl import Balancer
+    from ...plugin.context import CrawlContext
     from .view import LiveView
 
 logger = logging.getLogger(__name__)
@@ -37,8 +37,8 @@ class Actions:
     :param view: is refreshed after each act.
     """
 
-    def __init__(self, balancer: Balancer, token: str | None, view: LiveView) -> None:
-        self._balancer = balancer
+    def __init__(self, context: CrawlContext, token: str | None, view: LiveView) -> None:
+        self._context = context
         self._token = token
         self._view = view
 
@@ -59,8 +59,8 @@ class Actions:
         :param action: one of :data:`PROXY_ACTIONS`.
         :raises KeyError: if there is no such proxy.
         """
-        balancer = self._balancer
-        pool, now = balancer.pool, balancer.clock()
+        context = self._context
+        pool, now = context.pool, context.clock()
         if action == "drain":
             changed = pool.drain(name, now)
         elif action == "enable":
@@ -81,17 +81,17 @@ class Actions:
         """
         if not name.isprintable():  # it would write what it likes into the log
             raise RefusedError(f"target {name!r}: give a host")
-        balancer = self._balancer
-        target, now = balancer.pool.rules.target_of(name), balancer.clock()
+        context = self._context
+        target, now = context.pool.rules.target_of(name), context.clock()
         if action == "pause":
             seconds = _seconds(how.get("seconds", PAUSE))
-            changed = balancer.pool.targets.pause(target, seconds, now, "paused by hand")
+            changed = context.pool.targets.pause(target, seconds, now, "paused by hand")
             if changed:
-                balancer.recall(target)
+                context.recall(target)
         else:
-            balancer.dropped_targets.discard(target)
-            changed = balancer.pool.targets.release(target, now)
-        balancer.target_changed(target)
+            context.dropped_targets.discard(target)
+            changed = context.pool.targets.release(target, now)
+        context.target_changed(target)
         self._done(f"{action} target {target}", changed=changed)
         return changed
 
@@ -100,10 +100,10 @@ class Actions:
             "By hand: %s%s",
             what,
             "" if changed else " (nothing to change)",
-            extra={"spider": self._balancer.crawler.spider},
+            extra={"spider": self._context.crawler.spider},
         )
         self._view.outdate()
-        self._balancer.look_again()
+        self._context.look_again()
 
 
 def _seconds(value: object) -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..figures import share_of_successes
 
 if TYPE_CHECKING:
-    from ...plugin.crawl import Balancer
+    from ...plugin.context import CrawlContext
     from ..figures import Figures
 
 #: Seconds between two steps, and how many are kept: five minutes.
@@ -19,13 +19,13 @@ _STEPS = 150
 class History:
     """Takes note of how things stand, every :data:`STEP` seconds.
 
-    :param figures: counts what ``balancer`` does.
+    :param figures: counts what ``context`` does.
     """
 
-    def __init__(self, balancer: Balancer, figures: Figures) -> None:
-        self._balancer = balancer
+    def __init__(self, context: CrawlContext, figures: Figures) -> None:
+        self._context = context
         self._figures = figures
-        self._at = balancer.clock()
+        self._at = context.clock()
         self._requests = 0
         self._outcomes: Counter[str] = Counter()
         self._in_flight: deque[int] = deque(maxlen=_STEPS)
@@ -35,13 +35,13 @@ class History:
 
     def take_note(self) -> None:
         """Add a step."""
-        figures, now = self._figures, self._balancer.clock()
+        figures, now = self._figures, self._context.clock()
         figures.sample(now)
         seconds = max(now - self._at, 0.001)
         requests = figures.requests - self._requests
         self._rate.append(requests / seconds)
         self._success.append(share_of_successes(requests, figures.outcomes - self._outcomes))
-        self._in_flight.append(self._balancer.pool.in_flight)
+        self._in_flight.append(self._context.pool.in_flight)
         self._held.append(figures.held)
         self._at, self._requests = now, figures.requests
         self._outcomes = Counter(figures.outcomes)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ...core import Proxy
     from ...plugin.attempts import Attempt
-    from ...plugin.crawl import Balancer
+    from ...plugin.context import CrawlContext
     from ..figures import Figures
 
 #: Upper bounds in seconds: from a proxy in the next rack to the longest that anybody waits.
@@ -65,17 +65,17 @@ class Metrics:
         by the proxies' pool, country and provider.
     """
 
-    def __init__(self, balancer: Balancer, figures: Figures, per_proxy: int) -> None:
-        self._balancer = balancer
+    def __init__(self, context: CrawlContext, figures: Figures, per_proxy: int) -> None:
+        self._context = context
         self._figures = figures
         self._per_proxy = per_proxy
         # Decided once, and kept when a proxy leaves: a counter that falls looks like a restart.
-        self._each = len(balancer.pool) <= per_proxy
+        self._each = len(context.pool) <= per_proxy
         self._shown: dict[str, str] = {}
         self._latency = Buckets()
         self._waited = Buckets()
-        balancer.pool.events.subscribe(self._lease_ended, LeaseEnded)
-        balancer.attempts.subscribe(self._attempted)
+        context.pool.events.subscribe(self._lease_ended, LeaseEnded)
+        context.attempts.subscribe(self._attempted)
 
     def _lease_ended(self, event: LeaseEnded) -> None:
         if event.latency is not None and event.outcome is Outcome.SUCCESS:
@@ -90,7 +90,7 @@ class Metrics:
 
         :param spider: the value of the label of that name.
         """
-        now = self._balancer.clock()
+        now = self._context.clock()
         self._figures.sample(now)
         for told in (
             *self._of_proxies(now),
@@ -115,7 +115,7 @@ class Metrics:
             yield histogram
 
     def _of_proxies(self, now: float) -> Iterator[_Told]:
-        pool = self._balancer.pool
+        pool = self._context.pool
         overview = pool.overview(now)
         names = self._shown
         for one in overview:
@@ -154,7 +154,7 @@ class Metrics:
         yield _Told(GaugeMetricFamily, "proxies", "Proxies, by their state.", ("state",), states)
 
     def _of_targets(self) -> Iterator[_Told]:
-        targets = self._balancer.pool.targets
+        targets = self._context.pool.targets
         shown = list(islice(self._figures.refusing(), _TARGETS))
         for kind, what, text, values in (
             (
@@ -195,7 +195,7 @@ class Metrics:
             yield _Told(GaugeMetricFamily, f"gateway_{what}", text, ("gateway",), values)
 
     def _of_the_crawl(self) -> Iterator[_Told]:
-        balancer = self._balancer
+        context = self._context
         yield _Told(
             CounterMetricFamily,
             "failures",
@@ -204,18 +204,18 @@ class Metrics:
             {(str(failure),): float(count) for failure, count in self._figures.failures.items()},
         )
         for kind, what, text, value in (
-            (CounterMetricFamily, "retries", "Retries that were sent.", balancer.retries.let_out),
+            (CounterMetricFamily, "retries", "Retries that were sent.", context.retries.let_out),
             (
                 GaugeMetricFamily,
                 "sessions",
                 "Sessions that have a proxy.",
-                len(balancer.pool.sessions),
+                len(context.pool.sessions),
             ),
             (
                 GaugeMetricFamily,
                 "capacity",
                 "Requests that the pool carries at once when every proxy is healthy.",
-                balancer.pool.capacity,
+                context.pool.capacity,
             ),
         ):
             yield _Told(kind, what, text, (), {(): float(value)})

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from scrapy.utils.asyncio import AsyncioLoopingCall
     from twisted.internet.task import LoopingCall
 
-    from ...plugin.crawl import Balancer
+    from ...plugin.context import CrawlContext
     from ..figures import Figures
 
 logger = logging.getLogger(__name__)
@@ -32,18 +32,18 @@ class StatusPort:
     :param port: 0 for one that the system chooses.
     """
 
-    def __init__(self, balancer: Balancer, figures: Figures, port: int) -> None:
-        settings = balancer.settings
+    def __init__(self, context: CrawlContext, figures: Figures, port: int) -> None:
+        settings = context.settings
         self._host, self._port = settings.metrics_host, port
-        self._metrics = Metrics(balancer, figures, settings.metrics_per_proxy)
-        self._history = History(balancer, figures)
-        self._view = LiveView(balancer, figures, self._history)
-        self._actions = Actions(balancer, settings.control_token, self._view)
+        self._metrics = Metrics(context, figures, settings.metrics_per_proxy)
+        self._history = History(context, figures)
+        self._view = LiveView(context, figures, self._history)
+        self._actions = Actions(context, settings.control_token, self._view)
         self._loop: AsyncioLoopingCall | LoopingCall | None = None
         self._server: StatusServer | None = None
         self._shown = ""
-        balancer.crawler.signals.connect(self.open, signal=signals.spider_opened)
-        balancer.crawler.signals.connect(self.close, signal=signals.spider_closed)
+        context.crawler.signals.connect(self.open, signal=signals.spider_opened)
+        context.crawler.signals.connect(self.close, signal=signals.spider_closed)
 
     def open(self, spider: Spider) -> None:
         """Open it, or log why that cannot be done."""

@@ -16,7 +16,7 @@ from ..standing import Standing, standing
 
 if TYPE_CHECKING:
     from ...core import ProxySnapshot
-    from ...plugin.crawl import Balancer
+    from ...plugin.context import CrawlContext
     from ..figures import Figures, ProxyFigures, TargetFigures
     from .history import History
 
@@ -37,11 +37,11 @@ class LiveView:
     :param history: of the same crawl.
     """
 
-    def __init__(self, balancer: Balancer, figures: Figures, history: History) -> None:
-        self._balancer = balancer
+    def __init__(self, context: CrawlContext, figures: Figures, history: History) -> None:
+        self._context = context
         self._figures = figures
         self._history = history
-        self._began = balancer.clock()
+        self._began = context.clock()
         self._made: Row = {}
         self._fresh_until = float("-inf")
         self._p95: dict[str, tuple[int, float | None]] = {}
@@ -51,10 +51,10 @@ class LiveView:
 
         What is returned is never changed, so that other threads may read it.
         """
-        began = self._balancer.clock()
+        began = self._context.clock()
         if began >= self._fresh_until:
             self._made = self._make(began)
-            took = self._balancer.clock() - began
+            took = self._context.clock() - began
             self._fresh_until = began + max(_FRESH_SECONDS, _FRESH_TIMES * took)
         return self._made
 
@@ -67,12 +67,12 @@ class LiveView:
 
         :raises KeyError: if there is no such proxy.
         """
-        score = self._balancer.pool.explain(proxy, self._balancer.clock())
+        score = self._context.pool.explain(proxy, self._context.clock())
         return {"proxy": proxy, "score": _finite(score.value), **attrs.asdict(score)}
 
     def _make(self, now: float) -> Row:
-        balancer, figures = self._balancer, self._figures
-        pool = balancer.pool
+        context, figures = self._context, self._figures
+        pool = context.pool
         figures.sample(now)
         snapshots = pool.snapshot(now)
         states = dict.fromkeys((state.value for state in Standing), 0)
@@ -87,7 +87,7 @@ class LiveView:
                 "capacity": pool.capacity,
                 "requests": figures.requests,
                 "success_rate": figures.success_rate,
-                "retries": balancer.retries.let_out,
+                "retries": context.retries.let_out,
                 "held": figures.held,
                 "paused_targets": sum(1 for _ in pool.targets),
                 "sessions": len(pool.sessions),
@@ -141,7 +141,7 @@ class LiveView:
     def _targets(self, now: float) -> list[Row]:
         """Return the targets: those that have refused or are paused first, then the busiest."""
         targets = self._figures.targets
-        gate = self._balancer.pool.targets
+        gate = self._context.pool.targets
         first = {name for name, _, _ in gate} | {name for name, _ in self._figures.refusing()}
         rest = sorted(
             (name for name in targets if name not in first),
@@ -153,7 +153,7 @@ class LiveView:
         ]
 
     def _target(self, name: str, known: TargetFigures | None, now: float) -> Row:
-        gate = self._balancer.pool.targets
+        gate = self._context.pool.targets
         state = gate.state(name)
         ready_at = None if state.gets_traffic else gate.ready_at(name, now)
         return {
@@ -165,10 +165,10 @@ class LiveView:
                 else None
             ),
             "in_flight": gate.limit(name, now)[1],
-            "queued": self._balancer.held(name),
+            "queued": self._context.held(name),
             "requests": known.requests if known is not None else 0,
             "refusals": known.signals if known is not None else 0,
-            "resting": self._balancer.pool.resting_pairs(now, name),
+            "resting": self._context.pool.resting_pairs(now, name),
             "pauses": known.pauses if known is not None else 0,
         }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...util.atomic_file import write_whole
+from ...util.atomic_file import write_atomically
 from .reading import ReportError
 
 if TYPE_CHECKING:
@@ -17,6 +17,6 @@ def save(path: Path, text: str) -> None:
     :raises ReportError: if it cannot be written.
     """
     try:
-        write_whole(path, text.encode(errors="backslashreplace").decode())
+        write_atomically(path, text.encode(errors="backslashreplace").decode())
     except OSError as error:
         raise ReportError(f"{path} cannot be written ({error.strerror or error})") from None

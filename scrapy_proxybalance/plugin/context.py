@@ -23,7 +23,7 @@ from ..core import ConfigurationError, Outcome, Pool, TargetState
 from ..http.verdict import Verdict
 from .attempts import Attempts
 from .requests import meta as request_meta
-from .scheduling.admissions import AdmissionBook
+from .scheduling.admissions import Admissions
 from .scheduling.download_slots import DownloadSlots
 from .scheduling.retries import Retries
 from .scrapy_internals import is_closing, take_unsent, wake
@@ -73,7 +73,7 @@ class HoldingQueue(Protocol):
 class Flight:
     """A request on its way: ``lease`` is ``None`` where the user has chosen the proxy.
 
-    ``headers_at``: when the response's headers came, in seconds on the balancer's clock. ``waited``: for
+    ``headers_at``: when the response's headers came, in seconds on the context's clock. ``waited``: for
     how many seconds it has waited for a proxy, once it was its turn. ``attempt``: what identifies its
     page, and which attempt at that it is; only for :class:`Attempts`.
     """
@@ -87,7 +87,7 @@ class Flight:
     headers_at: float | None = None
 
 
-class Balancer:
+class CrawlContext:
     """The state of one crawl.
 
     :param crawler: whose crawl it is.
@@ -114,8 +114,8 @@ class Balancer:
             self.pool = Pool(settings.proxies, settings.policy, rng=rng, now=clock())
         except ConfigurationError as error:
             raise ConfigurationError(f"PROXYBALANCE_PROXIES (or _FILE): {error}") from None
-        self.book = AdmissionBook()
-        self.slots = DownloadSlots(crawler, self.book)
+        self.admissions = Admissions()
+        self.slots = DownloadSlots(crawler, self.admissions)
         self.retries = Retries(settings, clock(), rng)
         self.attempts = Attempts(self)
         self.dropped_targets: set[str] = set()
@@ -155,8 +155,8 @@ class Balancer:
             self._give_up([request])
         if lease is not None:
             self.retries.departs(request, now)
-        waited += self.book.waited(request)
-        self.book.depart(request, self.slots.key_of(request), target)
+        waited += self.admissions.waited(request)
+        self.admissions.depart(request, self.slots.key_of(request), target)
         self._flights[request] = Flight(
             target=target,
             lease=lease,
@@ -177,7 +177,7 @@ class Balancer:
 
     def land(self, request: Request) -> Flight | None:
         """Take note that a request is back; the caller ends the flight that it gets."""
-        self.book.strike(request)
+        self.admissions.strike(request)
         return self._flights.pop(request, None)
 
     def end(
@@ -235,7 +235,7 @@ class Balancer:
         active = self._downloader.active
         swallowed = [request for request in self._flights if request not in active]
         self._give_up(swallowed)
-        return self.book.sweep(active) or bool(swallowed)
+        return self.admissions.sweep(active) or bool(swallowed)
 
     def _give_up(self, requests: list[Request]) -> None:
         """End flights of which nobody will say how they ended."""
@@ -250,14 +250,14 @@ class Balancer:
 
         Middlewares nearer to the downloader do so: then nobody else tells us that it has ended.
         """
-        if request in self.book and request not in self._downloader.active:
+        if request in self.admissions and request not in self._downloader.active:
             self._give_up([request])
 
     @property
     def has_swallowed(self) -> bool:
         """Whether something was swallowed for certain: more is out than the downloader has."""
         under_way = len(self._downloader.active)
-        return len(self._flights) > under_way or len(self.book) > under_way
+        return len(self._flights) > under_way or len(self.admissions) > under_way
 
     def recall(self, target: str) -> None:
         """Stop the requests to a target that wait in a download slot, past every middleware."""
@@ -283,7 +283,7 @@ class Balancer:
     def add_queue(self, queue: HoldingQueue) -> None:
         """Count what this queue of the scheduler holds, too."""
         self._queues.append(queue)
-        self.book.in_use = True
+        self.admissions.in_use = True
 
     def held(self, target: str) -> int:
         """Return how many requests the scheduler holds for a target."""
@@ -380,7 +380,7 @@ class Balancer:
 
     def _spider_idle(self) -> None:
         suspended = self.suspended_targets()
-        if self.book.in_use:
+        if self.admissions.in_use:
             suspended = [target for target in suspended if self.held(target)]
         if suspended:
             raise CloseSpider(REASON_SUSPENDED.format(target=", ".join(sorted(suspended))))
@@ -398,7 +398,7 @@ class Balancer:
             wake(self.crawler.engine)
         if self.closing and self._resumable:
             # Who stops a crawl to go on later does not want to sit DOWNLOAD_DELAY out.
-            self._recall(self.book.is_admitted)
+            self._recall(self.admissions.is_admitted)
         self._rouse()
         self._close_if_exhausted()
 
