@@ -2,7 +2,7 @@
 
 from .client import ProxyPool
 from .core import Outcome
-from .http.verdict import Verdict
+from .core.verdict import Verdict
 from .plugin.addon import Addon
 from .plugin.classify import classify
 from .plugin.handlers.download_handler import DownloadHandler

@@ -4,8 +4,8 @@
 
     pool = ProxyPool(["http://one.example:8080", "http://two.example:8080"])
 
-    with pool.lease(target="example.com") as lease:
-        fetch(url, proxy=lease.proxy.url)
+    with pool.lease(target="example.com") as attempt:
+        fetch(url, proxy=attempt.proxy.url)
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .sources import parse_entry
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
-    from .core import Lease
+    from .core import Attempt
 
 # While nothing says when a proxy comes free, look again after so many seconds: another thread or
 # process may have given one back.
@@ -59,11 +59,11 @@ class ProxyPool:
         #: The core, for everything that is not said here: events, snapshots, adding and removing.
         self.core = Pool(entries, policy or PoolPolicy(), rng=rng or Random(), now=clock())
 
-    def acquire(self, **request: Any) -> Lease:
+    def acquire(self, **request: Any) -> Attempt:
         """Lease a proxy now; takes the keyword arguments of :meth:`Pool.acquire`, raises as it does."""
         return self.core.acquire(self._clock(), **request)
 
-    async def acquire_when_free(self, *, timeout: float | None = None, **request: Any) -> Lease:
+    async def acquire_when_free(self, *, timeout: float | None = None, **request: Any) -> Attempt:
         """Lease a proxy, waiting for one if need be; those who wait are served in turn.
 
         :param timeout: seconds to wait at most; ``None`` for as long as it takes.
@@ -83,16 +83,16 @@ class ProxyPool:
 
     def release(
         self,
-        lease: Lease,
+        attempt: Attempt,
         outcome: Outcome = Outcome.SUCCESS,
         *,
         latency: float | None = None,
         duration: float | None = None,
         failure: str | None = None,
     ) -> bool:
-        """End a lease; see :meth:`Pool.release`."""
+        """End a attempt; see :meth:`Pool.release`."""
         ended = self.core.release(
-            lease, outcome, self._clock(), latency=latency, duration=duration, failure=failure
+            attempt, outcome, self._clock(), latency=latency, duration=duration, failure=failure
         )
         while self._waiters:
             waiter = self._waiters.popleft()
@@ -101,12 +101,12 @@ class ProxyPool:
                 break
         return ended
 
-    def timeout(self, lease: Lease, *, own: float, cuts: int = 0, last: bool = False) -> float:
+    def timeout(self, attempt: Attempt, *, own: float, cuts: int = 0, last: bool = False) -> float:
         """Return how many seconds to wait for a leased request; see :meth:`Pool.timeout`."""
-        return self.core.timeout(lease, self._clock(), own=own, cuts=cuts, last=last)
+        return self.core.timeout(attempt, self._clock(), own=own, cuts=cuts, last=last)
 
     @contextmanager
-    def lease(self, **request: Any) -> Iterator[Lease]:
+    def attempt(self, **request: Any) -> Iterator[Attempt]:
         """Lease a proxy for the length of a ``with`` block.
 
         The block's end is a success, an exception an ambiguous failure; to say it better, call
@@ -117,26 +117,26 @@ class ProxyPool:
     @asynccontextmanager
     async def lease_when_free(
         self, *, timeout: float | None = None, **request: Any
-    ) -> AsyncIterator[Lease]:
+    ) -> AsyncIterator[Attempt]:
         """The same for ``async with``, waiting for a proxy if need be."""
-        lease = await self.acquire_when_free(timeout=timeout, **request)
-        with contextmanager(self._held)(lease):
-            yield lease
+        attempt = await self.acquire_when_free(timeout=timeout, **request)
+        with contextmanager(self._held)(attempt):
+            yield attempt
 
-    def _held(self, lease: Lease) -> Iterator[Lease]:
+    def _held(self, attempt: Attempt) -> Iterator[Attempt]:
         started = self._clock()
         try:
-            yield lease
+            yield attempt
         except Exception as error:
             seconds = self._clock() - started
             failure = type(error).__name__
-            self.release(lease, Outcome.AMBIGUOUS, duration=seconds, failure=failure)
+            self.release(attempt, Outcome.AMBIGUOUS, duration=seconds, failure=failure)
             raise
         except BaseException:
-            self.release(lease, Outcome.IGNORED)
+            self.release(attempt, Outcome.IGNORED)
             raise
         seconds = self._clock() - started
-        self.release(lease, latency=seconds, duration=seconds)
+        self.release(attempt, latency=seconds, duration=seconds)
 
     async def _wait(self, seconds: float) -> None:
         # Not asyncio.wait_for: before Python 3.12 it may swallow a cancellation that comes together

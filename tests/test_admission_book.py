@@ -78,7 +78,7 @@ def test_wishes_are_counted_until_their_requests_are_sent_or_gone() -> None:
     )
     admissions.depart(one, "a", "x")
     assert (admissions.wishing("s"), admissions.wishing("t")) == (1, 1)
-    admissions.strike(one)  # it had its lease
+    admissions.strike(one)  # it had its attempt
     admissions.strike(other)  # it had none
     assert (admissions.wishing("s"), admissions.wishing("t")) == (0, 1)
     admissions.sweep(())

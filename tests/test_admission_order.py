@@ -141,15 +141,15 @@ class Crawl:
         self.under_way.append(request)
 
     def send(self, request: Request) -> None:
-        """Do as the middleware does: lease a proxy, if one can be had."""
+        """Do as the middleware does: attempt a proxy, if one can be had."""
         target = self.context.target_of(request)
         try:
-            lease = self.context.pool.acquire(
+            attempt = self.context.pool.acquire(
                 self.now, target=target, session=request.meta.get("session")
             )
         except NoProxyAvailableError:
             return
-        self.context.depart(request, target, lease, waited=0.0)
+        self.context.depart(request, target, attempt, waited=0.0)
 
     def end(self, request: Request, outcome: Outcome = Outcome.SUCCESS) -> None:
         """Do as the middleware and the downloader do with a request that is over."""
@@ -163,7 +163,7 @@ class Crawl:
     def refuse(self, target: str, wait: float | None = None) -> None:
         """Pause a target."""
         self.context.pool.targets.refused(
-            target, sent_at=self.now, now=self.now, reason="429", wait=wait
+            target, started_at=self.now, now=self.now, reason="429", wait=wait
         )
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from scrapy.http import Response
 
 from scrapy_proxybalance import Outcome, Verdict
 from scrapy_proxybalance.core import Proxy
-from scrapy_proxybalance.http.verdict import CERTIFICATE
+from scrapy_proxybalance.core.verdict import CERTIFICATE
 from scrapy_proxybalance.plugin.requests.certificates import Certificates
 
 TARGET = "site.example"
@@ -18,14 +18,14 @@ URL = f"https://{TARGET}/"
 FAILED = Verdict(outcome=Outcome.IGNORED, failure=CERTIFICATE)
 
 
-def lease(name: str) -> Any:
+def attempt(name: str) -> Any:
     return SimpleNamespace(target=TARGET, proxy=Proxy(host="proxy.example", port=1, name=name))
 
 
 def judge(certificates: Certificates, name: str) -> tuple[Outcome, bool]:
     """Return whose fault it was, and whether the page may be tried again."""
     request = Request(URL)
-    verdict = certificates.judge(request, FAILED, lease(name))
+    verdict = certificates.judge(request, FAILED, attempt(name))
     return verdict.outcome, "dont_retry" not in request.meta
 
 
@@ -60,4 +60,4 @@ def test_a_page_without_tls_and_one_from_the_cache_show_no_certificate() -> None
 
 def test_another_failure_is_left_as_it_is() -> None:
     verdict = Verdict(outcome=Outcome.AMBIGUOUS, failure="tls")
-    assert Certificates().judge(Request(URL), verdict, lease("one")) is verdict
+    assert Certificates().judge(Request(URL), verdict, attempt("one")) is verdict

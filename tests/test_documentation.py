@@ -39,9 +39,9 @@ from scrapy_proxybalance.core import (
 )
 from scrapy_proxybalance.core import outcome as classes_of_failure
 from scrapy_proxybalance.core.proxies.proxy import ATTRIBUTES
+from scrapy_proxybalance.core.verdict import CERTIFICATE, UNSUPPORTED
 from scrapy_proxybalance.http import library_errors as handler_errors
 from scrapy_proxybalance.http import marks, oddities
-from scrapy_proxybalance.http.verdict import CERTIFICATE, UNSUPPORTED
 from scrapy_proxybalance.plugin import context
 from scrapy_proxybalance.plugin.config.feed import FEED_KEYS
 from scrapy_proxybalance.plugin.config.gateways import GATEWAY_KEYS
@@ -192,8 +192,8 @@ def test_every_metric_is_documented_with_its_type_and_its_labels() -> None:
     seen.retries = SimpleNamespace(let_out=0)
     metrics = Metrics(seen, Figures(pool), per_proxy=10)
     for outcome, failure in ((Outcome.SUCCESS, None), (Outcome.TARGET_SIGNAL, "429")):
-        lease = pool.acquire(1.0, target="shop.example")
-        pool.release(lease, outcome, 2.0, latency=1.0, failure=failure)
+        attempt = pool.acquire(1.0, target="shop.example")
+        pool.release(attempt, outcome, 2.0, latency=1.0, failure=failure)
     told = {}
     for family in metrics.families("books"):
         name = f"{family.name}_total" if family.type == "counter" else family.name
@@ -310,7 +310,7 @@ def test_every_signal_is_documented_with_its_arguments() -> None:
     seen: Any = SentSignals()
     SignalSender(seen, Figures(seen.pool))
     targets, name = seen.pool.targets, "shop.example"
-    targets.refused(name, sent_at=1.0, now=1.0, reason="response 429")
+    targets.refused(name, started_at=1.0, now=1.0, reason="response 429")
     targets.send(name, 1e6)
     targets.answered(name, 1e6, 1e6)
     targets.suspend(name, 1e6, "response 403")

@@ -79,7 +79,7 @@ class Run:
     def refuse(self, target: str = "a.test") -> None:
         """Have a target refuse a request that was sent just now."""
         self.gate.send(target, self.now)
-        self.gate.refused(target, sent_at=self.now, now=self.now, reason="response 429")
+        self.gate.refused(target, started_at=self.now, now=self.now, reason="response 429")
         self.gate.ended(target)
 
     def left(self, target: str = "a.test") -> float:
@@ -321,7 +321,7 @@ async def test_after_every_change_the_file_says_how_things_stand(tmp_path: Path)
     run.gate.suspend("b.test", run.now, "response 403")
     await until(lambda: len(remembered()) == 2)
     assert remembered() == [("a.test", 2, False), ("b.test", 0, True)]
-    run.gate.refused("a.test", sent_at=-1, now=run.now, reason="response 429", wait=300)
+    run.gate.refused("a.test", started_at=-1, now=run.now, reason="response 429", wait=300)
     await until(lambda: content(tmp_path)["targets"][0]["until"] > time.time() + 200)
     run.close()
     assert list(tmp_path.iterdir()) == [path]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from scrapy import Request
 
-from scrapy_proxybalance.core import Hold
+from scrapy_proxybalance.core import Blocked
 from scrapy_proxybalance.plugin.scheduling.waiting import WaitingRequests
 
 if TYPE_CHECKING:
@@ -17,11 +17,13 @@ def request(name: str) -> Request:
     return Request(f"http://site.test/{name}")
 
 
-def hold(waits_for: str, retry_at: float | None = None) -> Hold:
-    return Hold(reason="its proxy is busy", waits_for=waits_for, retry_at=retry_at)
+def hold(waits_for: str, retry_at: float | None = None) -> Blocked:
+    return Blocked(reason="its proxy is busy", waits_for=waits_for, retry_at=retry_at)
 
 
-def put(made: WaitingRequests, name: str, why: Hold, *, slot: str = "s", target: str = "t") -> None:
+def put(
+    made: WaitingRequests, name: str, why: Blocked, *, slot: str = "s", target: str = "t"
+) -> None:
     made.add(request(name), why, slot, target, 0.0)
 
 
@@ -39,17 +41,17 @@ def names(requests: list[Request]) -> list[str]:
     return [one.url.rpartition("/")[2] for one in requests]
 
 
-def only(*free: str) -> Callable[[Request], Hold | None]:
-    """Hold all groups but these."""
+def only(*free: str) -> Callable[[Request], Blocked | None]:
+    """Blocked all groups but these."""
 
-    def held(one: Request) -> Hold | None:
+    def held(one: Request) -> Blocked | None:
         group = one.url.rpartition("/")[2][0]
         return None if group in free else hold(group)
 
     return held
 
 
-def take_all(made: WaitingRequests, held: Callable[[Request], Hold | None]) -> list[str]:
+def take_all(made: WaitingRequests, held: Callable[[Request], Blocked | None]) -> list[str]:
     taken = []
     while (one := made.take(held)) is not None:
         taken.append(one[0])
@@ -89,7 +91,7 @@ def test_one_look_at_a_group_answers_for_all_of_it() -> None:
     made = aside(a=500, b=1)
     looks: list[Request] = []
 
-    def held(one: Request) -> Hold:
+    def held(one: Request) -> Blocked:
         looks.append(one)
         return hold("anything")
 
@@ -102,7 +104,7 @@ def test_of_many_groups_each_is_looked_at_within_some_takes() -> None:
     for number in range(900):
         put(made, str(number), hold(str(number)))
 
-    def held(one: Request) -> Hold | None:
+    def held(one: Request) -> Blocked | None:
         return None if one.url.endswith("/899") else hold("anything")
 
     taken = [made.take(held) for _ in range(15)]
@@ -172,5 +174,5 @@ def test_after_a_change_it_says_until_all_groups_have_been_looked_at() -> None:
     assert made.unseen <= 0
 
 
-def hold_all(one: Request) -> Hold:
+def hold_all(one: Request) -> Blocked:
     return hold(one.url)

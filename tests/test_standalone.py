@@ -32,15 +32,15 @@ def pool_of(*proxies: object, **policy: object) -> ProxyPool:
 
 
 def test_a_lease_carries_the_url_with_credentials_and_shows_none() -> None:
-    with pool_of(ONE).lease(target="shop.example") as lease:
-        assert lease.proxy.url == ONE
-        assert "secret-word" not in repr(lease)
+    with pool_of(ONE).attempt(target="shop.example") as attempt:
+        assert attempt.proxy.url == ONE
+        assert "secret-word" not in repr(attempt)
 
 
 def test_the_end_of_the_block_is_a_success_with_its_duration() -> None:
     clock = Clock()
     pool = ProxyPool([TWO], clock=clock)
-    with pool.lease():
+    with pool.attempt():
         assert pool.core.in_flight == 1
         clock.now = 0.25
     (snapshot,) = pool.core.snapshot(clock())
@@ -50,20 +50,20 @@ def test_the_end_of_the_block_is_a_success_with_its_duration() -> None:
 
 def test_an_exception_in_the_block_is_charged_and_goes_on() -> None:
     pool = pool_of(TWO, TWO | {"url": "http://three.example:1", "name": "three"})
-    with pytest.raises(OSError, match="cut"), pool.lease() as lease:
+    with pytest.raises(OSError, match="cut"), pool.attempt() as attempt:
         raise OSError("cut")
-    assert lease.ended
-    other = {"two": "three", "three": "two"}[lease.proxy.name]
+    assert attempt.ended
+    other = {"two": "three", "three": "two"}[attempt.proxy.name]
     now = time.monotonic()
-    charged, unknown = (pool.core.explain(name, now) for name in (lease.proxy.name, other))
+    charged, unknown = (pool.core.explain(name, now) for name in (attempt.proxy.name, other))
     assert charged.success < unknown.success
 
 
 def test_what_was_said_inside_the_block_stands() -> None:
     pool = pool_of(TWO)
     for number in range(2):
-        with pool.lease(target=f"{number}.example") as lease:
-            assert pool.release(lease, Outcome.PROXY_FAULT, failure="proxy_auth")
+        with pool.attempt(target=f"{number}.example") as attempt:
+            assert pool.release(attempt, Outcome.PROXY_FAULT, failure="proxy_auth")
     with pytest.raises(NoProxyAvailableError):
         pool.acquire()
 
@@ -71,7 +71,7 @@ def test_what_was_said_inside_the_block_stands() -> None:
 def test_a_keyboard_interrupt_ends_the_lease_and_charges_nobody() -> None:
     pool = pool_of(TWO)
     before = pool.core.explain("two", time.monotonic())
-    with pytest.raises(KeyboardInterrupt), pool.lease():
+    with pytest.raises(KeyboardInterrupt), pool.attempt():
         raise KeyboardInterrupt
     assert pool.core.in_flight == 0
     assert pool.core.explain("two", time.monotonic()) == before
@@ -107,8 +107,8 @@ async def test_whoever_waits_gets_the_proxy_in_turn() -> None:
 async def test_whoever_waits_gets_the_proxy_when_its_rate_allows_it() -> None:
     pool = pool_of(TWO, rate=Rate(50, 1))
     for _ in range(3):
-        async with pool.lease_when_free(timeout=30) as lease:
-            assert lease.proxy.name == "two"
+        async with pool.lease_when_free(timeout=30) as attempt:
+            assert attempt.proxy.name == "two"
 
 
 @crawl_test

@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
     from scrapy.http import Response
 
-    from scrapy_proxybalance.core import Lease, Score
+    from scrapy_proxybalance.core import Attempt, Score
 
 
 def fetch_without_scrapy() -> str:
-    """Lease, release, change and look at a pool."""
+    """Attempt, release, change and look at a pool."""
     policy = PoolPolicy(max_in_flight=2, rate=Rate.parse("30/min"), health=HealthPolicy(cooldown=5))
     pool = ProxyPool(
         ["http://a:1", {"url": "http://b:2", "country": "de"}, Proxy(host="c", port=3)], policy
     )
-    with pool.lease(target="shop.example", matching={"country": "de"}) as lease:
-        url: str = lease.proxy.url
+    with pool.attempt(target="shop.example", matching={"country": "de"}) as attempt:
+        url: str = attempt.proxy.url
     try:
-        second: Lease = pool.acquire(session="login", avoid=["a:1"])
+        second: Attempt = pool.acquire(session="login", avoid=["a:1"])
     except NoProxyAvailableError as held:
         retry_at: float | None = held.retry_at
         return f"{url} {retry_at}"
@@ -70,15 +70,15 @@ class CheapestFirst(Strategy):
 def fetch_by_a_strategy() -> str:
     """Name strategies, and pass classes of one's own."""
     pool = ProxyPool(["http://a:1"], PoolPolicy(strategy=CheapestFirst))
-    with pool.lease(strategy="round_robin") as lease:
+    with pool.attempt(strategy="round_robin") as attempt:
         pool.core.acquire(0.0, strategy=CheapestFirst)
-        return lease.proxy.name
+        return attempt.proxy.name
 
 
 async def fetch_when_free() -> str:
     """Wait for a proxy."""
-    async with ProxyPool(["http://a:1"]).lease_when_free(timeout=3) as lease:
-        return lease.proxy.name
+    async with ProxyPool(["http://a:1"]).lease_when_free(timeout=3) as attempt:
+        return attempt.proxy.name
 
 
 def my_classifier(request: Request, result: Response | Exception) -> Verdict | None:

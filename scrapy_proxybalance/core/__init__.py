@@ -4,6 +4,7 @@ What lives here may not know Scrapy, Twisted, I/O, a clock or a source of random
 it passes ``now`` and a ``random.Random``, so that tests and simulations run it in virtual time.
 """
 
+from .attempt import Attempt, Blocked
 from .errors import (
     ConfigurationError,
     NoProxyAvailableError,
@@ -12,7 +13,6 @@ from .errors import (
     SessionLostError,
 )
 from .gateways.limit import GatewayPolicy
-from .lease import Hold, Lease
 from .limits.budget import Budget, Limit
 from .limits.ledger import Ledger, LocalLedger
 from .limits.rate import Rate
@@ -32,13 +32,13 @@ from .targets.record import TargetMemory, TargetState
 
 __all__ = [
     "STRATEGIES",
+    "Attempt",
+    "Blocked",
     "Budget",
     "ConfigurationError",
     "GatewayPolicy",
     "HealthPolicy",
     "HealthState",
-    "Hold",
-    "Lease",
     "Ledger",
     "Limit",
     "LocalLedger",

@@ -115,7 +115,7 @@ class Administration:
         self._join(node, now)
 
     def remove_if_drained(self, node: Node, now: float) -> None:
-        """Let a node go that is leaving, once its last lease has ended."""
+        """Let a node go that is leaving, once its last attempt has ended."""
         proxy = node.proxy
         if not node.leaving or self._ledger.in_flight(proxy.name):
             return

@@ -1,6 +1,6 @@
-"""The end of a lease: who learns what from it, in the right order.
+"""The end of a attempt: who learns what from it, in the right order.
 
-Everything that keeps something of a lease is told here that it has ended, and nowhere else. Chooses
+Everything that keeps something of a attempt is told here that it has ended, and nowhere else. Chooses
 nothing and grants nothing.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .choosing.pairs import CONNECT
-from .events import CooldownShortened, LeaseEnded, PairRested, TargetRefused
+from .events import AttemptEnded, CooldownShortened, PairRested, TargetRefused
 from .limits.own_limit import OwnLimit
 from .outcome import (
     AMBIGUOUS,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from .administration import Administration
+    from .attempt import Attempt
     from .attribution.comparison import Comparison
     from .attribution.learning import Learner
     from .availability.availability import Availability
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from .choosing.pairs import Pairs
     from .choosing.sessions import Sessions
     from .events import EventBus
-    from .lease import Lease
     from .limits.ledger import Ledger
     from .proxies.credentials import RefusedPages
     from .proxies.scoring_view import ScoringView
@@ -68,7 +68,7 @@ class Endings:
     """Ends leases.
 
     :param nodes: know who shares a gateway.
-    :param ledger: gets the lease back.
+    :param ledger: gets the attempt back.
     :param scoring: knows what was to be expected.
     :param gateways: count what is in flight; ``outages`` watches how it ends.
     :param learner: charges each for its part.
@@ -126,7 +126,7 @@ class Endings:
 
     def end(
         self,
-        lease: Lease,
+        attempt: Attempt,
         outcome: Outcome,
         now: float,
         *,
@@ -138,76 +138,78 @@ class Endings:
         answered: bool,
     ) -> bool:
         """See :meth:`Pool.release`."""
-        if lease.ended:
+        if attempt.ended:
             return False
-        lease.ended = True
-        node = lease.node
+        attempt.ended = True
+        node = attempt.node
         self._ledger.release(node.proxy.name)
-        (node if lease.gateway is None else lease.gateway).proven.ended(lease)
-        if lease.probe and lease.generation == node.health.generation:
+        (node if attempt.gateway is None else attempt.gateway).proven.ended(attempt)
+        if attempt.probe and attempt.generation == node.health.generation:
             node.probe_out = False
-        if lease.session is not None:
-            self._sessions.released(lease.session)
+        if attempt.session is not None:
+            self._sessions.released(attempt.session)
         expectation = self._scoring.expected(node, now)
         if outcome is SUCCESS and part is None and duration is not None:
-            self._timeouts.succeeded(lease.target, duration, now, slowness_of(expectation))
+            self._timeouts.succeeded(attempt.target, duration, now, slowness_of(expectation))
         elif failure == TIMEOUT:
-            self._timeouts.timed_out(lease.target, node.proxy.name)
+            self._timeouts.timed_out(attempt.target, node.proxy.name)
         if duration is None:
-            duration = latency if latency is not None else now - lease.granted_at
+            duration = latency if latency is not None else now - attempt.started_at
         was_probing = node.health.state is PROBING
         repeated = for_number = False
         succeeded = outcome is SUCCESS and part is None
         if outcome is SUCCESS or outcome is TARGET_SIGNAL:
             answered = True
-            self._refused_pages.answered(lease.target)
+            self._refused_pages.answered(attempt.target)
         if succeeded:
             self.answers += 1
             node.rejected_by_chance = 1.0
-            self._got_through(lease, now)
+            self._got_through(attempt, now)
         elif (
             outcome in (PROXY_FAULT, AMBIGUOUS, GATEWAY_FAULT)
-            and (failure == HOST_REFUSED or not self._outages.explained(lease))
-            and self._was_too_many(lease, failure, now)
+            and (failure == HOST_REFUSED or not self._outages.explained(attempt))
+            and self._was_too_many(attempt, failure, now)
         ):
             # No cooldown for what may be too many connections at once: fewer, first.
-            lease.too_many = for_number = True
-            outcome, part = (GATEWAY_FAULT, None) if lease.gateway is not None else (AMBIGUOUS, 0.0)
+            attempt.too_many = for_number = True
+            outcome, part = (
+                (GATEWAY_FAULT, None) if attempt.gateway is not None else (AMBIGUOUS, 0.0)
+            )
         if answered and outcome is AMBIGUOUS and part is None:
             part = 0.0  # it has carried what the target said
         if failure == PROXY_AUTH and self._refused_pages.refused(
-            page, lease.target, lease.proxy.name, worked=node.answered, answers=self.answers
+            page, attempt.target, attempt.proxy.name, worked=node.answered, answers=self.answers
         ):
             outcome = IGNORED
         if outcome is AMBIGUOUS and part is None and failure in CLOSED:
-            suspicion = self._comparison.odd(lease, str(failure), now)
+            suspicion = self._comparison.odd(attempt, str(failure), now)
             part = suspicion.part if suspicion.compared else None
         if outcome is PROXY_FAULT and failure in (HOST_REFUSED, NO_CONNECT):
-            part = self._refused_to_go(lease, str(failure), page, now)
+            part = self._refused_to_go(attempt, str(failure), page, now)
         if (
             outcome is GATEWAY_FAULT
-            and lease.gateway is not None
-            and not self._outages.explained(lease)
+            and attempt.gateway is not None
+            and not self._outages.explained(attempt)
         ):
-            repeated = lease.gateway.rejects_for_itself(node, lease.granted_at, now)
+            repeated = attempt.gateway.rejects_for_itself(node, attempt.started_at, now)
         gateways = self._gateways
         gateways.in_flight -= 1
         excused, charged = False, 0.0
         # What is too much for one proxy says nothing of the others.
-        is_quiet = lease.gateway is None and (
-            for_number or (lease.too_many and node.proven.excuses(sharing=True))
+        is_quiet = attempt.gateway is None and (
+            for_number or (attempt.too_many and node.proven.excuses(sharing=True))
         )
         if (
-            lease.gateway is None
+            attempt.gateway is None
             and gateways.quiet_answers
             and succeeded
-            and gateways.whole.breaker.knows(lease.target)
+            and gateways.whole.breaker.knows(attempt.target)
         ):
             gateways.quiet_answers -= 1
         else:
             # As if through a proxy of the usual speed: the more are in use, the slower the last of them.
             excused = self._outages.ended(
-                lease,
+                attempt,
                 IGNORED if is_quiet else outcome,
                 now,
                 answered=answered,
@@ -221,7 +223,7 @@ class Endings:
             )
         if not excused:
             charged = self._learner.learn(
-                lease,
+                attempt,
                 AMBIGUOUS if repeated else outcome,
                 now,
                 expectation=expectation,
@@ -232,17 +234,17 @@ class Endings:
                 page=page,
                 doubtful=page is not None
                 and self.answers > 0
-                and not self._comparison.answers_others(lease),
+                and not self._comparison.answers_others(attempt),
             )
             if charged >= MOSTLY:
-                self._outages.nobody_serves(lease, now)
+                self._outages.nobody_serves(attempt, now)
         node.priced_at = _NEVER
         self._availability.refresh(node, now)
         if was_probing and node.health.state is RECOVERING:
             for other in self._availability.bring_forward(now):
                 self._events.emit(CooldownShortened(now=now, proxy=other.proxy))
-        if succeeded and lease.tunnel is not None and self._warm_connections is not None:
-            self._warm_connections.put_back(node, lease.tunnel, now, lease.carried + 1)
+        if succeeded and attempt.tunnel is not None and self._warm_connections is not None:
+            self._warm_connections.put_back(node, attempt.tunnel, now, attempt.carried + 1)
         if succeeded or charged >= MOSTLY:
             for strategy in self._strategies.in_use:
                 strategy.ended(
@@ -250,11 +252,11 @@ class Endings:
                 )
         if node.leaving:
             self._administration.remove_if_drained(node, now)
-        if self._events.wants(LeaseEnded):
+        if self._events.wants(AttemptEnded):
             self._events.emit(
-                LeaseEnded(
+                AttemptEnded(
                     now=now,
-                    lease=lease,
+                    attempt=attempt,
                     outcome=outcome,
                     failure=failure,
                     latency=latency,
@@ -263,48 +265,48 @@ class Endings:
             )
         return True
 
-    def _got_through(self, lease: Lease, now: float) -> None:
+    def _got_through(self, attempt: Attempt, now: float) -> None:
         """Forget what has kept a proxy from a target, and let it carry more again."""
-        node = lease.node
-        if lease.target in self._pairs:
-            self._pairs.answered(lease.target, lease.proxy.name)
-        if lease.tunnel is not None and CONNECT in self._pairs:
-            self._pairs.answered(CONNECT, lease.proxy.name)
+        node = attempt.node
+        if attempt.target in self._pairs:
+            self._pairs.answered(attempt.target, attempt.proxy.name)
+        if attempt.tunnel is not None and CONNECT in self._pairs:
+            self._pairs.answered(CONNECT, attempt.proxy.name)
         if self._closed:
-            self._closed.pop(lease.target, None)
-        shared = node if lease.gateway is None else lease.gateway
-        shared.proven.answered(lease.in_flight, now)
-        if lease.gateway is not None:
+            self._closed.pop(attempt.target, None)
+        shared = node if attempt.gateway is None else attempt.gateway
+        shared.proven.answered(attempt.in_flight, now)
+        if attempt.gateway is not None:
             node.proven.carried()
         if node.own_limit is not None:
             node.own_limit.answered()
             if node.own_limit.is_over(node.cap, now):
                 node.own_limit = None
 
-    def _was_too_many(self, lease: Lease, failure: str | None, now: float) -> bool:
+    def _was_too_many(self, attempt: Attempt, failure: str | None, now: float) -> bool:
         """Return whether a request may have failed for the number of others; have fewer then.
 
         It was refused with more in flight than the proxy, or its gateway, has carried of late.
         A refusal of the host is for the number only if the proxy is known to go there.
         """
         if failure in WITHOUT_A_WORD:
-            return self._was_closed_for_number(lease, now)
+            return self._was_closed_for_number(attempt, now)
         refuses_host = failure == HOST_REFUSED
         if not refuses_host and failure not in MAY_BE_THE_LOAD:
             return False
-        node, gateway = lease.node, lease.gateway
+        node, gateway = attempt.node, attempt.gateway
         known, sharing = (node if gateway is None else gateway).proven, gateway is not None
-        proven, before = known.most(now), known.out_before(lease)
-        goes_there = self._goes_there(lease) if refuses_host else node.answered
+        proven, before = known.most(now), known.out_before(attempt)
+        goes_there = self._goes_there(attempt) if refuses_host else node.answered
         says_so = refuses_host or (failure == TOO_MANY and not sharing)
         own = node.own_limit if gateway is None else None
-        right_after_cut = says_so and own is not None and own.is_new_to(lease.granted_at)
-        if lease.in_flight <= max(1, proven):
+        right_after_cut = says_so and own is not None and own.is_new_to(attempt.started_at)
+        if attempt.in_flight <= max(1, proven):
             # Idle connections may count as well: fewer of these, first.
             may_go_there = says_so and (goes_there or right_after_cut)
             if not (may_go_there and node.proven.excuses(sharing=sharing)):
                 return False
-            known.refused(lease.in_flight)
+            known.refused(attempt.in_flight)
             known.too_many(now)
             return True
         may_be = before > 0 and (refuses_host or not sharing)
@@ -320,82 +322,82 @@ class Endings:
         if not goes_there:
             own.cut(before, now)
             return True
-        return own.closed(lease.granted_at, lease.in_flight, now, proven=proven)
+        return own.closed(attempt.started_at, attempt.in_flight, now, proven=proven)
 
-    def _was_closed_for_number(self, lease: Lease, now: float) -> bool:
+    def _was_closed_for_number(self, attempt: Attempt, now: float) -> bool:
         """Return whether a connection may have been closed for the number of others; have fewer then."""
-        node, gateway = lease.node, lease.gateway
+        node, gateway = attempt.node, attempt.gateway
         shared = node if gateway is None else gateway
         shared.proven.closed()
-        closed = self._closed[lease.target] = self._closed.get(lease.target, 0) + 1
+        closed = self._closed[attempt.target] = self._closed.get(attempt.target, 0) + 1
         if not node.answered or closed > _CLOSED_IN_A_ROW:
             return False  # where the number is the reason, others are answered in between
         if gateway is None and node.own_limit is not None:
-            for_number = node.own_limit.closed(lease.granted_at, lease.in_flight, now)
+            for_number = node.own_limit.closed(attempt.started_at, attempt.in_flight, now)
         else:
-            for_number = lease.in_flight > 1 and shared.proven.often_closed
+            for_number = attempt.in_flight > 1 and shared.proven.often_closed
             if for_number and gateway is None:
                 node.own_limit = OwnLimit()
-                node.own_limit.closed(lease.granted_at, lease.in_flight, now)
+                node.own_limit.closed(attempt.started_at, attempt.in_flight, now)
         if for_number:
             shared.proven.too_many(now)
         elif gateway is None and shared.proven.was_too_many(now):
-            lease.too_many = True  # it is judged as any failure, and gets another try
+            attempt.too_many = True  # it is judged as any failure, and gets another try
         return for_number
 
-    def _goes_there(self, lease: Lease) -> bool:
+    def _goes_there(self, attempt: Attempt) -> bool:
         """Return whether a proxy, or the gateway that it shares, has had answers of a target."""
         comparison = self._comparison
-        return comparison.got_through(lease) or (
-            lease.gateway is not None and comparison.answers_others(lease)
+        return comparison.got_through(attempt) or (
+            attempt.gateway is not None and comparison.answers_others(attempt)
         )
 
-    def _refused_to_go(self, lease: Lease, failure: str, page: str | None, now: float) -> float:
+    def _refused_to_go(self, attempt: Attempt, failure: str, page: str | None, now: float) -> float:
         """Let a proxy rest at a host that it refuses; return what it is charged."""
         proxies = max(1, self._availability.serving)
         if failure == NO_CONNECT:
-            before = self._pairs.rests(CONNECT, lease.proxy.name)
-            self._pairs.refused(CONNECT, lease.proxy.name, now, proxies)
-            self._tell_of_rest(lease, CONNECT, failure, before, now)
+            before = self._pairs.rests(CONNECT, attempt.proxy.name)
+            self._pairs.refused(CONNECT, attempt.proxy.name, now, proxies)
+            self._tell_of_rest(attempt, CONNECT, failure, before, now)
             return 0.0
-        part = self._comparison.odd(lease, failure, now).part
-        if lease.tunnel is not None:
+        part = self._comparison.odd(attempt, failure, now).part
+        if attempt.tunnel is not None:
             page = None  # in CONNECT it is told the host and no page
-        got_through = self._comparison.got_through(lease)
-        before = self._pairs.rests(lease.target, lease.proxy.name)
+        got_through = self._comparison.got_through(attempt)
+        before = self._pairs.rests(attempt.target, attempt.proxy.name)
         by_all = self._pairs.refused(
-            lease.target,
-            lease.proxy.name,
+            attempt.target,
+            attempt.proxy.name,
             now,
             proxies,
             page=page,
             got_through=got_through,
-            answers=self._comparison.answered_since(lease, now - _LATELY),
+            answers=self._comparison.answered_since(attempt, now - _LATELY),
         )
-        self._tell_of_rest(lease, lease.target, failure, before, now)
+        self._tell_of_rest(attempt, attempt.target, failure, before, now)
         if by_all:
-            until = self._pairs.refused_until(lease.target)
-            self._events.emit(TargetRefused(now=now, target=lease.target, until=until))
+            until = self._pairs.refused_until(attempt.target)
+            self._events.emit(TargetRefused(now=now, target=attempt.target, until=until))
         return part
 
-    def keep_apart(self, lease: Lease, now: float) -> None:
+    def keep_apart(self, attempt: Attempt, now: float) -> None:
         """Let a proxy rest at a target that refuses it alone."""
-        before = self._pairs.rests(lease.target, lease.proxy.name)
-        self._pairs.rest(lease.target, lease.proxy.name, now, least=_APART)
-        self._tell_of_rest(lease, lease.target, "refused_alone", before, now)
+        before = self._pairs.rests(attempt.target, attempt.proxy.name)
+        self._pairs.rest(attempt.target, attempt.proxy.name, now, least=_APART)
+        self._tell_of_rest(attempt, attempt.target, "refused_alone", before, now)
 
     def _tell_of_rest(
-        self, lease: Lease, target: str, reason: str, before: int, now: float
+        self, attempt: Attempt, target: str, reason: str, before: int, now: float
     ) -> None:
         """Emit that a pair rests, if it has rested fewer times before."""
-        step = self._pairs.rests(target, lease.proxy.name)
+        step = self._pairs.rests(target, attempt.proxy.name)
         if step > before:
             self._events.emit(
                 PairRested(
                     now=now,
-                    proxy=lease.proxy,
+                    proxy=attempt.proxy,
                     target=target,
-                    until=self._pairs.resting(target, now)[lease.proxy.name],
+                    until=self._pairs.resting(target, now)[attempt.proxy.name],
                     step=step,
                     reason=reason,
                 )

@@ -14,7 +14,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .lease import Lease
+    from .attempt import Attempt
     from .outcome import Outcome
     from .proxies.proxy import Proxy
 
@@ -29,22 +29,22 @@ class Event:
 
 
 @attrs.define(kw_only=True)
-class LeaseGranted(Event):
+class AttemptStarted(Event):
     """A request may go out through a proxy."""
 
-    lease: Lease
+    attempt: Attempt
 
 
 @attrs.define(kw_only=True)
-class LeaseEnded(Event):
-    """A lease has found its one end.
+class AttemptEnded(Event):
+    """A attempt has found its one end.
 
     ``failure``: the class of failure in a word, ``None`` for none. ``latency``: seconds to the
     response's headers, ``None`` if none came. ``charged``: the part of a failure that the
     proxy's health paid for, 0 to 1.
     """
 
-    lease: Lease
+    attempt: Attempt
     outcome: Outcome
     failure: str | None
     latency: float | None
@@ -92,14 +92,14 @@ class ProxyAdded(Event):
 
 @attrs.define(kw_only=True)
 class ProxyRemoved(Event):
-    """A removed proxy's last lease has ended; it is gone."""
+    """A removed proxy's last attempt has ended; it is gone."""
 
     proxy: Proxy
 
 
 @attrs.define(kw_only=True)
 class ProxyDrained(Event):
-    """A proxy gets no further lease until somebody enables it again."""
+    """A proxy gets no further attempt until somebody enables it again."""
 
     proxy: Proxy
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .administration import Administration
+from .attempt import Attempt, Blocked
 from .attribution.comparison import Comparison
 from .attribution.learning import Learner
 from .availability.availability import Availability
@@ -21,8 +22,7 @@ from .choosing.sessions import Sessions
 from .choosing.spacing import Spacing
 from .ending import Endings
 from .errors import NoProxyAvailableError
-from .events import CooldownShortened, EventBus, LeaseGranted, ProbeStarted
-from .lease import Hold, Lease
+from .events import AttemptStarted, CooldownShortened, EventBus, ProbeStarted
 from .limits.budget import Budget, Limit
 from .limits.ledger import LocalLedger
 from .proxies.credentials import RefusedPages
@@ -167,7 +167,7 @@ class Pool:
         self._administration.add(proxy, now)
 
     def remove(self, name: str, now: float) -> None:
-        """Take a proxy out: it gets no further lease and is gone when its last one has ended.
+        """Take a proxy out: it gets no further attempt and is gone when its last one has ended.
 
         :raises KeyError: if there is no such proxy.
         """
@@ -184,7 +184,7 @@ class Pool:
         self._administration.update(proxy, now)
 
     def drain(self, name: str, now: float) -> bool:
-        """Give a proxy no further lease until it is enabled again; it stays in the pool.
+        """Give a proxy no further attempt until it is enabled again; it stays in the pool.
 
         :return: whether that is new.
         :raises KeyError: if there is no such proxy.
@@ -225,7 +225,7 @@ class Pool:
         prefer: str | None = None,
         strategy: StrategyChoice | None = None,
         tunnel: str | None = None,
-    ) -> Lease:
+    ) -> Attempt:
         """Lease a proxy.
 
         A target's rule may narrow which proxies will do: by a filter, which applies in addition to
@@ -253,7 +253,7 @@ class Pool:
         chosen = self._chooser.choose(
             now, target, rule, session, matching, avoid, strictly, prefer, strategy, tunnel
         )
-        if isinstance(chosen, Hold):
+        if isinstance(chosen, Blocked):
             raise NoProxyAvailableError(chosen.reason, chosen.retry_at)
         name = self._ledger.claim((chosen.proxy.name,), target, session, now)
         if name is None:
@@ -264,7 +264,7 @@ class Pool:
                 ready_at if ready_at > now else None,
             )
         probe = chosen.health.state is PROBING
-        lease = Lease(
+        attempt = Attempt(
             chosen.proxy,
             target,
             session,
@@ -274,12 +274,12 @@ class Pool:
             chosen.health.generation,
             chosen.gateway,
         )
-        lease.tunnel = tunnel
+        attempt.tunnel = tunnel
         if tunnel is not None and self._warm_connections is not None:
-            lease.carried = self._warm_connections.take(chosen, tunnel, now)
+            attempt.carried = self._warm_connections.take(chosen, tunnel, now)
         self._gateways.in_flight += 1
         if chosen.gateway is not None or self._gateways.disturbed:
-            self._outages.granted(lease, now)
+            self._outages.granted(attempt, now)
         if probe:
             chosen.probe_out = True
             self.events.emit(ProbeStarted(now=now, proxy=chosen.proxy))
@@ -288,21 +288,21 @@ class Pool:
         if rule.spacing is not None:
             self._spacing.granted(target, name, now, rule.spacing)
         self._availability.refresh(chosen, now)
-        if lease.gateway is None:
-            chosen.proven.granted(lease)
-            lease.in_flight = chosen.in_flight
+        if attempt.gateway is None:
+            chosen.proven.granted(attempt)
+            attempt.in_flight = chosen.in_flight
             if chosen.own_limit is not None and chosen.own_limit.limit <= chosen.cap:
-                lease.idle = max(0, int(chosen.own_limit.limit) - lease.in_flight)
+                attempt.idle = max(0, int(chosen.own_limit.limit) - attempt.in_flight)
             elif chosen.proven.was_too_many(now):
-                lease.idle = max(0, chosen.proven.most(now) - lease.in_flight)
+                attempt.idle = max(0, chosen.proven.most(now) - attempt.in_flight)
         else:
-            lease.gateway.proven.granted(lease)
-            lease.in_flight = lease.gateway.limit.in_flight
-            if lease.gateway.proven.was_too_many(now):
-                lease.idle = max(0, int(lease.gateway.limit.limit) - lease.in_flight)
-        if self.events.wants(LeaseGranted):
-            self.events.emit(LeaseGranted(now=now, lease=lease))
-        return lease
+            attempt.gateway.proven.granted(attempt)
+            attempt.in_flight = attempt.gateway.limit.in_flight
+            if attempt.gateway.proven.was_too_many(now):
+                attempt.idle = max(0, int(attempt.gateway.limit.limit) - attempt.in_flight)
+        if self.events.wants(AttemptStarted):
+            self.events.emit(AttemptStarted(now=now, attempt=attempt))
+        return attempt
 
     def hold(
         self,
@@ -313,7 +313,7 @@ class Pool:
         matching: FilterSpec | None = None,
         besides: int = 0,
         connect: bool = False,
-    ) -> Hold | None:
+    ) -> Blocked | None:
         """Return why :meth:`acquire` would find no proxy now, or ``None`` if it would find one.
 
         :param besides: leases that other requests like this one (the same session; or else the same
@@ -357,7 +357,7 @@ class Pool:
 
     def release(
         self,
-        lease: Lease,
+        attempt: Attempt,
         outcome: Outcome,
         now: float,
         *,
@@ -368,12 +368,12 @@ class Pool:
         page: str | None = None,
         answered: bool = False,
     ) -> bool:
-        """End a lease and learn from it. Only the first call on a lease counts.
+        """End a attempt and learn from it. Only the first call on a attempt counts.
 
         :param outcome: whose fault it was.
         :param latency: seconds to the response's headers.
         :param duration: seconds from the request to the end, that is to the last byte of the body, or
-            to the failure. Left out, the score takes the latency, or else the time since the lease was
+            to the failure. Left out, the score takes the latency, or else the time since the attempt was
             granted.
         :param failure: the class of failure, in a word.
         :param part: the proxy's part of a useless answer, 0 to 1, as :attr:`comparison` has
@@ -384,7 +384,7 @@ class Pool:
         :return: whether this call ended it.
         """
         return self._endings.end(
-            lease,
+            attempt,
             outcome,
             now,
             latency=latency,
@@ -395,27 +395,27 @@ class Pool:
             answered=answered,
         )
 
-    def _is_varied(self, lease: Lease) -> bool:
-        """Return whether the next attempt through a lease's proxy has another exit, or no choice."""
-        return len(self._nodes) == 1 or self._gateways.rotates(lease.proxy.gateway)
+    def _is_varied(self, attempt: Attempt) -> bool:
+        """Return whether the next attempt through a attempt's proxy has another exit, or no choice."""
+        return len(self._nodes) == 1 or self._gateways.rotates(attempt.proxy.gateway)
 
     def acquit(self, name: str, part: float, generation: int, now: float) -> None:
         """Take back what a failure has cost a proxy, its first cooldown included: it was the target's.
 
         :param name: the proxy's; one that has left the pool is ignored.
         :param part: what it was charged with, 0 to 1.
-        :param generation: that of its lease.
+        :param generation: that of its attempt.
         """
         node = self._nodes.get(name)
         if node is not None:
             self._learner.acquit(node, part, generation, now)
 
-    def keep_apart(self, lease: Lease, now: float) -> None:
-        """Let a lease's proxy rest for an hour at its target, which refuses it and serves others."""
-        self._endings.keep_apart(lease, now)
+    def keep_apart(self, attempt: Attempt, now: float) -> None:
+        """Let a attempt's proxy rest for an hour at its target, which refuses it and serves others."""
+        self._endings.keep_apart(attempt, now)
 
     def timeout(
-        self, lease: Lease, now: float, *, own: float, cuts: int = 0, last: bool = False
+        self, attempt: Attempt, now: float, *, own: float, cuts: int = 0, last: bool = False
     ) -> float:
         """Return after how many seconds a leased request is to be cut off, and remember it.
 
@@ -426,16 +426,16 @@ class Pool:
         :param cuts: how often this page has been cut off by such a timeout already.
         :param last: whether the page would be lost if it was cut off: then it gets ``own``.
         """
-        lease.timeout, lease.cuts = None, cuts
+        attempt.timeout, attempt.cuts = None, cuts
         if last:
             return own
-        expectation = self._scoring.expected(lease.node, now)
+        expectation = self._scoring.expected(attempt.node, now)
         suggested = self._timeouts.suggest(
-            lease.target, now, slowness=slowness_of(expectation), cuts=cuts
+            attempt.target, now, slowness=slowness_of(expectation), cuts=cuts
         )
         if suggested is None or suggested >= own:
             return own
-        lease.timeout = suggested
+        attempt.timeout = suggested
         return suggested
 
     def end_session(self, session: str, now: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..core import Outcome
 from ..core.outcome import HOST_REFUSED, NO_CONNECT, PROXY_AUTH, TOO_MANY, TRAFFIC_USED_UP
-from .verdict import Verdict
+from ..core.verdict import Verdict
 
 # nginx as a plain forward proxy answers 400, others 405 (RFC 9110, section 15.5.6) or 501.
 _NO_CONNECT = frozenset((400, 405, 501))

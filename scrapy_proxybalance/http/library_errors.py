@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..core import Outcome
 from ..core.outcome import PROXY_AUTH, TIMEOUT
-from .verdict import Verdict
+from ..core.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

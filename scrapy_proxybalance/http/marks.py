@@ -14,7 +14,7 @@ import attrs
 
 from ..core import Outcome
 from ..core.outcome import HOST_REFUSED, PROXY_AUTH, PROXY_PAGE, TOO_MANY, TRAFFIC_USED_UP, UPSTREAM
-from .verdict import Verdict
+from ..core.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 
 from ..core import Outcome
 from ..core.outcome import PROXY_AUTH
+from ..core.verdict import SUCCESS, Verdict
 from .marks import BUILT_IN, proxy_says
 from .retry_after import wait_asked
-from .verdict import SUCCESS, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

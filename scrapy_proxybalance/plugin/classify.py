@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from ..core.verdict import IGNORED, Verdict
 from ..http.marks import BUILT_IN
 from ..http.responses import of_response
-from ..http.verdict import IGNORED, Verdict
 from .handlers.exceptions import of_exception
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """What one crawl shares between its middleware and its queue: the pool, the clock, what is on its way.
 
-Knows which requests are under way with which lease and ends every lease exactly once; waits, wakes
+Knows which requests are under way with which attempt and ends every attempt exactly once; waits, wakes
 the engine, and closes the spider when there is nothing left to hope for. What a response means is
 the middleware's business.
 """
@@ -20,8 +20,8 @@ from scrapy.utils.job import job_dir
 from twisted.internet.defer import Deferred
 
 from ..core import ConfigurationError, Outcome, Pool, TargetState
-from ..http.verdict import Verdict
-from .attempts import Attempts
+from ..core.verdict import Verdict
+from .attempt_log import AttemptLog
 from .requests import meta as request_meta
 from .scheduling.admissions import Admissions
 from .scheduling.download_slots import DownloadSlots
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from scrapy.utils.asyncio import AsyncioLoopingCall, CallLaterResult
     from twisted.internet.task import LoopingCall
 
-    from ..core import Lease
+    from ..core import Attempt
     from .config.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -71,19 +71,19 @@ class HoldingQueue(Protocol):
 
 @attrs.define(kw_only=True)
 class Flight:
-    """A request on its way: ``lease`` is ``None`` where the user has chosen the proxy.
+    """A request on its way: ``attempt`` is ``None`` where the user has chosen the proxy.
 
     ``headers_at``: when the response's headers came, in seconds on the context's clock. ``waited``: for
-    how many seconds it has waited for a proxy, once it was its turn. ``attempt``: what identifies its
-    page, and which attempt at that it is; only for :class:`Attempts`.
+    how many seconds it has waited for a proxy, once it was its turn. ``page``: what identifies its
+    page, and which attempt at that it is; only for :class:`AttemptLog`.
     """
 
     target: str
-    lease: Lease | None
-    sent_at: float
+    attempt: Attempt | None
+    started_at: float
     target_probe: bool
     waited: float
-    attempt: tuple[str, int]
+    page: tuple[str, int]
     headers_at: float | None = None
 
 
@@ -117,7 +117,7 @@ class CrawlContext:
         self.admissions = Admissions()
         self.slots = DownloadSlots(crawler, self.admissions)
         self.retries = Retries(settings, clock(), rng)
-        self.attempts = Attempts(self)
+        self.attempts = AttemptLog(self)
         self.dropped_targets: set[str] = set()
         #: Whether a queue has found nothing that could be sent, and waits to be asked again.
         self.hungry = False
@@ -145,7 +145,9 @@ class CrawlContext:
 
     # Requests on their way
 
-    def depart(self, request: Request, target: str, lease: Lease | None, *, waited: float) -> None:
+    def depart(
+        self, request: Request, target: str, attempt: Attempt | None, *, waited: float
+    ) -> None:
         """Take note that a request is on its way.
 
         :param waited: the seconds for which it has waited for a proxy since it left the queue.
@@ -153,17 +155,17 @@ class CrawlContext:
         now = self.clock()
         if request in self._flights:
             self._give_up([request])
-        if lease is not None:
+        if attempt is not None:
             self.retries.departs(request, now)
         waited += self.admissions.waited(request)
         self.admissions.depart(request, self.slots.key_of(request), target)
         self._flights[request] = Flight(
             target=target,
-            lease=lease,
-            sent_at=now,
+            attempt=attempt,
+            started_at=now,
             target_probe=self.pool.targets.send(target, now),
             waited=waited,
-            attempt=self.attempts.departs(request),
+            page=self.attempts.departs(request),
         )
         self._feed()
 
@@ -192,21 +194,21 @@ class CrawlContext:
         page: str | None = None,
         responded: bool = False,
     ) -> None:
-        """End a flight: release its lease and let waiting requests try again.
+        """End a flight: release its attempt and let waiting requests try again.
 
         :param responded: whether there was a response. Through a tunnel even an error is the target's.
         """
         targets = self.pool.targets
-        if flight.lease is not None:
+        if flight.attempt is not None:
             answered = outcome in (Outcome.SUCCESS, Outcome.TARGET_SIGNAL) or (
-                responded and outcome is Outcome.AMBIGUOUS and flight.lease.tunnel is not None
+                responded and outcome is Outcome.AMBIGUOUS and flight.attempt.tunnel is not None
             )
             if answered:
                 self.answered_at = self.clock()
             elif outcome is not Outcome.IGNORED:
                 self.failed_once = True
             self.pool.release(
-                flight.lease,
+                flight.attempt,
                 outcome,
                 self.clock(),
                 latency=latency,
@@ -217,10 +219,12 @@ class CrawlContext:
                 answered=answered,
             )
         elif outcome is Outcome.SUCCESS:
-            targets.answered(flight.target, flight.sent_at, self.clock())
+            targets.answered(flight.target, flight.started_at, self.clock())
         if flight.target_probe and outcome not in (Outcome.SUCCESS, Outcome.TARGET_SIGNAL):
             arrived = outcome in (Outcome.AMBIGUOUS, Outcome.GATEWAY_FAULT)
-            targets.probe_lost(flight.target, self.clock(), arrived=arrived, sent_at=flight.sent_at)
+            targets.probe_lost(
+                flight.target, self.clock(), arrived=arrived, started_at=flight.started_at
+            )
         targets.ended(flight.target)
         self._rouse()
 
@@ -331,7 +335,7 @@ class CrawlContext:
         return is_closing(self.crawler.engine)
 
     async def wait_for_change(self, seconds: float) -> None:
-        """Wait until a lease ends or a target reopens, and no longer than ``seconds``."""
+        """Wait until a attempt ends or a target reopens, and no longer than ``seconds``."""
         waiter: Deferred[None] = Deferred()
         self._waiters.append(waiter)
         call = call_later(max(0.0, seconds), self._fire, waiter)

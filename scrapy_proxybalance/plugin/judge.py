@@ -13,7 +13,7 @@ import attrs
 from scrapy.exceptions import IgnoreRequest
 
 from ..core import Outcome
-from ..http.verdict import Verdict
+from ..core.verdict import Verdict
 from .classify import classify
 from .requests import meta as request_meta
 from .scrapy_internals import reached_downloader
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from scrapy import Request
     from scrapy.http import Response
 
-    from ..core import Lease
+    from ..core import Attempt
     from .config.settings import Settings
     from .second_opinion import SecondOpinion
 
@@ -57,16 +57,16 @@ class Judge:
         verdict = verdict or self._classify(request, result)
         return _for_robots(request, result, verdict)
 
-    def compared(self, request: Request, response: Response, lease: Lease | None) -> Verdict:
+    def compared(self, request: Request, response: Response, attempt: Attempt | None) -> Verdict:
         """Return whose fault a response was, compared with what others got from its target.
 
-        :param lease: that it came through; ``None`` for a direct one, which is compared with nothing.
+        :param attempt: that it came through; ``None`` for a direct one, which is compared with nothing.
         """
         verdict = self._users(request, response)
         if verdict is None:
             verdict = self._classify(request, response)
-            if lease is not None and request_meta.ROBOTS not in request.meta:
-                verdict = self._second_opinion.compare(request, lease, verdict, response)
+            if attempt is not None and request_meta.ROBOTS not in request.meta:
+                verdict = self._second_opinion.compare(request, attempt, verdict, response)
         return _for_robots(request, response, verdict)
 
     def _classify(self, request: Request, result: Response | Exception) -> Verdict:

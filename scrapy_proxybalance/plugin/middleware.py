@@ -1,4 +1,4 @@
-"""The downloader middleware: a lease on the way out, an outcome on the way back.
+"""The downloader middleware: a attempt on the way out, an outcome on the way back.
 
 Scrapy in, core call, Scrapy out. Its place is between RedirectMiddleware (600), so that it sees
 refusals before RetryMiddleware does, and HttpProxyMiddleware (750), which turns credentials into a
@@ -20,7 +20,7 @@ from scrapy.utils.httpobj import urlparse_cached
 from ..core import NoProxyAvailableError, Outcome, TargetState
 from ..core.outcome import PROXY_AUTH, TIMEOUT, TOO_MANY, TRAFFIC_USED_UP
 from ..core.proxies.credentials import REFUSED_BY
-from ..http.verdict import FORBIDDEN, IGNORED, Verdict
+from ..core.verdict import FORBIDDEN, IGNORED, Verdict
 from ..reporting import install
 from .config import proxy_checks
 from .config.settings import Settings, read_one
@@ -178,12 +178,12 @@ class ProxyBalanceMiddleware:
                 if is_retry and now < deadline and not context.closing:
                     # It bypasses the scheduler: it waits for a while, and goes anyhow.
                     context.retries.check_room(now)
-                lease = None
+                attempt = None
                 if users_own:
                     self._watch.departs_with_users(request)
                 else:
                     self._watch.check(request)
-                    lease = context.pool.acquire(
+                    attempt = context.pool.acquire(
                         now,
                         target=target,
                         session=request_meta.session_of(request, self.settings.session_meta_key),
@@ -196,11 +196,11 @@ class ProxyBalanceMiddleware:
                     )
                 if is_retry:
                     context.retries.goes(request, now)
-                context.depart(request, target, lease, waited=now - arrived_at)
+                context.depart(request, target, attempt, waited=now - arrived_at)
                 request_meta.forget_latency(request)
-                if lease is not None:
-                    request_meta.assign(request, lease.proxy)
-                    request_meta.limit_idle(request, lease.idle)
+                if attempt is not None:
+                    request_meta.assign(request, attempt.proxy)
+                    request_meta.limit_idle(request, attempt.idle)
                     self._watch.departs(request)
                     self._adaptive_timeout.limit(request)
                 return None
@@ -261,17 +261,17 @@ class ProxyBalanceMiddleware:
         return None
 
     def process_response(self, request: Request, response: Response) -> Request | Response:
-        """End the lease, and leave a target alone that refuses."""
+        """End the attempt, and leave a target alone that refuses."""
         request_meta.restore_timeout(request)
         flight = self.context.land(request)
         if flight is None:
             return response
         verdict = None
-        if flight.lease is not None:
+        if flight.attempt is not None:
             request_meta.forget_credentials(request)
-            verdict = self._watch.verdict(request, response, flight.lease)
+            verdict = self._watch.verdict(request, response, flight.attempt)
             self._certificates.answered(request, response, flight.target)
-        verdict = verdict or self.judge.compared(request, response, flight.lease)
+        verdict = verdict or self.judge.compared(request, response, flight.attempt)
         if verdict.outcome not in FAILED and response.status < 500:
             self.context.retries.answered(request, self.context.clock())
         if request_meta.ROBOTS in request.meta and flight.target_probe:
@@ -315,19 +315,19 @@ class ProxyBalanceMiddleware:
             resend = self._failed(request, flight, verdict)
             if resend is not None:
                 return resend
-        elif flight.lease is not None and (verdict.unsure or response.status >= 500):
+        elif flight.attempt is not None and (verdict.unsure or response.status >= 500):
             # Nobody is blamed for that; another proxy is to be asked while there is one.
-            request_meta.mark_tried(request, flight.lease.proxy)
+            request_meta.mark_tried(request, flight.attempt.proxy)
         return self._second_opinion.again(request, flight, verdict, response)
 
     def process_exception(self, request: Request, exception: Exception) -> Request | None:
-        """End the lease; a request that was stopped unsent goes back to the scheduler."""
+        """End the attempt; a request that was stopped unsent goes back to the scheduler."""
         admitted = self.context.admissions.is_admitted(request)
         flight = self.context.land(request)
         if flight is None:
             cut_off = self._adaptive_timeout.cut_off(request, exception)
             return request_meta.resend(request) if cut_off else None
-        if flight.lease is not None:
+        if flight.attempt is not None:
             request_meta.forget_credentials(request)
         if isinstance(exception, StoppedError):
             self.context.end(flight, Outcome.IGNORED)
@@ -335,11 +335,11 @@ class ProxyBalanceMiddleware:
             return request_meta.resend(request)
         if isinstance(exception, GivenUpError):
             return self._given_up(request, flight, admitted=admitted)
-        redact_exception(exception, flight.lease.proxy if flight.lease is not None else None)
+        redact_exception(exception, flight.attempt.proxy if flight.attempt is not None else None)
         verdict = self.judge.verdict(request, exception)
-        if flight.lease is not None:
-            verdict = self._certificates.judge(request, verdict, flight.lease)
-            self._watch.failed(request, exception, verdict, flight.lease)
+        if flight.attempt is not None:
+            verdict = self._certificates.judge(request, verdict, flight.attempt)
+            self._watch.failed(request, exception, verdict, flight.attempt)
         duration = self._download_time.of(request, flight, timed_out=verdict.failure == TIMEOUT)
         cut_off = self._adaptive_timeout.cut_off(request, exception)
         self.context.end(
@@ -361,7 +361,7 @@ class ProxyBalanceMiddleware:
                 self.context.attempts.ended(request, flight, verdict, duration=duration)
 
     def _given_up(self, request: Request, flight: Flight, *, admitted: bool) -> Request:
-        """End the lease of a request that held up the closing; return it, if it can go back."""
+        """End the attempt of a request that held up the closing; return it, if it can go back."""
         self.context.end(flight, Outcome.IGNORED)
         self.context.attempts.ended(request, flight, IGNORED)
         if not self.context.admissions.in_use and request_meta.ROBOTS not in request.meta:
@@ -392,11 +392,13 @@ class ProxyBalanceMiddleware:
         about the page. So is another try free when nothing gets through the gateway, or the pool. What
         was sent as a probe may be sent as often as the outage lasts; anything else so many times.
         """
-        lease, pool = flight.lease, self.context.pool
-        if lease is None:
+        attempt, pool = flight.attempt, self.context.pool
+        if attempt is None:
             return None
-        if verdict.failure == PROXY_AUTH and lease.node.answered:
-            refused, others_answered = request_meta.mark_refused(request, lease.proxy, pool.answers)
+        if verdict.failure == PROXY_AUTH and attempt.node.answered:
+            refused, others_answered = request_meta.mark_refused(
+                request, attempt.proxy, pool.answers
+            )
             single = pool.refused_pages.is_a_single_one
             if refused >= REFUSED_BY and (
                 others_answered or (single and refused >= _REFUSED_BY_ALL)
@@ -408,19 +410,19 @@ class ProxyBalanceMiddleware:
                     request,
                 )
                 return None
-        if lease.outage_suspected:
-            if lease.gateway_probe or lease.pool_probe:
+        if attempt.outage_suspected:
+            if attempt.gateway_probe or attempt.pool_probe:
                 return request_meta.resend(request)
             if request_meta.spared(request) < _SPARED_AT_MOST:
                 request_meta.mark_spared(request)
                 return request_meta.resend(request)
-        request_meta.mark_tried(request, lease.proxy)
+        request_meta.mark_tried(request, attempt.proxy)
         # Like a page that its target refuses, one that it is not let through for costs no retry.
         tried = len(request_meta.tried(request))
         free = (
             verdict.failure == PROXY_AUTH
             or (verdict.failure == TOO_MANY and verdict.certain)
-            or (lease.too_many and request_meta.mark_too_many(request) <= _TOO_MANY_AT)
+            or (attempt.too_many and request_meta.mark_too_many(request) <= _TOO_MANY_AT)
             or (verdict.failure == TRAFFIC_USED_UP and tried < min(len(pool), _USED_UP_AT))
         )
         return request_meta.resend(request) if free else None
@@ -435,7 +437,7 @@ class ProxyBalanceMiddleware:
             if self._retries_403:
                 # No refusal is tried again through another IP, whatever RETRY_HTTP_CODES says.
                 request.meta["dont_retry"] = True
-            if not targets.forbidden(target, sent_at=flight.sent_at, now=now):
+            if not targets.forbidden(target, started_at=flight.started_at, now=now):
                 return None
         policy = self.settings.on_forbidden if forbidden else self.settings.on_rate_limited
         if policy == "drop":
@@ -443,7 +445,7 @@ class ProxyBalanceMiddleware:
             new = targets.suspend(target, now, said)
         else:
             new = targets.refused(
-                target, sent_at=flight.sent_at, now=now, reason=said, wait=verdict.retry_after
+                target, started_at=flight.started_at, now=now, reason=said, wait=verdict.retry_after
             )
         if new:
             self.context.recall(target)

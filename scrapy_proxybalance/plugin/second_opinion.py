@@ -2,7 +2,7 @@
 
 Says of each response what a comparison with the answers of others makes of its verdict, and returns
 the request that asks again. A refusal of a site's is never asked again elsewhere: it is not compared
-for that. Knows requests, responses and the pool; ends no lease.
+for that. Knows requests, responses and the pool; ends no attempt.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from ..core import Outcome
 from ..core.attribution.answers import Suspicion
 from ..core.outcome import HOST_REFUSED, PROXY_AUTH, PROXY_PAGE, TOO_MANY, TRAFFIC_USED_UP
 from ..core.proxies.health import MOSTLY
+from ..core.verdict import FORBIDDEN, SUCCESS, Verdict
 from ..http.marks import signature, via
 from ..http.oddities import SAME_PAGE, looks, oddity
 from ..http.responses import of_response
-from ..http.verdict import FORBIDDEN, SUCCESS, Verdict
 from .requests import meta as request_meta
 
 if TYPE_CHECKING:
     from scrapy import Request
     from scrapy.http import Response
 
-    from ..core import Lease
+    from ..core import Attempt
     from .context import CrawlContext, Flight
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class SecondOpinion:
         self._retried_anyway = {int(code) for code in settings.getlist("RETRY_HTTP_CODES")}
 
     def compare(
-        self, request: Request, lease: Lease, verdict: Verdict, response: Response
+        self, request: Request, attempt: Attempt, verdict: Verdict, response: Response
     ) -> Verdict:
         """Return a verdict as it is after a comparison with the answers that others got.
 
@@ -64,39 +64,39 @@ class SecondOpinion:
         if verdict.outcome is Outcome.IGNORED:
             return verdict
         if verdict.outcome is Outcome.TARGET_SIGNAL:
-            return self._of_refusal(lease, verdict, response)
-        if verdict.failure == PROXY_AUTH and lease.node.answered and _without(request, lease):
+            return self._of_refusal(attempt, verdict, response)
+        if verdict.failure == PROXY_AUTH and attempt.node.answered and _without(request, attempt):
             # Nobody has sent credentials, and other pages needed none: it is about the page.
             verdict = of_response(
                 request, response, marks=None, wall_now=self._context.wall_clock()
             )
         if verdict.outcome is Outcome.SUCCESS:
             if request.url.startswith("http:"):
-                self._comparison.passed_on(lease, via(response))
+                self._comparison.passed_on(attempt, via(response))
             kind = oddity(request, response, stopped="download_stopped" in response.flags)
             if kind is None:
-                return self._of_page(request, lease, verdict, looks(request, response))
+                return self._of_page(request, attempt, verdict, looks(request, response))
         elif verdict.certain:
-            return self._of_certain(request, lease, verdict, response)
-        elif lease.tunnel is not None and verdict.outcome is Outcome.AMBIGUOUS:
+            return self._of_certain(request, attempt, verdict, response)
+        elif attempt.tunnel is not None and verdict.outcome is Outcome.AMBIGUOUS:
             return attrs.evolve(verdict, part=0.0)  # the proxy has carried what the target said
         elif verdict.outcome is not Outcome.GATEWAY_FAULT and verdict.failure is not None:
             kind = verdict.failure
         else:
             return verdict  # whose part it is is told by how often each fails elsewhere
-        return self._of_odd(request, lease, verdict, kind)
+        return self._of_odd(request, attempt, verdict, kind)
 
     def _of_page(
-        self, request: Request, lease: Lease, verdict: Verdict, all_looks: tuple[str, ...]
+        self, request: Request, attempt: Attempt, verdict: Verdict, all_looks: tuple[str, ...]
     ) -> Verdict:
         """Return whose a page is: the site's, unless one proxy gives it for different URLs."""
-        comparison, who = self._comparison, self._comparison.who(lease)
+        comparison, who = self._comparison, self._comparison.who(attempt)
         # Several hosts of one target may well have the same page under the same path.
         path = request.url.split("/", 3)[-1]
-        same = comparison.page(lease, all_looks, path)
+        same = comparison.page(attempt, all_looks, path)
         earlier = request_meta.odd_answer(request)
         if earlier is not None and earlier.kind in all_looks and earlier.who != who:
-            if comparison.gives_others(lease):
+            if comparison.gives_others(attempt):
                 self._acquit(earlier)
                 return verdict
             return attrs.evolve(verdict, part=0.0, unsure=True)
@@ -105,7 +105,12 @@ class SecondOpinion:
         request_meta.mark_odd(
             request,
             request_meta.OddAnswer(
-                same.look, who, lease.proxy.name, same.part, lease.granted_at, lease.generation
+                same.look,
+                who,
+                attempt.proxy.name,
+                same.part,
+                attempt.started_at,
+                attempt.generation,
             ),
         )
         if not same.compared and self._context.pool.in_service < 2:
@@ -114,24 +119,24 @@ class SecondOpinion:
             return attrs.evolve(verdict, part=same.part, unsure=not same.compared)
         return attrs.evolve(verdict, outcome=Outcome.PROXY_FAULT, failure=SAME_PAGE, part=same.part)
 
-    def _of_refusal(self, lease: Lease, verdict: Verdict, response: Response) -> Verdict:
+    def _of_refusal(self, attempt: Attempt, verdict: Verdict, response: Response) -> Verdict:
         """Return whose a refusal is: the target's, unless another target sends the same one."""
         now = self._context.clock()
-        targets = self._comparison.refused(lease, signature(response), now)
+        targets = self._comparison.refused(attempt, signature(response), now)
         if not targets:
-            if self._comparison.refused_alone(lease, now, of_all=verdict.failure != FORBIDDEN):
-                self._context.pool.keep_apart(lease, now)
+            if self._comparison.refused_alone(attempt, now, of_all=verdict.failure != FORBIDDEN):
+                self._context.pool.keep_apart(attempt, now)
             return verdict
         for target in targets:
             if self._context.pool.targets.withdraw(target, now):
                 self._context.target_changed(target)
-        gateway = lease.proxy.gateway
+        gateway = attempt.proxy.gateway
         logger.log(
             logging.DEBUG if gateway in self._told_of else logging.WARNING,
             "%s say the same through %s (response %d), which no site can do: it is taken for that "
             "proxy's, or its gateway's, and less is sent through it",
             " and ".join(targets),
-            lease.proxy.name,
+            attempt.proxy.name,
             response.status,
         )
         self._told_of.add(gateway)
@@ -140,7 +145,7 @@ class SecondOpinion:
         return Verdict(outcome=Outcome.GATEWAY_FAULT, failure=TOO_MANY, certain=True)
 
     def _of_certain(
-        self, request: Request, lease: Lease, verdict: Verdict, response: Response
+        self, request: Request, attempt: Attempt, verdict: Verdict, response: Response
     ) -> Verdict:
         """Let a mark decide, unless others get the same page from the target: then it is the site's.
 
@@ -148,25 +153,25 @@ class SecondOpinion:
         """
         if verdict.failure in (PROXY_AUTH, TOO_MANY):
             return verdict  # that many are refused has a meaning of its own
-        if self._comparison.is_its_own(lease, via(response)) or (
+        if self._comparison.is_its_own(attempt, via(response)) or (
             verdict.failure == HOST_REFUSED
-            and self._comparison.may_be_too_many(lease, self._context.clock())
+            and self._comparison.may_be_too_many(attempt, self._context.clock())
         ):
             return verdict
         page = signature(response)
-        others = self._comparison.through_others(lease, page)
-        self._comparison.confirmed(lease, page)
+        others = self._comparison.through_others(attempt, page)
+        self._comparison.confirmed(attempt, page)
         if not others:
             return verdict
         sites = of_response(request, response, marks=None, wall_now=self._context.wall_clock())
         return attrs.evolve(sites, part=0.0) if sites.outcome is Outcome.SUCCESS else sites
 
-    def _of_odd(self, request: Request, lease: Lease, verdict: Verdict, kind: str) -> Verdict:
-        comparison, who = self._comparison, self._comparison.who(lease)
+    def _of_odd(self, request: Request, attempt: Attempt, verdict: Verdict, kind: str) -> Verdict:
+        comparison, who = self._comparison, self._comparison.who(attempt)
         now = self._context.clock()
         # An account that is used up is so for every proxy and page. That it is the site which wants to
         # be paid takes more than two proxies: an answer of the site since, or that it was so before.
-        account = kind == TRAFFIC_USED_UP and not comparison.is_confirmed(lease, kind)
+        account = kind == TRAFFIC_USED_UP and not comparison.is_confirmed(attempt, kind)
         # What may be a whole gateway's doing is told to whoever watches for outages, as what it is.
         targets = verdict if verdict.outcome is Outcome.AMBIGUOUS else SUCCESS
         earlier = request_meta.odd_answer(request)
@@ -174,20 +179,20 @@ class SecondOpinion:
             earlier is not None
             and earlier.kind == kind
             and earlier.who != who
-            and comparison.convinces(lease, kind)
-            and (not account or comparison.answered_since(lease, earlier.at))
+            and comparison.convinces(attempt, kind)
+            and (not account or comparison.answered_since(attempt, earlier.at))
         ):
             # The same answer for the same page through two proxies: it is the target's.
-            comparison.confirmed(lease, kind)
+            comparison.confirmed(attempt, kind)
             self._acquit(earlier)
             return attrs.evolve(targets, part=0.0)
-        suspicion = comparison.odd(lease, kind, now)
-        if account and comparison.in_a_row(lease, kind) >= _USED_UP:
+        suspicion = comparison.odd(attempt, kind, now)
+        if account and comparison.in_a_row(attempt, kind) >= _USED_UP:
             suspicion = Suspicion(1.0, compared=True)
         request_meta.mark_odd(
             request,
             request_meta.OddAnswer(
-                kind, who, lease.proxy.name, suspicion.part, now, lease.generation
+                kind, who, attempt.proxy.name, suspicion.part, now, attempt.generation
             ),
         )
         if suspicion.part >= MOSTLY or account:
@@ -208,14 +213,16 @@ class SecondOpinion:
         As often as ``RETRY_TIMES`` allows, and only while there is another proxy to ask. What
         ``RetryMiddleware`` retries by itself is left to it.
         """
-        lease = flight.lease
-        if lease is None or not (verdict.outcome in FAILED or verdict.unsure):
+        attempt = flight.attempt
+        if attempt is None or not (verdict.outcome in FAILED or verdict.unsure):
             return None
         if not self._retries or request.meta.get("dont_retry"):
             return None
         if response.status in self._retried_anyway or request.method not in _SAFE_METHODS:
             return None
-        if lease.session is not None or len(self._context.pool) <= len(request_meta.tried(request)):
+        if attempt.session is not None or len(self._context.pool) <= len(
+            request_meta.tried(request)
+        ):
             return None
         spider = self._context.crawler.spider
         if spider is None:
@@ -231,6 +238,6 @@ class SecondOpinion:
         )
 
 
-def _without(request: Request, lease: Lease) -> bool:
+def _without(request: Request, attempt: Attempt) -> bool:
     """Whether a request had no credentials for its proxy."""
-    return lease.proxy.username is None and b"Proxy-Authorization" not in request.headers
+    return attempt.proxy.username is None and b"Proxy-Authorization" not in request.headers

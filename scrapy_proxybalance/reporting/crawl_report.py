@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..core.events import EventBus
-    from ..plugin.attempts import Attempt
+    from ..plugin.attempt_log import AttemptRecord
     from ..plugin.context import CrawlContext
     from .figures import Figures
 
@@ -77,7 +77,7 @@ class CrawlReport:
         events.subscribe(self._answers, TargetRamping)
         context.crawler.signals.connect(self.write, signal=signals.spider_closed)
 
-    def add(self, attempt: Attempt) -> None:
+    def add(self, attempt: AttemptRecord) -> None:
         """Count an attempt."""
         self._report.add(
             Row(

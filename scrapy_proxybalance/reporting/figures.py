@@ -10,10 +10,10 @@ import attrs
 
 from ..core import Outcome
 from ..core.events import (
+    AttemptEnded,
     CooldownStarted,
     CooldownTakenBack,
     GatewayTripped,
-    LeaseEnded,
     PairRested,
     PoolTripped,
     ProbeStarted,
@@ -123,7 +123,7 @@ class GatewayFigures:
 
 
 class Figures:
-    """An observer that counts. A request counts when its lease ends.
+    """An observer that counts. A request counts when its attempt ends.
 
     :param pool: whose events it sees.
     :param held: says how many requests the scheduler holds for a target.
@@ -138,21 +138,21 @@ class Figures:
         self.gateways: defaultdict[str, GatewayFigures] = defaultdict(GatewayFigures)
         self.limits: tuple[Limit, ...] = ()
         self.concurrency = Concurrency()
-        #: How often each kind of event happened, but for the end of a lease.
+        #: How often each kind of event happened, but for the end of a attempt.
         self.events: Counter[type[Event]] = Counter()
         self.sessions_ended: Counter[str] = Counter()
         self.outcomes: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
         self.requests = 0
         self.in_flight_max = 0
-        #: Attempts that an adaptive timeout ended; successes of pages that this had happened to.
+        #: AttemptLog that an adaptive timeout ended; successes of pages that this had happened to.
         self.cut_off = 0
         self.rescued = 0
         #: The proxies that have rested at a target, by target.
         self.rested: BoundedDict[str, set[str]] = BoundedDict(_TARGETS)
         #: Leases for which there was an idle connection, as far as was known.
         self.reused = 0
-        pool.events.subscribe(self._lease_ended, LeaseEnded)
+        pool.events.subscribe(self._lease_ended, AttemptEnded)
         pool.events.subscribe(
             self._count,
             *(CooldownStarted, ProbeStarted, ProxyOut, ProxyRecovered),
@@ -192,31 +192,31 @@ class Figures:
             gateway.in_flight_max = max(gateway.in_flight_max, limit.in_flight)
         self.concurrency.sample(now)
 
-    def _lease_ended(self, event: LeaseEnded) -> None:
+    def _lease_ended(self, event: AttemptEnded) -> None:
         self.requests += 1
-        # What is in flight was at its most just before some lease ended.
+        # What is in flight was at its most just before some attempt ended.
         self.in_flight_max = max(self.in_flight_max, self._pool.in_flight + 1)
-        lease, outcome = event.lease, event.outcome
-        proxy = self.proxies[lease.proxy.name]
+        attempt, outcome = event.attempt, event.outcome
+        proxy = self.proxies[attempt.proxy.name]
         proxy.requests += 1
         proxy.outcomes[outcome.value] += 1
         self.outcomes[outcome.value] += 1
-        self.concurrency.ended(event.now - lease.granted_at)
-        if lease.gateway is not None:
-            gateway = self.gateways[lease.gateway.name]
-            gateway.in_flight_max = max(gateway.in_flight_max, lease.gateway.limit.in_flight + 1)
+        self.concurrency.ended(event.now - attempt.started_at)
+        if attempt.gateway is not None:
+            gateway = self.gateways[attempt.gateway.name]
+            gateway.in_flight_max = max(gateway.in_flight_max, attempt.gateway.limit.in_flight + 1)
             gateway.rejections += outcome is Outcome.GATEWAY_FAULT
         if event.failure is not None:
             proxy.failures[event.failure] += 1
             self.failures[event.failure] += 1
-        self.reused += lease.carried > 0
-        self.cut_off += event.failure == TIMEOUT and lease.timeout is not None
-        self.rescued += outcome is Outcome.SUCCESS and lease.cuts > 0
+        self.reused += attempt.carried > 0
+        self.cut_off += event.failure == TIMEOUT and attempt.timeout is not None
+        self.rescued += outcome is Outcome.SUCCESS and attempt.cuts > 0
         if event.latency is not None and outcome is Outcome.SUCCESS:
             proxy.latencies.append(event.latency)
         refused = outcome is Outcome.TARGET_SIGNAL
-        if refused or lease.target in self.targets or len(self.targets) < _TARGETS:
-            target = self.targets[lease.target]
+        if refused or attempt.target in self.targets or len(self.targets) < _TARGETS:
+            target = self.targets[attempt.target]
             target.requests += 1
             target.signals += refused
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from scrapy.utils.asyncio import AsyncioLoopingCall
     from twisted.internet.task import LoopingCall
 
-    from ..plugin.attempts import Attempt
+    from ..plugin.attempt_log import AttemptRecord
     from ..plugin.config.feed import Feed
     from ..plugin.context import CrawlContext
 
@@ -52,7 +52,7 @@ class RequestLog:
     def __init__(self, context: CrawlContext, feed: Feed) -> None:
         crawler = context.crawler
         self._writer = FeedWriter(crawler, "PROXYBALANCE_REQUEST_LOG", feed, COLUMNS)
-        self._attempts: list[Attempt] = []
+        self._attempts: list[AttemptRecord] = []
         self._loop: AsyncioLoopingCall | LoopingCall | None = None
         context.attempts.subscribe(self.add)
         crawler.signals.connect(self._writer.open, signal=signals.spider_opened)
@@ -64,7 +64,7 @@ class RequestLog:
         self._loop = create_looping_call(self.write)
         self._loop.start(_SECONDS, now=False)
 
-    def add(self, attempt: Attempt) -> None:
+    def add(self, attempt: AttemptRecord) -> None:
         """Take an attempt in."""
         self._attempts.append(attempt)
         if len(self._attempts) >= _ROWS:
@@ -83,7 +83,7 @@ class RequestLog:
         await self._writer.close()
 
 
-def row(attempt: Attempt) -> dict[str, Any]:
+def row(attempt: AttemptRecord) -> dict[str, Any]:
     """Return an attempt's row."""
     when = datetime.fromtimestamp(attempt.timestamp, timezone.utc)
     return {

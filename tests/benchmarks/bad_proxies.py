@@ -20,7 +20,7 @@ from servers import PAGE_RESPONSE, Behaviour, ForwardProxy, Origin, named
 from worlds import COMMON, run_in_reactor
 
 from scrapy_proxybalance import Addon, ProxyBalanceMiddleware
-from scrapy_proxybalance.core.events import LeaseGranted
+from scrapy_proxybalance.core.events import AttemptStarted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -85,15 +85,15 @@ class PagesSpider(scrapy.Spider):
         self.pages += 1
 
     def watch(self) -> None:
-        """Note every lease from now on."""
+        """Note every attempt from now on."""
         middleware = self.crawler.get_downloader_middleware(ProxyBalanceMiddleware)
         assert middleware is not None
         middleware.context.pool.events.subscribe(self.note)
 
     def note(self, event: Event) -> None:
-        """Note the proxy of a lease."""
-        if isinstance(event, LeaseGranted):
-            self.leases.append(event.lease.proxy.name)
+        """Note the proxy of a attempt."""
+        if isinstance(event, AttemptStarted):
+            self.leases.append(event.attempt.proxy.name)
 
 
 async def crawl(behaviours: list[Behaviour], cooldown: float) -> tuple[int, list[str]]:

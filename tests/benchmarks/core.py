@@ -107,9 +107,9 @@ def bytes_per_proxy(count: int) -> float:
     tracemalloc.start()
     pool = build(count, "weighted")
     for number in range(count):
-        lease = pool.acquire(float(number), target="shop.example")
-        assert lease.proxy.url != lease.proxy.endpoint
-        pool.release(lease, Outcome.SUCCESS, number + 0.1, latency=0.1)
+        attempt = pool.acquire(float(number), target="shop.example")
+        assert attempt.proxy.url != attempt.proxy.endpoint
+        pool.release(attempt, Outcome.SUCCESS, number + 0.1, latency=0.1)
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return taken / len(pool)

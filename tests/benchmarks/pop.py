@@ -90,7 +90,7 @@ class Arm:
         if self._context is not None:
             now = self._context.clock()
             for name in names:
-                self._context.pool.targets.refused(name, sent_at=now, now=now, reason="429")
+                self._context.pool.targets.refused(name, started_at=now, now=now, reason="429")
 
     def run_empty(self, cycles: int) -> float:
         """Return the microseconds of a pop that gives nothing, all hosts being paused."""

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from worlds import Bars
 
 from scrapy_proxybalance.core import Outcome
-from scrapy_proxybalance.plugin.attempts import Attempt
+from scrapy_proxybalance.plugin.attempt_log import AttemptRecord
 from scrapy_proxybalance.reporting.report import (
     CrawlPart,
     Report,
@@ -45,7 +45,7 @@ _BEGAN = datetime(2026, 11, 22, 10, tzinfo=timezone.utc).timestamp()
 _HOURS = 2
 
 
-def attempts(count: int, proxies: int, random: Random) -> Iterator[Attempt]:
+def attempts(count: int, proxies: int, random: Random) -> Iterator[AttemptRecord]:
     """Give the attempts of a crawl of two hours: uneven shares, failures, sessions, a pause."""
     names = [f"gate.example:8080#{number:06x}" for number in range(proxies)]
     weights = [random.lognormvariate(0.0, 1.0) for _ in names]
@@ -65,7 +65,7 @@ def attempts(count: int, proxies: int, random: Random) -> Iterator[Attempt]:
             outcome = random.choice((Outcome.PROXY_FAULT, Outcome.AMBIGUOUS))
             failure = random.choice(("timeout", "connection_refused", "reset", "dns"))
         answered = answered or paused
-        yield Attempt(
+        yield AttemptRecord(
             timestamp=_BEGAN + part * 3600 * _HOURS,
             request_id=f"0a1b2c3d-{number}",
             url=f"https://www.shop-{number % 20}.example/products/{number}?page=1",

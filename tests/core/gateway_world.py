@@ -61,11 +61,11 @@ class GatewayWorld:
             number += 1
             heappush(events, (when, number, kind, value))
 
-        def serve(sent_at: float, now: float) -> None:
+        def serve(started_at: float, now: float) -> None:
             nonlocal inside
             inside += 1
             slower = self.slower[1] if now >= self.slower[0] else 1.0
-            push(now + slower * rng.lognormvariate(0.0, self.sigma), "answer", sent_at)
+            push(now + slower * rng.lognormvariate(0.0, self.sigma), "answer", started_at)
 
         for when, hidden in self.phases:
             push(when, "phase", hidden)

@@ -22,7 +22,7 @@ from scrapy_proxybalance.core.outcome import PROXY_AUTH
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from scrapy_proxybalance.core import Lease
+    from scrapy_proxybalance.core import Attempt
     from scrapy_proxybalance.core.events import Event, EventBus
 
 EventT = TypeVar("EventT", bound="Event")
@@ -65,14 +65,14 @@ def carry(
     duration: float | None = None,
     failure: str | None = None,
     **request: Any,
-) -> Lease:
-    """Send one request through the pool and end its lease at once."""
-    lease = pool.acquire(now, **request)
-    assert pool.release(lease, outcome, now, latency=latency, duration=duration, failure=failure)
-    return lease
+) -> Attempt:
+    """Send one request through the pool and end its attempt at once."""
+    attempt = pool.acquire(now, **request)
+    assert pool.release(attempt, outcome, now, latency=latency, duration=duration, failure=failure)
+    return attempt
 
 
-def carry_through(pool: Pool, name: str, now: float, outcome: Outcome, **how: Any) -> Lease:
+def carry_through(pool: Pool, name: str, now: float, outcome: Outcome, **how: Any) -> Attempt:
     return carry(pool, now, outcome, matching={"name": name}, **how)
 
 
@@ -87,7 +87,7 @@ def put_out(pool: Pool, name: str, now: float) -> None:
 
 
 def refuses(pool: Pool, now: float, **request: Any) -> NoProxyAvailableError:
-    """Check that the pool has no lease for this request; return the error that says why."""
+    """Check that the pool has no attempt for this request; return the error that says why."""
     with pytest.raises(NoProxyAvailableError) as caught:
         pool.acquire(now, **request)
     return caught.value

@@ -18,7 +18,7 @@ from scrapy_proxybalance.core.proxies.health import MOSTLY, Health
 from .helpers import Events, carry, cooling, make_pool, proxies, proxy, shown
 
 if TYPE_CHECKING:
-    from scrapy_proxybalance.core import Lease
+    from scrapy_proxybalance.core import Attempt
 
 SITE = "shop.test"
 # How often a proxy is known to fail: one of which little is known, and one that often does.
@@ -242,8 +242,8 @@ def test_exits_of_the_only_gateway_are_compared_each_for_itself() -> None:
     pool = make_pool(
         [proxy(f"g{number}", host="gate.test", username=f"u{number}") for number in range(3)]
     )
-    lease = pool.acquire(0, target=SITE)
-    assert pool.comparison.who(lease) == lease.proxy.name
+    attempt = pool.acquire(0, target=SITE)
+    assert pool.comparison.who(attempt) == attempt.proxy.name
 
 
 @pytest.mark.parametrize("part", [0.2, 0.8])
@@ -251,8 +251,8 @@ def test_an_answer_that_was_of_no_use_earns_nothing(part: float) -> None:
     pool = make_pool(proxies(2))
     carry(pool, 0, matching={"name": "p1"})
     before = shown(pool, "p0", 0).success_rate
-    lease = pool.acquire(0, matching={"name": "p0"}, target=SITE)
-    pool.release(lease, Outcome.SUCCESS, 0, part=part)
+    attempt = pool.acquire(0, matching={"name": "p0"}, target=SITE)
+    pool.release(attempt, Outcome.SUCCESS, 0, part=part)
     assert pool.answers == 1
     assert shown(pool, "p0", 0).success_rate < before
 
@@ -274,17 +274,17 @@ def test_a_proxy_that_is_acquitted_is_as_if_it_had_paid_nothing(
     assert known[0] == pytest.approx(known[1])
 
 
-def end_odd(pool: Pool, part: float, seconds: float) -> Lease:
-    lease = pool.acquire(0, matching={"name": "p0"}, target=SITE)
-    pool.release(lease, Outcome.PROXY_FAULT, 0, part=part, duration=seconds, failure="404")
-    return lease
+def end_odd(pool: Pool, part: float, seconds: float) -> Attempt:
+    attempt = pool.acquire(0, matching={"name": "p0"}, target=SITE)
+    pool.release(attempt, Outcome.PROXY_FAULT, 0, part=part, duration=seconds, failure="404")
+    return attempt
 
 
 def test_a_fault_that_is_taken_back_does_not_count_towards_a_cooldown() -> None:
     pool = make_pool(proxies(2), health=cooling(threshold=3))
     for _ in range(20):
-        lease = end_odd(pool, 0.8, 1.0)
-        pool.acquit("p0", 0.8, lease.generation, 0)
+        attempt = end_odd(pool, 0.8, 1.0)
+        pool.acquit("p0", 0.8, attempt.generation, 0)
     assert shown(pool, "p0", 0).state is HealthState.HEALTHY
 
 
@@ -294,8 +294,8 @@ def test_the_cooldown_that_it_has_begun_is_taken_back() -> None:
     before = shown(pool, "p0", 0).success_rate
     leases = [end_odd(pool, 0.8, 1.0) for _ in range(3)]
     assert shown(pool, "p0", 0).state is HealthState.COOLING
-    for lease in leases:
-        pool.acquit("p0", 0.8, lease.generation, 1)
+    for attempt in leases:
+        pool.acquit("p0", 0.8, attempt.generation, 1)
     assert [event.proxy.name for event in events.of(CooldownTakenBack)] == ["p0"]
     after = shown(pool, "p0", 1)
     assert after.state is HealthState.HEALTHY
@@ -313,6 +313,6 @@ def test_a_failed_probes_cooldown_goes_on_although_an_earlier_failure_is_taken_b
     leases = [end_odd(pool, 0.8, 1.0) for _ in range(3)]
     probe = pool.acquire(20, matching={"name": "p0"}, target=SITE)
     pool.release(probe, Outcome.PROXY_FAULT, 20, failure="404", part=0.8)
-    for lease in (*leases, probe):
-        pool.acquit("p0", 0.8, lease.generation, 21)
+    for attempt in (*leases, probe):
+        pool.acquit("p0", 0.8, attempt.generation, 21)
     assert shown(pool, "p0", 21).state is HealthState.COOLING

@@ -64,8 +64,8 @@ def test_a_proxy_that_is_leaving_or_out_is_not_brought_forward_and_takes_nobodys
     for number in range(1, 4):
         fail(pool, f"p{number}", 60.0)
     pool.remove("leaving", 95.0)
-    for lease in refused:
-        pool.release(lease, Outcome.PROXY_FAULT, 75.0, failure=PROXY_AUTH)
+    for attempt in refused:
+        pool.release(attempt, Outcome.PROXY_FAULT, 75.0, failure=PROXY_AUTH)
     assert 109.9 < 75.0 + shown(pool, "out", 75.0).cooldown_left < 140.0
 
     carry_through(pool, "p0", 109.9, Outcome.SUCCESS)

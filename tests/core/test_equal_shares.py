@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scrapy_proxybalance.core import Lease, Outcome
+from scrapy_proxybalance.core import Attempt, Outcome
 
 from .helpers import make_pool, proxies
 
@@ -48,16 +48,16 @@ def crawl(
     seconds = {node.name: each for node, each in zip(nodes, usual, strict=True)}
     carried = dict.fromkeys(seconds, 0)
     rng, now = Random(seed + 1000), 0.0
-    under_way: list[tuple[float, int, float, Lease]] = []
+    under_way: list[tuple[float, int, float, Attempt]] = []
     for number in range(requests):
         if len(under_way) == at_once:
-            now, _, took, lease = heappop(under_way)
-            pool.release(lease, Outcome.SUCCESS, now, duration=took)
-        lease = pool.acquire(now, target="shop.test")
-        name = lease.proxy.name
+            now, _, took, attempt = heappop(under_way)
+            pool.release(attempt, Outcome.SUCCESS, now, duration=took)
+        attempt = pool.acquire(now, target="shop.test")
+        name = attempt.proxy.name
         took = time(seconds[name], not carried[name], rng)
         carried[name] += 1
-        heappush(under_way, (now + took, number, took, lease))
+        heappush(under_way, (now + took, number, took, attempt))
     return list(carried.values())
 
 

@@ -19,7 +19,7 @@ from scrapy_proxybalance.core.gateways.failing_targets import FailingTargets
 from .helpers import Events, carry, make_pool, proxies
 
 if TYPE_CHECKING:
-    from scrapy_proxybalance.core import Lease
+    from scrapy_proxybalance.core import Attempt
     from scrapy_proxybalance.core.events import Event
 
 TWO = ("0.test", "1.test")
@@ -44,7 +44,7 @@ def used(nodes: list[Proxy]) -> tuple[Pool, Events]:
     return pool, Events(pool.events)
 
 
-def fail(pool: Pool, now: float, count: int, how: dict[str, Any]) -> tuple[list[Lease], float]:
+def fail(pool: Pool, now: float, count: int, how: dict[str, Any]) -> tuple[list[Attempt], float]:
     """Have two targets fail in turn, until there is an outage."""
     leases = []
     for number in range(count):
@@ -102,7 +102,7 @@ def test_targets_that_were_down_before_the_last_other_one_came_to_an_end_trip_no
         carry(pool, now, target="2.test", latency=0.1)
     leases, now = fail(pool, now, 300, how)
     assert len(leases) == 300
-    assert not any(lease.outage_suspected for lease in leases)
+    assert not any(attempt.outage_suspected for attempt in leases)
     assert not events.of(PoolTripped)
     assert not events.of(GatewayTripped)
 
@@ -119,14 +119,14 @@ def test_an_outage_that_targets_explain_after_all_is_taken_back(nodes: list[Prox
     assert tripped.targets == TWO
     pool.release(well, Outcome.SUCCESS, now, latency=0.1)
     assert pool.in_service == 0
-    for lease in late:
-        pool.release(lease, now=now, **CLOSED)
+    for attempt in late:
+        pool.release(attempt, now=now, **CLOSED)
     [reopened] = events.of(PoolReopened) or events.of(GatewayReopened)
     assert reopened.explained_by in TWO
     assert pool.in_service == 6
     leases, _ = fail(pool, now + 20, 100, CLOSED)
     assert len(leases) == 100
-    assert not any(lease.outage_suspected for lease in leases)
+    assert not any(attempt.outage_suspected for attempt in leases)
     assert len(events.of(PoolTripped) + events.of(GatewayTripped)) == 1
 
 
@@ -138,8 +138,8 @@ def test_if_all_proxies_cool_down_in_a_run_that_looks_like_an_outage_it_is_one(
 ) -> None:
     pool, events = used(nodes)
     leases = [pool.acquire(2.0, target=TWO[number % 2]) for number in range(9)]
-    for lease in leases:  # sooner than answers may take: more than that has to be awaited else
-        pool.release(lease, Outcome.AMBIGUOUS, 2.01, failure="502", part=0.9)
+    for attempt in leases:  # sooner than answers may take: more than that has to be awaited else
+        pool.release(attempt, Outcome.AMBIGUOUS, 2.01, failure="502", part=0.9)
     assert events.of(tripped)
     assert pool.in_service == 0
     assert pool.available(3.1) == 1
@@ -170,7 +170,7 @@ def test_a_provider_that_fails_for_targets_that_just_worked_is_an_outage(
     leases, now = fail(pool, 2.0, 200, how)
     assert events.of(PoolTripped)
     # All but the first ones get another try.
-    assert sum(not lease.outage_suspected for lease in leases) <= 2
+    assert sum(not attempt.outage_suspected for attempt in leases) <= 2
     assert not events.of(CooldownStarted) or pool.in_service == 0
     carry(pool, now + 1, target="0.test")
     assert events.of(PoolReopened)
@@ -182,7 +182,7 @@ def test_beside_a_slow_target_two_that_are_down_trip_the_pool_once_at_most() -> 
     free = 0
     for _ in range(30):
         leases, now = fail(pool, now, 16, CLOSED)
-        free += sum(lease.outage_suspected for lease in leases)
+        free += sum(attempt.outage_suspected for attempt in leases)
         now += 3.0
         carry(pool, now, target="2.test")
     assert len(events.of(PoolTripped)) <= 1
@@ -192,9 +192,9 @@ def test_beside_a_slow_target_two_that_are_down_trip_the_pool_once_at_most() -> 
 def test_an_error_of_the_target_through_a_tunnel_is_an_answer() -> None:
     pool, events = used(proxies(6))
     for number in range(100):
-        lease = pool.acquire(2.0 + number / 10, target=TWO[number % 2], tunnel=TWO[number % 2])
-        pool.release(lease, Outcome.AMBIGUOUS, 2.05 + number / 10, failure="502", answered=True)
-        assert not lease.outage_suspected
+        attempt = pool.acquire(2.0 + number / 10, target=TWO[number % 2], tunnel=TWO[number % 2])
+        pool.release(attempt, Outcome.AMBIGUOUS, 2.05 + number / 10, failure="502", answered=True)
+        assert not attempt.outage_suspected
     assert not events.of(PoolTripped)
     assert not events.of(CooldownStarted)
 

@@ -14,14 +14,14 @@ import attrs
 import pytest
 
 from scrapy_proxybalance.core import NoProxyAvailableError, Outcome, Pool, PoolPolicy
-from scrapy_proxybalance.core.events import CooldownStarted, LeaseEnded
+from scrapy_proxybalance.core.events import AttemptEnded, CooldownStarted
 
 from .helpers import Events, proxies, proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scrapy_proxybalance.core import Lease, Proxy
+    from scrapy_proxybalance.core import Attempt, Proxy
 
     Answer = tuple[Outcome, float]
 
@@ -33,16 +33,16 @@ AMBIGUOUS, GATEWAY_FAULT = Outcome.AMBIGUOUS, Outcome.GATEWAY_FAULT
 class Traffic:
     """What is sent, and how the world answers.
 
-    ``wrong``: given a lease and the time, tells what goes wrong, if anything.
+    ``wrong``: given a attempt and the time, tells what goes wrong, if anything.
     """
 
     pool: Pool
-    wrong: Callable[[Lease, float], Answer | None]
+    wrong: Callable[[Attempt, float], Answer | None]
     targets: list[str] = attrs.field(factory=lambda: list(TARGETS))
     rate: float = 40.0
     refused: int = 0
     _rng: Random = attrs.field(factory=lambda: Random(7))
-    _under_way: list[tuple[float, int, Lease, Answer]] = attrs.field(factory=list)
+    _under_way: list[tuple[float, int, Attempt, Answer]] = attrs.field(factory=list)
     _numbers: Any = attrs.field(factory=count)
     _next: float = 0.0
 
@@ -54,8 +54,8 @@ class Traffic:
             if now >= end:
                 return
             if ended <= self._next:
-                _, _, lease, (outcome, duration) = heappop(self._under_way)
-                self.pool.release(lease, outcome, now, duration=duration)
+                _, _, attempt, (outcome, duration) = heappop(self._under_way)
+                self.pool.release(attempt, outcome, now, duration=duration)
             else:
                 self._send(now)
                 self._next = now + self._rng.expovariate(self.rate)
@@ -63,13 +63,13 @@ class Traffic:
     def _send(self, now: float) -> None:
         target = self._rng.choice(self.targets)
         try:
-            lease = self.pool.acquire(now, target=target)
+            attempt = self.pool.acquire(now, target=target)
         except NoProxyAvailableError:
             self.refused += 1
             return
         usual = Outcome.SUCCESS, TARGETS[target] * self._rng.uniform(0.9, 1.1)
-        answer = self.wrong(lease, now) or usual
-        heappush(self._under_way, (now + answer[1], next(self._numbers), lease, answer))
+        answer = self.wrong(attempt, now) or usual
+        heappush(self._under_way, (now + answer[1], next(self._numbers), attempt, answer))
 
 
 WARM, LONG = 300.0, 60.0
@@ -77,7 +77,7 @@ WARM, LONG = 300.0, 60.0
 
 def outage(
     nodes: list[Proxy],
-    concerns: Callable[[Lease], bool],
+    concerns: Callable[[Attempt], bool],
     answer: Answer,
     *,
     targets: list[str] | None = None,
@@ -90,7 +90,7 @@ def outage(
     pool = Pool(nodes, PoolPolicy(max_in_flight=16, strategy=strategy), rng=Random(1))
     traffic = Traffic(
         pool,
-        lambda lease, now: answer if now >= WARM and concerns(lease) else None,
+        lambda attempt, now: answer if now >= WARM and concerns(attempt) else None,
         targets or list(TARGETS),
     )
     traffic.until(WARM)
@@ -119,16 +119,16 @@ def mean(changes: dict[str, float], prefix: str = "") -> float:
     return sum(concerned) / len(concerned)
 
 
-def at(target: str) -> Callable[[Lease], bool]:
-    return lambda lease: lease.target == target
+def at(target: str) -> Callable[[Attempt], bool]:
+    return lambda attempt: attempt.target == target
 
 
-def behind(gateway: str) -> Callable[[Lease], bool]:
-    return lambda lease: lease.proxy.host == f"{gateway}.test"
+def behind(gateway: str) -> Callable[[Attempt], bool]:
+    return lambda attempt: attempt.proxy.host == f"{gateway}.test"
 
 
-def through(name: str) -> Callable[[Lease], bool]:
-    return lambda lease: lease.proxy.name == name
+def through(name: str) -> Callable[[Attempt], bool]:
+    return lambda attempt: attempt.proxy.name == name
 
 
 down = pytest.mark.parametrize(
@@ -186,13 +186,13 @@ def is_found_out(name: str, events: Events, changes: dict[str, float]) -> None:
     others = {other: change for other, change in changes.items() if other != name}
     assert changes[name] < 0.9 * mean(others)
     assert changes[name] < min(others.values())
-    through_it = sum(event.lease.proxy.name == name for event in events.of(LeaseEnded))
-    assert through_it < 0.5 * len(events.of(LeaseEnded)) / len(changes)
+    through_it = sum(event.attempt.proxy.name == name for event in events.of(AttemptEnded))
+    assert through_it < 0.5 * len(events.of(AttemptEnded)) / len(changes)
 
 
 def test_a_proxy_that_fails_while_a_target_is_down_is_found_out_all_the_same() -> None:
-    def concerns(lease: Lease) -> bool:
-        return lease.target == "a.test" or lease.proxy.name == "p7"
+    def concerns(attempt: Attempt) -> bool:
+        return attempt.target == "a.test" or attempt.proxy.name == "p7"
 
     _, _, events, changes = outage(proxies(20), concerns, (AMBIGUOUS, 1.0))
     is_found_out("p7", events, changes)

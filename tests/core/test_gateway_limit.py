@@ -81,7 +81,7 @@ def test_a_burst_of_rejections_is_one_cut() -> None:
     limit = GatewayLimit(GatewayPolicy(start=100))
     limit.in_flight = 100
     for _ in range(50):
-        limit.rejected(granted_at=0.0, now=1.0)
+        limit.rejected(started_at=0.0, now=1.0)
         limit.in_flight -= 1
     assert limit.limit == pytest.approx(90)
 

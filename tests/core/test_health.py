@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from scrapy_proxybalance.core import HealthPolicy, HealthState, Outcome, Pool, Rate
 from scrapy_proxybalance.core.events import (
+    AttemptEnded,
     CooldownStarted,
-    LeaseEnded,
     ProbeStarted,
     ProxyOut,
     ProxyRecovered,
@@ -191,7 +191,7 @@ def test_after_a_successful_probe_several_requests_may_go_at_once() -> None:
     until = cool_down(pool, 0)
     carry_through(pool, "p0", until, SUCCESS)
     leases = [pool.acquire(until, matching=ONLY) for _ in range(4)]
-    assert not any(lease.probe for lease in leases)
+    assert not any(attempt.probe for attempt in leases)
     assert len(events.of(ProbeStarted)) == 1
 
 
@@ -250,8 +250,8 @@ def test_a_snapshot_taken_after_a_cooldown_shows_that_it_is_over() -> None:
 def test_faults_that_were_in_flight_when_a_cooldown_began_count_once() -> None:
     pool, events = pool_of_two()
     leases = [pool.acquire(0, matching=ONLY) for _ in range(4)]
-    for lease in leases:
-        pool.release(lease, FAULT, 1)
+    for attempt in leases:
+        pool.release(attempt, FAULT, 1)
     (started,) = events.of(CooldownStarted)
     assert shown(pool, "p0", 1).cooldown_left == started.until - 1
 
@@ -309,8 +309,8 @@ def test_credentials_that_never_worked_put_a_proxy_out_and_say_so_once() -> None
     leases = [pool.acquire(0, matching=ONLY) for _ in range(3)]
     pool.release(leases[0], FAULT, 1, failure=PROXY_AUTH)
     assert shown(pool, "p0", 1).state is HealthState.HEALTHY
-    for lease in leases[1:]:
-        pool.release(lease, FAULT, 1, failure=PROXY_AUTH)
+    for attempt in leases[1:]:
+        pool.release(attempt, FAULT, 1, failure=PROXY_AUTH)
     assert [event.proxy.name for event in events.of(ProxyOut)] == ["p0"]
     assert shown(pool, "p0", 1).state is HealthState.OUT
     assert events.of(CooldownStarted) == []
@@ -346,8 +346,8 @@ def test_one_page_that_a_working_proxy_refuses_again_and_again_says_nothing() ->
         carry_through(pool, name, 0, SUCCESS, target="fine.test")
     for name in ("p0", "p1"):
         for _ in range(3):
-            lease = pool.acquire(0, matching={"name": name}, target="shop.test")
-            pool.release(lease, FAULT, 0, failure=PROXY_AUTH, page="http://shop.test/basket")
+            attempt = pool.acquire(0, matching={"name": name}, target="shop.test")
+            pool.release(attempt, FAULT, 0, failure=PROXY_AUTH, page="http://shop.test/basket")
     assert events.of(ProxyOut) == []
     assert events.of(CooldownStarted) == []
 
@@ -463,8 +463,8 @@ def test_new_credentials_bring_back_a_proxy_whose_old_ones_had_left_it_cooling()
     pool = make_pool([proxy(**user("old-secret"))], health=cooling(threshold=1, first=30))
     late = [pool.acquire(0, target=target) for target in ("a.test", "b.test")]
     carry(pool, 0, FAULT)
-    for lease in late:
-        pool.release(lease, FAULT, 1, failure=PROXY_AUTH)
+    for attempt in late:
+        pool.release(attempt, FAULT, 1, failure=PROXY_AUTH)
     assert shown(pool, "p0", 1).state is HealthState.OUT
     pool.update(proxy(**user("new-secret")), 2)
     assert shown(pool, "p0", 2).state is HealthState.HEALTHY
@@ -476,8 +476,8 @@ def test_a_late_refusal_of_the_old_credentials_does_not_put_the_new_ones_out() -
     pool = make_pool([proxy(**user("old-secret"))])
     events = Events(pool.events)
     late = [pool.acquire(0, target=f"{number}.test") for number in range(3)]
-    for lease in late[:2]:
-        pool.release(lease, FAULT, 1, failure=PROXY_AUTH)
+    for attempt in late[:2]:
+        pool.release(attempt, FAULT, 1, failure=PROXY_AUTH)
     pool.update(proxy(**user("new-secret")), 2)
     pool.release(late[2], FAULT, 3, failure=PROXY_AUTH)
     carry(pool, 3, FAULT, failure=PROXY_AUTH)
@@ -491,7 +491,7 @@ def test_a_late_refusal_of_the_old_credentials_is_not_charged() -> None:
     late = pool.acquire(0)
     pool.update(proxy(**user("new-secret")), 1)
     pool.release(late, FAULT, 2, failure=PROXY_AUTH)
-    assert [event.charged for event in events.of(LeaseEnded)] == [False]
+    assert [event.charged for event in events.of(AttemptEnded)] == [False]
 
 
 @pytest.mark.parametrize("outcome", [SUCCESS, Outcome.TARGET_SIGNAL])
@@ -506,8 +506,8 @@ def test_an_answer_through_the_old_credentials_does_not_speak_for_the_new_ones(
     while pool.hold(3, matching=ONLY) is None:
         leases.append(pool.acquire(3, matching=ONLY, target=f"{len(leases)}.test"))
     assert len(leases) == 3
-    for lease in leases[:2]:
-        pool.release(lease, FAULT, 4, failure=PROXY_AUTH)
+    for attempt in leases[:2]:
+        pool.release(attempt, FAULT, 4, failure=PROXY_AUTH)
     assert shown(pool, "p0", 4).state is HealthState.OUT
 
 

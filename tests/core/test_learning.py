@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scrapy_proxybalance.core import HealthState, NoProxyAvailableError, Outcome, Pool
-from scrapy_proxybalance.core.events import CooldownStarted, LeaseEnded
+from scrapy_proxybalance.core.events import AttemptEnded, CooldownStarted
 
 from .helpers import Events, carry_through, cooling, make_pool, proxies, proxy, shown
 
@@ -35,7 +35,7 @@ def charged(events: Events) -> list[float]:
     """Return the proxies' parts of all failures."""
     return [
         event.charged
-        for event in events.of(LeaseEnded)
+        for event in events.of(AttemptEnded)
         if event.outcome not in (Outcome.SUCCESS, Outcome.TARGET_SIGNAL, Outcome.IGNORED)
     ]
 
@@ -53,7 +53,7 @@ def test_each_outcome_is_charged_to_whom_it_belongs(outcome: Outcome, paid: floa
     pool, events = watched_pool()
     for _ in range(3):
         carry_through(pool, "p0", 0, outcome, target=BAD, failure="why", latency=0.5)
-    assert [event.charged for event in events.of(LeaseEnded)] == [paid] * 3
+    assert [event.charged for event in events.of(AttemptEnded)] == [paid] * 3
     assert len(events.of(CooldownStarted)) == paid
 
 
@@ -87,7 +87,7 @@ def test_nobody_pays_for_less_than_nothing_or_more_than_it_all(
             carry_through(pool, f"p{number}", now, outcome, target=target)
         except NoProxyAvailableError:  # an outage of the gateway, or of the pool
             continue
-        paid = events.of(LeaseEnded)[-1].charged
+        paid = events.of(AttemptEnded)[-1].charged
         assert 0 <= paid <= 1
         if outcome is Outcome.PROXY_FAULT and number > 1:
             assert paid == 1
@@ -107,10 +107,10 @@ def test_what_others_pay_is_shown_as_forgiven() -> None:
 
 def test_the_end_of_a_lease_is_told_as_it_was() -> None:
     pool, events = watched_pool()
-    lease = carry_through(pool, "p0", 5, Outcome.SUCCESS, target=BAD, latency=0.25)
+    attempt = carry_through(pool, "p0", 5, Outcome.SUCCESS, target=BAD, latency=0.25)
     carry_through(pool, "p0", 6, AMBIGUOUS, target=BAD, failure="timeout")
-    first, second = events.of(LeaseEnded)
-    assert (first.lease, first.now, first.outcome) == (lease, 5, Outcome.SUCCESS)
+    first, second = events.of(AttemptEnded)
+    assert (first.attempt, first.now, first.outcome) == (attempt, 5, Outcome.SUCCESS)
     assert (first.latency, first.failure) == (0.25, None)
     assert (second.latency, second.failure) == (None, "timeout")
 

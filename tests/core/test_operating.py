@@ -35,10 +35,10 @@ SHOP = "shop.test"
 def test_a_drained_proxy_ends_what_it_carries_and_gets_nothing_until_it_is_enabled() -> None:
     pool = make_pool(proxies(2))
     events = Events(pool.events)
-    lease = pool.acquire(0, matching={"name": "p0"})
+    attempt = pool.acquire(0, matching={"name": "p0"})
     assert pool.drain("p0", 0)
     assert {carry(pool, 0).proxy.name for _ in range(20)} == {"p1"}
-    assert pool.release(lease, Outcome.SUCCESS, 1)
+    assert pool.release(attempt, Outcome.SUCCESS, 1)
     assert "p0" in pool
     assert shown(pool, "p0", 1).draining
     assert pool.in_service == 1
@@ -80,21 +80,21 @@ def test_a_pool_of_which_all_is_drained_is_not_beyond_hope() -> None:
 
 def test_a_proxy_that_leaves_is_not_enabled_again() -> None:
     pool = make_pool(proxies(2))
-    lease = pool.acquire(0, matching={"name": "p0"})
+    attempt = pool.acquire(0, matching={"name": "p0"})
     pool.remove("p0", 0)
     assert not pool.enable("p0", 0)
-    pool.release(lease, Outcome.SUCCESS, 1)
+    pool.release(attempt, Outcome.SUCCESS, 1)
     assert "p0" not in pool
 
 
 def test_a_proxy_that_is_updated_stays_drained_and_one_that_was_leaving_stays() -> None:
     pool = make_pool(proxies(2))
     pool.drain("p0", 0)
-    lease = pool.acquire(0, matching={"name": "p1"})
+    attempt = pool.acquire(0, matching={"name": "p1"})
     pool.remove("p1", 0)
     for name in ("p0", "p1"):
         pool.update(proxy(name, weight=2.0), 0)
-    pool.release(lease, Outcome.SUCCESS, 1)
+    pool.release(attempt, Outcome.SUCCESS, 1)
     assert shown(pool, "p0", 1).draining
     assert not shown(pool, "p1", 1).draining
 
@@ -113,8 +113,8 @@ def test_what_was_under_way_or_resting_before_does_not_keep_an_enabled_proxy_out
         pool.acquire(0, matching={"name": "p0"}, target=f"{number}.test") for number in range(4)
     )
     pool.release(failed, Outcome.PROXY_FAULT, 0)
-    for lease in refused:
-        pool.release(lease, Outcome.PROXY_FAULT, 1, failure=PROXY_AUTH)
+    for attempt in refused:
+        pool.release(attempt, Outcome.PROXY_FAULT, 1, failure=PROXY_AUTH)
     assert shown(pool, "p0", 1).state is HealthState.OUT
     assert pool.enable("p0", 2)
     new = [pool.acquire(2, matching={"name": "p0"}, target=f"{number}.test") for number in range(2)]
@@ -189,7 +189,7 @@ def test_a_target_is_paused_by_hand_for_as_long_as_that_says_and_then_probed() -
 
 def test_a_pause_that_a_target_asked_for_gets_no_shorter_by_a_pause_by_hand() -> None:
     targets = make_pool(proxies(1)).targets
-    targets.refused(SHOP, sent_at=0, now=0, reason="429", wait=100)
+    targets.refused(SHOP, started_at=0, now=0, reason="429", wait=100)
     assert not targets.pause(SHOP, 50, 1, "by hand")
     assert not targets.may_send(SHOP, 99)
 
@@ -197,7 +197,7 @@ def test_a_pause_that_a_target_asked_for_gets_no_shorter_by_a_pause_by_hand() ->
 def test_a_pause_by_hand_lengthens_one_that_is_running() -> None:
     pool = make_pool(proxies(1))
     events, targets = Events(pool.events), pool.targets
-    targets.refused(SHOP, sent_at=0, now=0, reason="429", wait=10)
+    targets.refused(SHOP, started_at=0, now=0, reason="429", wait=10)
     assert targets.pause(SHOP, 500, 1, "by hand")
     assert not targets.may_send(SHOP, 500)
     assert targets.may_send(SHOP, 501)
@@ -207,7 +207,7 @@ def test_a_pause_by_hand_lengthens_one_that_is_running() -> None:
 def test_a_target_that_is_released_gets_one_request_first_and_grows_back() -> None:
     pool = make_pool(proxies(4))
     events, targets = Events(pool.events), pool.targets
-    targets.refused(SHOP, sent_at=0, now=0, reason="429", wait=1000)
+    targets.refused(SHOP, started_at=0, now=0, reason="429", wait=1000)
     assert targets.release(SHOP, 5)
     assert targets.available(SHOP, 5) == 1
     assert targets.send(SHOP, 5)
@@ -219,17 +219,17 @@ def test_a_target_that_is_released_gets_one_request_first_and_grows_back() -> No
 
 def test_a_released_target_that_refuses_its_probe_is_paused_for_longer_than_before() -> None:
     targets = make_pool(proxies(1)).targets
-    targets.refused(SHOP, sent_at=0, now=0, reason="429", wait=100)
+    targets.refused(SHOP, started_at=0, now=0, reason="429", wait=100)
     targets.release(SHOP, 5)
     targets.send(SHOP, 5)
-    assert targets.refused(SHOP, sent_at=5, now=6, reason="429")
+    assert targets.refused(SHOP, started_at=5, now=6, reason="429")
     assert not targets.may_send(SHOP, 205)
 
 
 def test_answers_from_before_a_release_do_not_open_the_target() -> None:
     targets = make_pool(proxies(1)).targets
     targets.send(SHOP, 0)
-    targets.refused(SHOP, sent_at=0, now=1, reason="429", wait=100)
+    targets.refused(SHOP, started_at=0, now=1, reason="429", wait=100)
     targets.release(SHOP, 5)
     targets.send(SHOP, 5)
     targets.answered(SHOP, 0.5, 6)
@@ -238,13 +238,13 @@ def test_answers_from_before_a_release_do_not_open_the_target() -> None:
 
 def test_a_probe_of_before_a_pause_that_is_lost_does_not_let_a_second_one_out() -> None:
     targets = make_pool(proxies(1)).targets
-    targets.refused(SHOP, sent_at=0, now=0, reason="429", wait=10)
+    targets.refused(SHOP, started_at=0, now=0, reason="429", wait=10)
     targets.send(SHOP, 20)
     targets.pause(SHOP, 5, 21, "by hand")
     assert targets.send(SHOP, 26)
-    targets.probe_lost(SHOP, 27, arrived=True, sent_at=20)
+    targets.probe_lost(SHOP, 27, arrived=True, started_at=20)
     assert not targets.may_send(SHOP, 100)
-    targets.probe_lost(SHOP, 100, arrived=False, sent_at=26)
+    targets.probe_lost(SHOP, 100, arrived=False, started_at=26)
     assert targets.may_send(SHOP, 100)
 
 

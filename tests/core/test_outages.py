@@ -10,9 +10,9 @@ import attrs
 import pytest
 
 from scrapy_proxybalance.core import (
+    Attempt,
     GatewayPolicy,
     HealthState,
-    Lease,
     NoProxyAvailableError,
     Outcome,
     Pool,
@@ -55,8 +55,10 @@ def shared(count: int, host: str = "gate.test", prefix: str = "g") -> list[Proxy
     ]
 
 
-def end(pool: Pool, lease: Lease, now: float, outcome: Outcome, failure: str | None = None) -> None:
-    assert pool.release(lease, outcome, now, failure=failure)
+def end(
+    pool: Pool, attempt: Attempt, now: float, outcome: Outcome, failure: str | None = None
+) -> None:
+    assert pool.release(attempt, outcome, now, failure=failure)
 
 
 def in_use(count: int = 6, **policy: Any) -> tuple[Pool, Events]:
@@ -75,11 +77,11 @@ def fail_until_tripped(pool: Pool, now: float, at_most: int = 30, **how: Any) ->
     events = Events(pool.events)
     for number in range(at_most):
         try:
-            lease = pool.acquire(now, target=f"{number % 2}.test")
+            attempt = pool.acquire(now, target=f"{number % 2}.test")
         except NoProxyAvailableError:
             break
         now += 0.1
-        end(pool, lease, now, **how)
+        end(pool, attempt, now, **how)
         if events.of(GatewayTripped) or events.of(PoolTripped):
             return number + 1, now
     return at_most, now
@@ -103,12 +105,12 @@ def test_a_gateway_that_refuses_every_connection_trips_after_a_handful() -> None
 def test_a_gateway_that_rejects_everything_trips_only_after_its_answers_had_time_to_come() -> None:
     pool, events = in_use()
     leases = [pool.acquire(1.0, target=f"{number % 2}.test") for number in range(16)]
-    for lease in leases[:14]:
-        end(pool, lease, 1.05, **REJECTED)
+    for attempt in leases[:14]:
+        end(pool, attempt, 1.05, **REJECTED)
     assert not events.of(GatewayTripped)
     end(pool, leases[14], 1.5, Outcome.SUCCESS)
-    for lease in leases[15:]:
-        end(pool, lease, 2.5, **REJECTED)
+    for attempt in leases[15:]:
+        end(pool, attempt, 2.5, **REJECTED)
     assert not events.of(GatewayTripped)
     _, now = fail_until_tripped(pool, 3.0, **REJECTED)
     assert events.of(GatewayTripped)
@@ -292,8 +294,8 @@ def test_an_answer_reopens_it_and_traffic_grows_back_by_doubling() -> None:
         leases = [pool.acquire(now, target="0.test") for _ in range(pool.available(now))]
         rounds.append(len(leases))
         now += 1.0
-        for lease in leases:
-            end(pool, lease, now, Outcome.SUCCESS)
+        for attempt in leases:
+            end(pool, attempt, now, Outcome.SUCCESS)
     assert rounds[0] <= 5
     assert all(after <= 2 * before for before, after in pairwise(rounds))
     assert len(rounds) <= 4
@@ -354,11 +356,11 @@ def test_proxies_on_trial_trip_no_pool_however_many_of_them_fail_in_a_row() -> N
 def test_a_gateway_that_refuses_all_credentials_trips_while_earlier_requests_are_answered() -> None:
     pool, events = in_use(40)
     earlier = [pool.acquire(1.0, target=f"{number % 2}.test") for number in range(12)]
-    for number, lease in enumerate(earlier):
+    for number, attempt in enumerate(earlier):
         now = 1.1 + number / 10
-        refused = pool.acquire(now, target=f"{number % 2}.test", avoid=[lease.proxy.name])
+        refused = pool.acquire(now, target=f"{number % 2}.test", avoid=[attempt.proxy.name])
         end(pool, refused, now, Outcome.PROXY_FAULT, PROXY_AUTH)
-        end(pool, lease, now, Outcome.SUCCESS)
+        end(pool, attempt, now, Outcome.SUCCESS)
         if events.of(GatewayTripped):
             break
     [tripped] = events.of(GatewayTripped)
@@ -374,8 +376,8 @@ def test_a_few_changed_passwords_trip_no_gateway_though_they_are_refused_at_once
     earlier = [pool.acquire(1.0, target=f"{number % 2}.test") for number in range(19)]
     for number in range(60):
         now = 1.1 + number / 100
-        lease = earlier.pop(0)
-        end(pool, lease, now, Outcome.SUCCESS)
+        attempt = earlier.pop(0)
+        end(pool, attempt, now, Outcome.SUCCESS)
         earlier.append(pool.acquire(now, target="1.test"))
         if number % 4 == 0:
             put_out(pool, f"g{number // 4}", now)
@@ -386,19 +388,19 @@ def test_a_few_changed_passwords_trip_no_gateway_though_they_are_refused_at_once
 def test_dead_exits_of_a_gateway_are_found_and_do_not_cost_it_its_limit() -> None:
     pool, events = in_use(40)
     rng, now, dead = Random(1), 1.0, {f"g{number}" for number in range(10)}
-    out: list[tuple[float, Lease]] = []
+    out: list[tuple[float, Attempt]] = []
     for _ in range(6000):
         while len(out) < 30:
             try:
-                lease = pool.acquire(now, target=f"{rng.randrange(3)}.test")
+                attempt = pool.acquire(now, target=f"{rng.randrange(3)}.test")
             except NoProxyAvailableError:
                 break
-            took = 0.3 if lease.proxy.name in dead else rng.lognormvariate(0.0, 0.5)
-            out.append((now + took, lease))
-        now, lease = min(out, key=lambda pair: pair[0])
-        out.remove((now, lease))
-        works = lease.proxy.name not in dead
-        end(pool, lease, now, **({"outcome": Outcome.SUCCESS} if works else REJECTED))
+            took = 0.3 if attempt.proxy.name in dead else rng.lognormvariate(0.0, 0.5)
+            out.append((now + took, attempt))
+        now, attempt = min(out, key=lambda pair: pair[0])
+        out.remove((now, attempt))
+        works = attempt.proxy.name not in dead
+        end(pool, attempt, now, **({"outcome": Outcome.SUCCESS} if works else REJECTED))
     [limit] = pool.gateway_limits()
     assert limit.limit >= 30
     assert {event.proxy.name for event in events.of(CooldownStarted)} == dead
@@ -409,21 +411,21 @@ def test_dead_exits_of_a_gateway_are_found_and_do_not_cost_it_its_limit() -> Non
 def test_exits_of_a_gateway_that_rejects_in_bursts_pay_nothing_for_it(seed: int) -> None:
     rng, now, capacity = Random(seed), 1.0, 5
     pool, events = in_use(12)
-    out: list[tuple[float, Lease, bool]] = []
+    out: list[tuple[float, Attempt, bool]] = []
     for _ in range(2000):
         while len(out) < 40:
             try:
-                lease = pool.acquire(now, target="0.test")
+                attempt = pool.acquire(now, target="0.test")
             except NoProxyAvailableError:
                 break
             works = sum(1 for _, _, served in out if served) < capacity
             # Rejections come back much sooner than answers, so that an exit gets several in a burst.
             took = rng.uniform(0.05, 0.06) if works else rng.uniform(0.001, 0.01)
-            out.append((now + took, lease, works))
+            out.append((now + took, attempt, works))
         done = min(out, key=lambda one: one[0])
         out.remove(done)
-        now, lease, works = done
-        end(pool, lease, now, **({"outcome": Outcome.SUCCESS} if works else REJECTED))
+        now, attempt, works = done
+        end(pool, attempt, now, **({"outcome": Outcome.SUCCESS} if works else REJECTED))
     assert not events.of(CooldownStarted)
 
 
@@ -459,8 +461,8 @@ def test_a_pool_that_has_grown_back_has_no_limit_of_its_own_any_more() -> None:
     for _ in range(6):
         now += 1.0
         leases = [pool.acquire(now, target="0.test") for _ in range(pool.available(now))]
-        for lease in leases:
-            end(pool, lease, now, Outcome.SUCCESS)
+        for attempt in leases:
+            end(pool, attempt, now, Outcome.SUCCESS)
     assert pool.available(now) == pool.capacity
 
 
@@ -512,7 +514,7 @@ def test_a_lone_proxy_has_no_limit_until_another_one_shares_its_gateway() -> Non
 
 def test_a_proxy_that_moves_to_another_gateway_counts_there() -> None:
     pool = make_pool([*shared(2), *shared(2, "other.test", "o")], gateways=GatewayPolicy(start=3))
-    lease = pool.acquire(0.0, matching={"name": "g0"})
+    attempt = pool.acquire(0.0, matching={"name": "g0"})
     moved = Proxy(name="g0", host="other.test", port=8080, username="moved")
     pool.update(moved, 0.0)
     assert {limit.name: limit.in_flight for limit in pool.gateway_limits()} == {
@@ -520,7 +522,7 @@ def test_a_proxy_that_moves_to_another_gateway_counts_there() -> None:
         "other.test:8080": 0,
     }
     assert pool.available(0.0) == 2 + 3
-    end(pool, lease, 1.0, Outcome.IGNORED)
+    end(pool, attempt, 1.0, Outcome.IGNORED)
     assert pool.available(1.0) == 3 + 3
 
 
@@ -529,13 +531,13 @@ def test_a_proxy_that_moves_to_another_gateway_counts_there() -> None:
 
 def test_the_least_of_target_gateways_and_pool_is_named() -> None:
     pool = make_pool([*shared(5), *proxies(1)], gateways=GatewayPolicy(start=6))
-    lease = pool.acquire(0.0, target="0.test")
+    attempt = pool.acquire(0.0, target="0.test")
     budget = pool.explain_limit("0.test", 0.0)
     assert (budget.target.limit, budget.gateways.limit, budget.pool.limit) == (float("inf"), 10, 24)
     assert budget.binds is budget.gateways
     assert budget.gateways.in_flight == budget.pool.in_flight == 1
     assert [limit.name for limit in budget.each_gateway] == [GATE]
-    end(pool, lease, 0.0, Outcome.SUCCESS)
+    end(pool, attempt, 0.0, Outcome.SUCCESS)
     pool.targets.suspend("0.test", 0.0, "enough")
     assert pool.explain_limit("0.test", 0.0).binds.kind == "target"
     assert "target 0.test: limit 0, in flight 0" in str(pool.explain_limit("0.test", 0.0))
@@ -577,8 +579,8 @@ def test_a_target_that_explains_its_failures_leaves_nothing_in_the_run() -> None
         for number in range(3):
             breaker.failed(f"p{number}", "down.example", 0.5, 1.0, **how)
         breaker.answered("well.example", 2.0, 2.1)
-        for sent_at in [*late, 2.2, 2.2, 2.2]:
-            breaker.failed("p1", "down.example", sent_at, 2.5, **how)
+        for started_at in [*late, 2.2, 2.2, 2.2]:
+            breaker.failed("p1", "down.example", started_at, 2.5, **how)
         assert not breaker.running
         until.append(_failures_until_it_trips(breaker, 3.0))
     assert until[0] == until[1]

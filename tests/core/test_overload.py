@@ -21,10 +21,10 @@ def test_rejections_that_the_load_causes_cool_no_exit_of_which_nothing_is_known(
     for _ in range(30):
         now += 1.0
         burst = [pool.acquire(now, target="a.test") for _ in range(pool.available(now))]
-        for lease in burst[5:]:
-            pool.release(lease, Outcome.GATEWAY_FAULT, now + 0.1, failure="connect_503")
-        for lease in burst[:5]:
-            pool.release(lease, Outcome.SUCCESS, now + 0.5)
+        for attempt in burst[5:]:
+            pool.release(attempt, Outcome.GATEWAY_FAULT, now + 0.1, failure="connect_503")
+        for attempt in burst[:5]:
+            pool.release(attempt, Outcome.SUCCESS, now + 0.5)
     assert began == []
 
 
@@ -54,9 +54,9 @@ def test_only_what_says_that_there_is_too_much_to_do_lowers_the_limit(
     [before] = pool.gateway_limits()
     for now in range(1, 31):
         burst = [pool.acquire(now, target="a.test") for _ in range(pool.available(now))]
-        for lease in burst[5:]:
-            pool.release(lease, Outcome.GATEWAY_FAULT, now + 0.1, failure=failure)
-        for lease in burst[:5]:
-            pool.release(lease, Outcome.SUCCESS, now + 0.5)
+        for attempt in burst[5:]:
+            pool.release(attempt, Outcome.GATEWAY_FAULT, now + 0.1, failure=failure)
+        for attempt in burst[:5]:
+            pool.release(attempt, Outcome.SUCCESS, now + 0.5)
     [after] = pool.gateway_limits()
     assert (after.limit < before.limit) is lowers

@@ -18,7 +18,7 @@ from scrapy_proxybalance.core.outcome import HOST_REFUSED, NO_RESPONSE, TOO_MANY
 from .helpers import Events, carry_through, make_pool, proxies, proxy, shown
 
 if TYPE_CHECKING:
-    from scrapy_proxybalance.core import Lease
+    from scrapy_proxybalance.core import Attempt
 
 ONLY = {"name": "p0"}
 
@@ -138,11 +138,11 @@ def closes_above(pool: Pool, bears: int, rounds: int) -> None:
         leases = []
         while pool.hold(now, matching=ONLY) is None:
             leases.append(pool.acquire(now, matching=ONLY))
-        for number, lease in enumerate(reversed(leases)):
+        for number, attempt in enumerate(reversed(leases)):
             if len(leases) - number > bears:
-                pool.release(lease, Outcome.AMBIGUOUS, now + 0.1, failure=NO_RESPONSE)
+                pool.release(attempt, Outcome.AMBIGUOUS, now + 0.1, failure=NO_RESPONSE)
             else:
-                pool.release(lease, Outcome.SUCCESS, now + 0.1)
+                pool.release(attempt, Outcome.SUCCESS, now + 0.1)
 
 
 def test_a_proxy_that_closes_what_is_too_much_carries_less_and_does_not_cool_down() -> None:
@@ -166,11 +166,11 @@ def test_a_proxy_that_closes_whatever_is_in_flight_carries_up_to_its_cap() -> No
         leases = []
         while pool.hold(now, matching=ONLY) is None:
             leases.append(pool.acquire(now, matching=ONLY))
-        for lease in leases:
+        for attempt in leases:
             if rng.random() < 0.25:
-                pool.release(lease, Outcome.AMBIGUOUS, now + 0.1, failure=NO_RESPONSE)
+                pool.release(attempt, Outcome.AMBIGUOUS, now + 0.1, failure=NO_RESPONSE)
             else:
-                pool.release(lease, Outcome.SUCCESS, now + 0.1)
+                pool.release(attempt, Outcome.SUCCESS, now + 0.1)
         sent += len(leases)
     assert sent >= 700
 
@@ -216,17 +216,17 @@ def refuses_above(pool: Pool, bears: int, rounds: int, failure: str) -> list[boo
     """
     told = []
     for now in range(rounds):
-        leases: dict[str, list[Lease]] = {}
+        leases: dict[str, list[Attempt]] = {}
         while pool.hold(now, target=SITE) is None:
-            lease = pool.acquire(now, target=SITE)
-            leases.setdefault(lease.proxy.gateway, []).append(lease)
+            attempt = pool.acquire(now, target=SITE)
+            leases.setdefault(attempt.proxy.gateway, []).append(attempt)
         for some in leases.values():
-            for lease in some[bears:]:
-                pool.release(lease, SAYS[failure], now + 0.01, failure=failure, page=f"/{now}")
-                told.append(lease.too_many)
+            for attempt in some[bears:]:
+                pool.release(attempt, SAYS[failure], now + 0.01, failure=failure, page=f"/{now}")
+                told.append(attempt.too_many)
         for some in leases.values():
-            for lease in some[:bears]:
-                pool.release(lease, Outcome.SUCCESS, now + 0.1)
+            for attempt in some[:bears]:
+                pool.release(attempt, Outcome.SUCCESS, now + 0.1)
     return told
 
 
@@ -266,20 +266,24 @@ def test_a_proxy_that_goes_to_a_host_and_refuses_some_of_its_pages_carries_as_mu
         while pool.hold(now, target=SITE) is None:
             leases.append(pool.acquire(now, target=SITE))
         sent += len(leases)
-        for number, lease in enumerate(leases):
+        for number, attempt in enumerate(leases):
             if now > 5 and rng.random() < 0.05:
                 page = f"/{now}-{number}"
-                pool.release(lease, SAYS[HOST_REFUSED], now + 0.1, failure=HOST_REFUSED, page=page)
+                pool.release(
+                    attempt, SAYS[HOST_REFUSED], now + 0.1, failure=HOST_REFUSED, page=page
+                )
             else:
-                pool.release(lease, Outcome.SUCCESS, now + 0.1)
+                pool.release(attempt, Outcome.SUCCESS, now + 0.1)
     assert sent >= 700
 
 
 def test_a_proxy_that_has_never_been_at_a_host_and_refuses_it_rests_there() -> None:
     pool = make_pool(proxies(8))
     for _ in range(2):
-        lease = carry_through(pool, "p0", 0, SAYS[HOST_REFUSED], target=SITE, failure=HOST_REFUSED)
-        assert not lease.too_many
+        attempt = carry_through(
+            pool, "p0", 0, SAYS[HOST_REFUSED], target=SITE, failure=HOST_REFUSED
+        )
+        assert not attempt.too_many
         if pool.narrows(SITE):
             break
     assert pool.hold(1, target=SITE, matching=ONLY) is not None
@@ -291,10 +295,10 @@ def test_right_after_a_cut_another_host_is_refused_for_the_number_as_well(
 ) -> None:
     pool = make_pool(proxies(1, max_in_flight=6))
     assert refuses_above(pool, 2, 1, HOST_REFUSED)
-    lease = carry_through(
+    attempt = carry_through(
         pool, "p0", seconds, SAYS[HOST_REFUSED], target="other.test", failure=HOST_REFUSED
     )
-    assert lease.too_many is for_number
+    assert attempt.too_many is for_number
 
 
 def test_idle_connections_are_few_where_few_are_carried() -> None:

@@ -214,8 +214,8 @@ def test_a_single_page_is_about_the_host_where_the_proxy_is_told_nothing_else(
 ) -> None:
     pool = make_pool(proxies(1))
     for _ in range(6):
-        lease = pool.acquire(0, target=SITE, tunnel=tunnel)
-        pool.release(lease, now=0, page="https://denied.test/page", **HOST)
+        attempt = pool.acquire(0, target=SITE, tunnel=tunnel)
+        pool.release(attempt, now=0, page="https://denied.test/page", **HOST)
     hold = None
     with contextlib.suppress(TargetRefusedError):
         hold = pool.hold(1, target=SITE)
@@ -239,11 +239,11 @@ def test_many_hosts_that_a_provider_forbids_send_nobody_into_a_cooldown() -> Non
     for number in range(2000):
         target = SITE if number % 5 == 0 else f"{number % 7}.test"
         try:
-            lease = pool.acquire(number / 100, target=target)
+            attempt = pool.acquire(number / 100, target=target)
         except TargetRefusedError:
             continue
         how = HOST if target == SITE else {"outcome": Outcome.SUCCESS}
-        pool.release(lease, now=number / 100, **how)
+        pool.release(attempt, now=number / 100, **how)
     assert events.of(CooldownStarted) == []
     assert all(seen.state is HealthState.HEALTHY for seen in pool.snapshot(20))
 

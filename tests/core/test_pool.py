@@ -22,7 +22,7 @@ from scrapy_proxybalance.core import (
     Rate,
     TargetPolicy,
 )
-from scrapy_proxybalance.core.events import LeaseEnded, LeaseGranted
+from scrapy_proxybalance.core.events import AttemptEnded, AttemptStarted
 from scrapy_proxybalance.core.outcome import PROXY_AUTH
 
 from .helpers import (
@@ -50,20 +50,20 @@ SUCCESS, FAULT = Outcome.SUCCESS, Outcome.PROXY_FAULT
 
 def test_a_lease_says_what_it_is_for() -> None:
     pool = make_pool([proxy("a")])
-    lease = pool.acquire(5, target="shop.test", session="s")
-    assert (lease.proxy.name, lease.target, lease.session) == ("a", "shop.test", "s")
-    assert (lease.granted_at, lease.probe, lease.ended) == (5, False, False)
+    attempt = pool.acquire(5, target="shop.test", session="s")
+    assert (attempt.proxy.name, attempt.target, attempt.session) == ("a", "shop.test", "s")
+    assert (attempt.started_at, attempt.probe, attempt.ended) == (5, False, False)
 
 
 def test_a_lease_ends_once_and_only_the_first_end_counts() -> None:
     pool = make_pool([proxy("a")])
     events = Events(pool.events)
-    lease = pool.acquire(0)
-    assert pool.release(lease, SUCCESS, 1)
+    attempt = pool.acquire(0)
+    assert pool.release(attempt, SUCCESS, 1)
     for outcome in Outcome:
-        assert not pool.release(lease, outcome, 2, failure=PROXY_AUTH)
+        assert not pool.release(attempt, outcome, 2, failure=PROXY_AUTH)
     assert pool.in_flight == 0
-    assert [event.outcome for event in events.of(LeaseEnded)] == [SUCCESS]
+    assert [event.outcome for event in events.of(AttemptEnded)] == [SUCCESS]
     assert shown(pool, "a", 2).outcomes == pytest.approx(1, rel=0.05)
     assert shown(pool, "a", 2).state is HealthState.HEALTHY
 
@@ -71,9 +71,9 @@ def test_a_lease_ends_once_and_only_the_first_end_counts() -> None:
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_every_outcome_gives_the_lease_back(outcome: Outcome) -> None:
     pool = make_pool([proxy("a", max_in_flight=1)])
-    lease = pool.acquire(0)
+    attempt = pool.acquire(0)
     assert pool.in_flight == 1
-    pool.release(lease, outcome, 1)
+    pool.release(attempt, outcome, 1)
     assert pool.in_flight == 0
     assert shown(pool, "a", 1).in_flight == 0
 
@@ -81,8 +81,8 @@ def test_every_outcome_gives_the_lease_back(outcome: Outcome) -> None:
 def test_grants_are_announced() -> None:
     pool = make_pool([proxy("a")])
     events = Events(pool.events)
-    lease = pool.acquire(3)
-    assert [(event.now, event.lease) for event in events.of(LeaseGranted)] == [(3, lease)]
+    attempt = pool.acquire(3)
+    assert [(event.now, event.attempt) for event in events.of(AttemptStarted)] == [(3, attempt)]
 
 
 # Caps and rates
@@ -100,9 +100,9 @@ def test_no_proxy_ever_carries_more_than_its_cap(strategy: str) -> None:
 
 def test_an_ended_lease_makes_room() -> None:
     pool = make_pool([proxy("a", max_in_flight=1)])
-    lease = pool.acquire(0)
+    attempt = pool.acquire(0)
     refuses(pool, 1)
-    pool.release(lease, SUCCESS, 2)
+    pool.release(attempt, SUCCESS, 2)
     assert pool.acquire(2).proxy.name == "a"
 
 
@@ -165,9 +165,9 @@ def test_available_never_promises_more_than_a_burst_allows_and_catches_up_with_i
         carry(pool, 0)
     available = pool.available(1000)
     assert 1 <= available <= 5
-    lease = pool.acquire(1000)
+    attempt = pool.acquire(1000)
     assert pool.available(1000) == 4
-    pool.release(lease, Outcome.SUCCESS, 1000)
+    pool.release(attempt, Outcome.SUCCESS, 1000)
     assert _exhaust(pool, 1000) == 4
 
 
@@ -456,10 +456,10 @@ def test_an_update_does_not_grant_the_rate_anew() -> None:
 
 def test_an_update_takes_back_a_proxy_that_was_leaving() -> None:
     pool = make_pool([proxy("a")])
-    lease = pool.acquire(0)
+    attempt = pool.acquire(0)
     pool.remove("a", 1)
     pool.update(proxy("a"), 2)
-    pool.release(lease, SUCCESS, 3)
+    pool.release(attempt, SUCCESS, 3)
     assert pool.acquire(4).proxy.name == "a"
 
 
@@ -523,8 +523,8 @@ def test_a_snapshot_of_some_proxies_shows_them_in_the_order_asked_for() -> None:
 
 def test_a_snapshot_shows_every_proxy_in_the_order_of_joining() -> None:
     pool = make_pool([proxy("b", max_in_flight=3), proxy("a")])
-    lease = pool.acquire(0, session="s", matching={"name": "b"})
-    pool.release(lease, SUCCESS, 1, latency=0.5)
+    attempt = pool.acquire(0, session="s", matching={"name": "b"})
+    pool.release(attempt, SUCCESS, 1, latency=0.5)
     pool.acquire(1, matching={"name": "a"})
     first, second = pool.snapshot(1)
     assert (first.proxy.name, first.max_in_flight, first.outcomes) == ("b", 3, 1)

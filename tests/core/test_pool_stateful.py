@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from scrapy_proxybalance.core import (
+    Attempt,
+    Blocked,
     ConfigurationError,
     GatewayPolicy,
     HealthPolicy,
-    Hold,
-    Lease,
     NoProxyAvailableError,
     NoProxyMatchesError,
     Outcome,
@@ -33,12 +33,12 @@ from scrapy_proxybalance.core import (
 )
 from scrapy_proxybalance.core.errors import TargetRefusedError
 from scrapy_proxybalance.core.events import (
+    AttemptEnded,
+    AttemptStarted,
     CooldownShortened,
     CooldownStarted,
     CooldownTakenBack,
     GatewayTripped,
-    LeaseEnded,
-    LeaseGranted,
     PairRested,
     PoolTripped,
     ProbeStarted,
@@ -102,16 +102,16 @@ class Known:
     proxy: Proxy
     cap: int
     rate: Rate | None
-    open: list[Lease] = attrs.field(factory=list)
+    open: list[Attempt] = attrs.field(factory=list)
     sent: list[float] = attrs.field(factory=list)  # since its rate was last changed
     arrival: float = float("-inf")
     cooling_until: float | None = None  # until a probe succeeds
-    probe: Lease | None = None
+    probe: Attempt | None = None
     out: bool = False  # until it is asked again
     times_out: int = 0
     worked: bool = False
     refusals: int = 0  # of its credentials, since anything came back
-    before: set[Lease] = attrs.field(factory=set)  # leases on other credentials
+    before: set[Attempt] = attrs.field(factory=set)  # leases on other credentials
     own_limit: int | None = None
     rests: dict[str, float] = attrs.field(factory=dict)  # target -> until
     drained: bool = False
@@ -175,8 +175,8 @@ class Known:
         tolerance = (self.rate.burst - 1) * interval
         return 1 + sum(arrival - tolerance <= now for arrival in arrivals)
 
-    def grant(self, lease: Lease, now: float) -> None:
-        self.open.append(lease)
+    def grant(self, attempt: Attempt, now: float) -> None:
+        self.open.append(attempt)
         self.sent.append(now)
         if self.rate is not None:
             interval = self.rate.period / self.rate.requests
@@ -218,8 +218,8 @@ class PoolMachine(RuleBasedStateMachine):
         self.pinned: dict[str, str] = {}
         self.used: dict[str, float] = {}
         self.refused: set[str] = set()  # targets that no proxy goes to, for a while
-        self.leases: list[Lease] = []
-        self.ending: Lease | None = None
+        self.leases: list[Attempt] = []
+        self.ending: Attempt | None = None
         self.events: list[Event] = []
         self.policy = PoolPolicy(
             strategy=self.strategy,
@@ -386,7 +386,7 @@ class PoolMachine(RuleBasedStateMachine):
             del self.known[name]
 
     def last_but_lease_ended(self) -> Event:
-        return next(event for event in reversed(self.events) if not isinstance(event, LeaseEnded))
+        return next(event for event in reversed(self.events) if not isinstance(event, AttemptEnded))
 
     # Leases
 
@@ -422,19 +422,21 @@ class PoolMachine(RuleBasedStateMachine):
             and not known.rests_at(target, self.now)
         }
         try:
-            lease: Lease | Exception = self.pool.acquire(
+            attempt: Attempt | Exception = self.pool.acquire(
                 self.now, target=target, session=session, matching=matching, avoid=avoid
             )
         except (NoProxyAvailableError, NoProxyMatchesError, SessionLostError) as error:
-            lease = error
+            attempt = error
         if session is None and matching is None and not self.pool.narrows(target):
-            assert (free_before > 0) is isinstance(lease, Lease)
-        if isinstance(lease, Lease):
+            assert (free_before > 0) is isinstance(attempt, Attempt)
+        if isinstance(attempt, Attempt):
             assert held is None
-            self.check_grant(lease, session, pinned, eligible, avoid)
+            self.check_grant(attempt, session, pinned, eligible, avoid)
         else:
-            assert type(held) is (Hold if isinstance(lease, NoProxyAvailableError) else type(lease))
-            self.check_refusal(lease, target, session, pinned, fitting, eligible)
+            assert type(held) is (
+                Blocked if isinstance(attempt, NoProxyAvailableError) else type(attempt)
+            )
+            self.check_refusal(attempt, target, session, pinned, fitting, eligible)
 
     def gateway_room(self, known: Known) -> float:
         """How many leases the proxy's gateway can take, as far as the model knows."""
@@ -446,18 +448,18 @@ class PoolMachine(RuleBasedStateMachine):
 
     def check_grant(
         self,
-        lease: Lease,
+        attempt: Attempt,
         session: str | None,
         pinned: str | None,
         eligible: set[str],
         avoid: set[str],
     ) -> None:
-        name = lease.proxy.name
+        name = attempt.proxy.name
         known = self.known[name]
         assert known.eligible(self.now), "a lease on a proxy that is full, resting or gone"
         assert self.gateway_room(known) > 0, "a lease through a gateway that is full"
-        assert lease.proxy is known.proxy
-        assert lease.probe is (known.cooling_until is not None)
+        assert attempt.proxy is known.proxy
+        assert attempt.probe is (known.cooling_until is not None)
         if pinned is not None and pinned in self.known and self.known[pinned].in_service(self.now):
             assert name == pinned, "a session moved though its proxy is in service"
             sharing = list(self.pinned.values()).count(name)
@@ -466,14 +468,14 @@ class PoolMachine(RuleBasedStateMachine):
         else:
             assert name in eligible
             assert name not in avoid or eligible <= avoid or not self.exact
-        known.grant(lease, self.now)
-        known.probe = lease if lease.probe else known.probe
-        self.leases.append(lease)
+        known.grant(attempt, self.now)
+        known.probe = attempt if attempt.probe else known.probe
+        self.leases.append(attempt)
         if session is not None:
             assert self.pinned[session] == name
             self.used[session] = self.now
 
-    def ask(self, target: str, session: str | None, matching: Any) -> Hold | Exception | None:
+    def ask(self, target: str, session: str | None, matching: Any) -> Blocked | Exception | None:
         try:
             return self.pool.hold(self.now, target=target, session=session, matching=matching)
         except (NoProxyMatchesError, SessionLostError) as error:
@@ -504,7 +506,7 @@ class PoolMachine(RuleBasedStateMachine):
             if not self.exact:
                 return
             if on is not None and on.in_service(self.now):
-                has_its_share = any(lease.session == session for lease in self.open_leases)
+                has_its_share = any(attempt.session == session for attempt in self.open_leases)
                 room = self.gateway_room(on)
                 assert has_its_share or not on.eligible(self.now) or room <= 0
             elif pinned is None or self.policy.session_lost == "reassign":
@@ -526,8 +528,8 @@ class PoolMachine(RuleBasedStateMachine):
         )
 
     @property
-    def open_leases(self) -> list[Lease]:
-        return [lease for known in self.known.values() for lease in known.open]
+    def open_leases(self) -> list[Attempt]:
+        return [attempt for known in self.known.values() for attempt in known.open]
 
     @precondition(lambda self: self.open_leases)
     @rule(choice=choices)
@@ -560,11 +562,11 @@ class PoolMachine(RuleBasedStateMachine):
         assert session not in self.pinned
 
     def end(self, choice: int, outcome: Outcome, **how: Any) -> None:
-        lease = self.open_leases[choice % len(self.open_leases)]
-        name = lease.proxy.name
+        attempt = self.open_leases[choice % len(self.open_leases)]
+        name = attempt.proxy.name
         known = self.known[name]
-        known.open.remove(lease)
-        self.ending = lease
+        known.open.remove(attempt)
+        self.ending = attempt
         if outcome is Outcome.GATEWAY_FAULT and known.proxy.gateway == LEARNED:
             self.exact = False
         failure = how.get("failure")
@@ -573,26 +575,26 @@ class PoolMachine(RuleBasedStateMachine):
         if failure == NO_RESPONSE and known.proxy.gateway in (FIXED, LEARNED):
             failure = how["failure"] = None  # what a gateway's limit makes of it is told elsewhere
         if outcome is Outcome.SUCCESS:
-            known.answered(lease.target)
-            self.refused.discard(lease.target)
-        assert self.pool.release(lease, outcome, self.now, **how)
+            known.answered(attempt.target)
+            self.refused.discard(attempt.target)
+        assert self.pool.release(attempt, outcome, self.now, **how)
         # How its own limit moves is proven where it is alone; here, that it holds.
         node = self.pool._nodes.get(name)
         own = node.own_limit if node is not None else None
         known.own_limit = int(own.limit) if own is not None and own.limit < known.cap else None
-        if lease not in known.before:
+        if attempt not in known.before:
             if outcome in ANSWERED:
                 known.worked, known.refusals = True, 0
             elif failure == PROXY_AUTH and outcome is not Outcome.IGNORED:
                 known.refusals += 1
-        if known.probe is lease:
+        if known.probe is attempt:
             known.probe = None
         self.forget_if_gone(name)
 
     @precondition(lambda self: len(self.leases) > len(self.open_leases))
     @rule(choice=choices, outcome=st.sampled_from(Outcome))
     def release_again(self, choice: int, outcome: Outcome) -> None:
-        ended = [lease for lease in self.leases if lease.ended]
+        ended = [attempt for attempt in self.leases if attempt.ended]
         before = len(self.events), self.pool.snapshot(self.now)
         assert not self.pool.release(ended[choice % len(ended)], outcome, self.now)
         assert (len(self.events), self.pool.snapshot(self.now)) == before
@@ -617,7 +619,7 @@ class PoolMachine(RuleBasedStateMachine):
         assert {seen.proxy.name: seen.in_flight for seen in self.pool.snapshot(self.now)} == {
             name: len(one.open) for name, one in known.items()
         }
-        assert {lease for lease in self.leases if not lease.ended} == set(self.open_leases)
+        assert {attempt for attempt in self.leases if not attempt.ended} == set(self.open_leases)
         assert dict(self.pool.sessions) == self.pinned
 
     @invariant()
@@ -655,10 +657,10 @@ class PoolMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_lease_ends_once(self) -> None:
-        ended = [event.lease for event in self.events if isinstance(event, LeaseEnded)]
+        ended = [event.attempt for event in self.events if isinstance(event, AttemptEnded)]
         assert len(ended) == len(set(ended))
-        assert set(ended) == {lease for lease in self.leases if lease.ended}
-        assert self.count(LeaseGranted) == len(self.leases)
+        assert set(ended) == {attempt for attempt in self.leases if attempt.ended}
+        assert self.count(AttemptStarted) == len(self.leases)
 
     def teardown(self) -> None:
         if not hasattr(self, "pool"):

@@ -137,15 +137,15 @@ def _life_of_a_pool(password: str) -> list[str]:
     one = {"name": "one"}
 
     def end(outcome: Outcome, now: float, failure: str | None = None) -> None:
-        lease = pool.acquire(now, target="shop.test", session="s", matching=one)
-        shown.extend((repr(lease), str(lease)))
-        pool.release(lease, outcome, now, failure=failure, latency=0.5)
-        shown.extend((repr(lease), str(lease)))
+        attempt = pool.acquire(now, target="shop.test", session="s", matching=one)
+        shown.extend((repr(attempt), str(attempt)))
+        pool.release(attempt, outcome, now, failure=failure, latency=0.5)
+        shown.extend((repr(attempt), str(attempt)))
 
     pool.add(_with(password, name="three", port=7001), 0)
     end(Outcome.SUCCESS, 0)
     end(Outcome.PROXY_FAULT, 1)
-    pool.targets.refused("shop.test", sent_at=1, now=2, reason="429")
+    pool.targets.refused("shop.test", started_at=1, now=2, reason="429")
     end(Outcome.SUCCESS, 50)
     put_out(pool, "one", 51)
     shown.extend(map(repr, pool.snapshot(52)))

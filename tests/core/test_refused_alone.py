@@ -26,7 +26,7 @@ def answers(
         sent[name] = sent.get(name, 0) + 1
         if name != alone and rng.random() >= share:
             refusals.useful(SITE, name)
-        elif refusals.alone(SITE, name, granted_at=now, now=now + 0.5, of_all=not page):
+        elif refusals.alone(SITE, name, started_at=now, now=now + 0.5, of_all=not page):
             found.append((name, sent[name]))
             if name == alone:
                 break
@@ -62,33 +62,33 @@ def test_one_that_alone_is_refused_is_found_where_others_are_refused_a_share_as_
 def test_a_site_that_begins_to_refuse_most_pages_refuses_nobody_alone() -> None:
     rng, refusals = Random(1), Refusals()
     alone = 0
-    refusals.alone(SITE, "p9", granted_at=0, now=0, of_all=False)
+    refusals.alone(SITE, "p9", started_at=0, now=0, of_all=False)
     for now in range(2000):
         name = f"p{rng.randrange(5)}"
         if rng.random() >= (0.0 if now < 1000 else 0.6):
             refusals.useful(SITE, name)
         else:
-            alone += refusals.alone(SITE, name, granted_at=now, now=now, of_all=False)
+            alone += refusals.alone(SITE, name, started_at=now, now=now, of_all=False)
     assert alone == 0
 
 
 def test_while_nobody_else_is_served_nobody_is_refused_alone() -> None:
     refusals = Refusals()
     for now in range(50):
-        assert not refusals.alone(SITE, "p0", granted_at=now, now=now, of_all=False)
+        assert not refusals.alone(SITE, "p0", started_at=now, now=now, of_all=False)
     for _ in range(4):
         refusals.useful(SITE, "p1")
-    assert not refusals.alone(SITE, "p0", granted_at=50, now=50, of_all=False)
+    assert not refusals.alone(SITE, "p0", started_at=50, now=50, of_all=False)
 
 
 def test_refusals_of_one_burst_that_are_about_all_that_is_asked_are_one() -> None:
     refusals = Refusals()
-    refusals.alone(SITE, "p0", granted_at=0, now=1, of_all=True)
+    refusals.alone(SITE, "p0", started_at=0, now=1, of_all=True)
     for _ in range(40):
         refusals.useful(SITE, "p1")
     for _ in range(9):
-        assert not refusals.alone(SITE, "p0", granted_at=0.5, now=1, of_all=True)
-    assert refusals.alone(SITE, "p0", granted_at=2, now=3, of_all=True)
+        assert not refusals.alone(SITE, "p0", started_at=0.5, now=1, of_all=True)
+    assert refusals.alone(SITE, "p0", started_at=2, now=3, of_all=True)
 
 
 def test_a_429_that_hits_whoever_asks_at_that_moment_is_for_nobody_alone() -> None:
@@ -96,6 +96,6 @@ def test_a_429_that_hits_whoever_asks_at_that_moment_is_for_nobody_alone() -> No
     for now in range(3000):
         name = f"p{rng.randrange(3)}"
         if now % 50 == 49:
-            assert not refusals.alone(SITE, name, granted_at=now, now=now, of_all=True)
+            assert not refusals.alone(SITE, name, started_at=now, now=now, of_all=True)
         else:
             refusals.useful(SITE, name)

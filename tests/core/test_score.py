@@ -289,8 +289,8 @@ def test_the_whole_duration_counts_where_it_is_known(outcome: Outcome) -> None:
     pool = make_pool(proxies(2), health=cooling(threshold=10_000))
     for now in range(20):
         for name, duration in (("p0", 1.0), ("p1", 5.0)):
-            lease = pool.acquire(now, target="t", matching={"name": name})
-            pool.release(lease, outcome, now, latency=0.1, duration=duration)
+            attempt = pool.acquire(now, target="t", matching={"name": name})
+            pool.release(attempt, outcome, now, latency=0.1, duration=duration)
         for name in ("p0", "p1"):
             carry_through(pool, name, now, Outcome.SUCCESS, target="t", latency=1.0)
     assert pool.explain("p0", 20).value > pool.explain("p1", 20).value

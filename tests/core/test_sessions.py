@@ -127,9 +127,9 @@ def test_ending_an_unknown_session_is_nothing() -> None:
 
 def test_a_session_may_end_while_its_requests_are_in_flight() -> None:
     pool = make_pool(proxies(1))
-    lease = pool.acquire(0, session="s")
+    attempt = pool.acquire(0, session="s")
     pool.end_session("s", 1)
-    assert pool.release(lease, Outcome.SUCCESS, 2)
+    assert pool.release(attempt, Outcome.SUCCESS, 2)
     assert pool.in_flight == 0
     assert pinned(pool) == {}
 

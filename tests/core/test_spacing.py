@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scrapy_proxybalance.core import (
-    Hold,
-    Lease,
+    Attempt,
+    Blocked,
     NoProxyMatchesError,
     Outcome,
     Pool,
@@ -41,7 +41,7 @@ def spaced_pool(count: int = 2, *, spacing: float = 5.0, rule: Any = None, **pol
     return make_pool(nodes, targets_by_name=rules, **policy)
 
 
-def held(pool: Pool, now: float, **request: Any) -> Hold:
+def held(pool: Pool, now: float, **request: Any) -> Blocked:
     hold = pool.hold(now, **request)
     assert hold is not None
     return hold
@@ -163,7 +163,7 @@ def test_a_session_waits_until_its_proxy_has_rested() -> None:
 def test_a_new_session_does_not_start_on_a_proxy_that_rests() -> None:
     pool = spaced_pool(4, max_in_flight=9)
     leases = [pool.acquire(0, target=SLOW, session=f"s{number}") for number in range(4)]
-    assert len({lease.proxy.name for lease in leases}) == 4
+    assert len({attempt.proxy.name for attempt in leases}) == 4
     refuses(pool, 0, target=SLOW, session="another")
 
 
@@ -270,7 +270,7 @@ def test_no_two_grants_of_a_proxy_at_a_target_are_closer_than_its_spacing(
         },
     )
     last: dict[tuple[str, str], float] = {}
-    leases: list[Lease] = []
+    leases: list[Attempt] = []
     now = 0.0
     for step, target, session, matching, pause in lives:
         if step == "wait":
@@ -290,10 +290,10 @@ def test_no_two_grants_of_a_proxy_at_a_target_are_closer_than_its_spacing(
                 assert refuses(pool, now, **request).retry_at == hold.retry_at
                 assert hold.retry_at is None or hold.retry_at > now
                 continue
-            lease = pool.acquire(now, **request)
-            leases.append(lease)
-            pair = (lease.target, lease.proxy.name)
-            assert now - last.get(pair, float("-inf")) >= spacing[lease.target]
+            attempt = pool.acquire(now, **request)
+            leases.append(attempt)
+            pair = (attempt.target, attempt.proxy.name)
+            assert now - last.get(pair, float("-inf")) >= spacing[attempt.target]
             last[pair] = now
 
 

@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scrapy_proxybalance.core import STRATEGIES, HealthPolicy, Lease, Outcome, Pick, Pool, Strategy
+from scrapy_proxybalance.core import (
+    STRATEGIES,
+    Attempt,
+    HealthPolicy,
+    Outcome,
+    Pick,
+    Pool,
+    Strategy,
+)
 from scrapy_proxybalance.core.events import CooldownStarted, ProxyRecovered
 from scrapy_proxybalance.core.strategies import sticky as sticky_module
 
@@ -112,21 +120,21 @@ def run(
 ) -> list[tuple[float, str]]:
     """Send ``count`` requests, ``slots`` at once; return when and through which proxy each went."""
     rng, now, sent = Random(3), start, []
-    out: list[tuple[float, Lease]] = []
+    out: list[tuple[float, Attempt]] = []
 
     def end_one() -> float:
         out.sort(key=lambda entry: entry[0])
-        end, lease = out.pop(0)
-        ending = outcome(lease.proxy.name, end)
-        pool.release(lease, ending, end, duration=end - lease.granted_at)
+        end, attempt = out.pop(0)
+        ending = outcome(attempt.proxy.name, end)
+        pool.release(attempt, ending, end, duration=end - attempt.started_at)
         return end
 
     for _ in range(count):
         if len(out) == slots:
             now = end_one()
-        lease = pool.acquire(now, target="shop.test")
-        sent.append((now, lease.proxy.name))
-        out.append((now + seconds(lease.proxy.name, rng), lease))
+        attempt = pool.acquire(now, target="shop.test")
+        sent.append((now, attempt.proxy.name))
+        out.append((now + seconds(attempt.proxy.name, rng), attempt))
     while out:
         end_one()
     return sent
@@ -406,8 +414,8 @@ def test_least_used_gives_one_that_joins_while_all_are_busy_no_more_than_the_oth
     run(pool, 200, slots=2)
     leases = [pool.acquire(1000), pool.acquire(1000)]
     pool.add(proxy("new"), 1000)
-    for lease in leases:
-        pool.release(lease, Outcome.SUCCESS, 1001)
+    for attempt in leases:
+        pool.release(attempt, Outcome.SUCCESS, 1001)
     sent = Counter(carry(pool, now).proxy.name for now in range(1002, 1032))
     assert sent["new"] <= 12
 
@@ -452,7 +460,7 @@ def test_first_available_takes_the_first_in_the_order_of_the_pool_that_is_free()
         max_in_flight=2,
     )
     leases = [pool.acquire(0) for _ in range(5)]
-    assert [lease.proxy.name for lease in leases] == ["a", "a", "b", "b", "c"]
+    assert [attempt.proxy.name for attempt in leases] == ["a", "a", "b", "b", "c"]
     pool.release(leases[1], Outcome.SUCCESS, 1)
     assert pool.acquire(1).proxy.name == "a"
     assert pool.acquire(1, matching={"name": ["c", "b"]}).proxy.name == "c"
@@ -618,9 +626,9 @@ def test_sticky_lets_no_proxy_carry_more_than_a_quarter_above_its_share(
     pool = make_pool(nodes, strategy="sticky", max_in_flight=100)
     whole = sum(node.weight for node in nodes)
     for number in range(slots):
-        lease = pool.acquire(0.0, target=f"host-{number % targets}.test")
-        share = 1.25 * (number + 1) * lease.proxy.weight / whole
-        assert shown(pool, lease.proxy.name, 0.0).in_flight <= ceil(share)
+        attempt = pool.acquire(0.0, target=f"host-{number % targets}.test")
+        share = 1.25 * (number + 1) * attempt.proxy.weight / whole
+        assert shown(pool, attempt.proxy.name, 0.0).in_flight <= ceil(share)
 
 
 @given(
@@ -745,15 +753,15 @@ def test_weighted_sends_few_at_once_to_find_out_however_long_they_take() -> None
 
 def test_weighted_goes_on_finding_out_though_those_it_looked_at_are_never_idle() -> None:
     pool = make_pool(proxies(5, max_in_flight=8), health=HealthPolicy(failure_threshold=1))
-    events, rng, now, out = Events(pool.events), Random(3), 0.0, list[tuple[float, Lease]]()
+    events, rng, now, out = Events(pool.events), Random(3), 0.0, list[tuple[float, Attempt]]()
     while now < 300:
         while len(out) < 16:
-            lease = pool.acquire(now, target="a.test")
-            out.append((now + rng.lognormvariate(0.0, 0.5), lease))
-        now, lease = min(out, key=lambda pair: pair[0])
-        out.remove((now, lease))
+            attempt = pool.acquire(now, target="a.test")
+            out.append((now + rng.lognormvariate(0.0, 0.5), attempt))
+        now, attempt = min(out, key=lambda pair: pair[0])
+        out.remove((now, attempt))
         failed = now > 60 and not events.of(CooldownStarted)
-        pool.release(lease, Outcome.PROXY_FAULT if failed else Outcome.SUCCESS, now)
+        pool.release(attempt, Outcome.PROXY_FAULT if failed else Outcome.SUCCESS, now)
     assert len(events.of(CooldownStarted)) == 1
     assert events.of(ProxyRecovered)
 

@@ -117,8 +117,8 @@ def test_a_strategy_that_comes_late_knows_how_things_stand() -> None:
     pool.acquire(0, matching={"name": "p3"})
     pool.acquire(0, matching={"name": "p0"})
     pool.remove("p0", 0)
-    lease = pool.acquire(0, strategy=Last)
-    assert lease.proxy.name == "heavy"
+    attempt = pool.acquire(0, strategy=Last)
+    assert attempt.proxy.name == "heavy"
     assert last().told[:5] == [
         ("set", "p0", False, False, 1.0, 1),
         ("set", "p1", False, True, 1.0, 0),
@@ -133,8 +133,8 @@ def test_every_strategy_in_use_is_told_of_all_that_happens() -> None:
     pool.acquire(0, strategy=Last)
     told = last().told
     del told[:]
-    lease = pool.acquire(1)
-    pool.release(lease, Outcome.SUCCESS, 2, duration=0.5)
+    attempt = pool.acquire(1)
+    pool.release(attempt, Outcome.SUCCESS, 2, duration=0.5)
     assert told == [
         ("set", "p0", True, False, 1.0, 1),
         ("set", "p0", True, False, 1.0, 0),
@@ -170,14 +170,14 @@ def test_a_strategy_is_not_told_of_failures_that_are_the_targets() -> None:
     pool = make_pool(proxies(10), strategy=Last, max_in_flight=1)
     for now in range(20):
         leases = [pool.acquire(now, target="well.test") for _ in range(10)]
-        for lease in leases:
-            pool.release(lease, Outcome.SUCCESS, now, duration=1)
+        for attempt in leases:
+            pool.release(attempt, Outcome.SUCCESS, now, duration=1)
     told = last().told
     del told[:]
     for now in range(20, 40):
         leases = [pool.acquire(now, target="down.test") for _ in range(5)]
-        for lease in leases:
-            pool.release(lease, Outcome.AMBIGUOUS, now, duration=1)
+        for attempt in leases:
+            pool.release(attempt, Outcome.AMBIGUOUS, now, duration=1)
     # At first it looks like the proxies' fault.
     assert len([entry for entry in told if entry[0] == "ended"]) <= 20
     del told[:]
@@ -273,11 +273,11 @@ def test_a_pick_that_may_not_be_used_is_refused_and_caps_and_filters_stand(
 
 def test_none_is_a_good_answer_where_there_is_nobody() -> None:
     pool = make_pool(proxies(1), strategy=Careless, max_in_flight=1)
-    lease = pool.acquire(0, strategy="random")
+    attempt = pool.acquire(0, strategy="random")
     assert pool.hold(0) is not None
     with pytest.raises(Exception, match="every proxy is at its cap"):
         pool.acquire(0)
-    pool.release(lease, Outcome.SUCCESS, 1)
+    pool.release(attempt, Outcome.SUCCESS, 1)
 
 
 class Fragile(Last):
@@ -305,8 +305,8 @@ def test_one_that_breaks_down_fails_its_requests_and_leaves_the_pool_whole(
 ) -> None:
     monkeypatch.setattr(Fragile, "at", at)
     pool = make_pool(proxies(3))
-    lease = pool.acquire(0, strategy=Fragile)
-    assert pool.release(lease, Outcome.SUCCESS, 1)
+    attempt = pool.acquire(0, strategy=Fragile)
+    assert pool.release(attempt, Outcome.SUCCESS, 1)
     pool.remove("p0", 1)
     for now in range(2, 4):
         with pytest.raises(ConfigurationError, match=r"Fragile has failed.*of its own") as caught:

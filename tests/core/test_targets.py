@@ -43,19 +43,21 @@ class Gate:
         self.gate = TargetGate(TargetRules(TargetPolicy(**policy)), Random(seed), bus)
         self.events = Events(bus)
 
-    def refuse(self, now: float, sent_at: float | None = None, wait: float | None = None) -> bool:
-        sent_at = now if sent_at is None else sent_at
-        return self.gate.refused(SHOP, sent_at=sent_at, now=now, reason="429", wait=wait)
+    def refuse(
+        self, now: float, started_at: float | None = None, wait: float | None = None
+    ) -> bool:
+        started_at = now if started_at is None else started_at
+        return self.gate.refused(SHOP, started_at=started_at, now=now, reason="429", wait=wait)
 
-    def forbid(self, now: float, sent_at: float | None = None) -> bool:
+    def forbid(self, now: float, started_at: float | None = None) -> bool:
         """A 403, dealt with as the gate's caller does; return whether a pause began."""
-        sent_at = now if sent_at is None else sent_at
-        if not self.gate.forbidden(SHOP, sent_at=sent_at, now=now):
+        started_at = now if started_at is None else started_at
+        if not self.gate.forbidden(SHOP, started_at=started_at, now=now):
             return False
-        return self.gate.refused(SHOP, sent_at=sent_at, now=now, reason="403s")
+        return self.gate.refused(SHOP, started_at=started_at, now=now, reason="403s")
 
-    def answer(self, now: float, sent_at: float | None = None) -> None:
-        self.gate.answered(SHOP, now if sent_at is None else sent_at, now)
+    def answer(self, now: float, started_at: float | None = None) -> None:
+        self.gate.answered(SHOP, now if started_at is None else started_at, now)
 
     def carry(self, now: float) -> None:
         """Send a request that is answered at once."""
@@ -125,7 +127,7 @@ def test_a_target_that_refuses_is_paused_probed_ramped_and_open_again() -> None:
     lives.append(gate.state)
     until = gate.probe()
     lives.append(gate.state)
-    gate.answer(until + 1, sent_at=until)
+    gate.answer(until + 1, started_at=until)
     gate.gate.ended(SHOP)
     lives.append(gate.state)
     gate.ramp_up(until + 61)
@@ -226,20 +228,20 @@ def test_an_endless_wait_is_cut_to_the_longest_pause(wait: float) -> None:
 
 def test_a_later_refusal_of_the_burst_may_lengthen_the_pause_to_what_it_asks_for() -> None:
     gate = Gate(pause=60, pause_max=3600)
-    gate.refuse(10, sent_at=9)
-    assert not gate.refuse(11, sent_at=9, wait=500)
+    gate.refuse(10, started_at=9)
+    assert not gate.refuse(11, started_at=9, wait=500)
     assert gate.ready_at() == 511
-    assert not gate.refuse(12, sent_at=9, wait=5)
+    assert not gate.refuse(12, started_at=9, wait=5)
     assert gate.ready_at() == 511
-    assert not gate.refuse(13, sent_at=9, wait=1e9)
+    assert not gate.refuse(13, started_at=9, wait=1e9)
     assert gate.ready_at() == 10 + 3600
     assert gate.steps == [1]
 
 
 def test_a_pause_that_is_lengthened_is_told_of() -> None:
     gate = Gate(pause=60, pause_max=3600)
-    gate.refuse(10, sent_at=9)
-    gate.gate.refused(SHOP, sent_at=9, now=11, reason="503", wait=500)
+    gate.refuse(10, started_at=9)
+    gate.gate.refused(SHOP, started_at=9, now=11, reason="503", wait=500)
     (extended,) = gate.events.of(TargetPauseExtended)
     assert (extended.target, extended.now, extended.until) == (SHOP, 11, 511)
     assert extended.reason == "503"
@@ -248,11 +250,11 @@ def test_a_pause_that_is_lengthened_is_told_of() -> None:
 
 def test_that_a_pause_becomes_a_moment_longer_is_not_told_unless_moments_add_up() -> None:
     gate = Gate(pause=60, pause_max=3600)
-    gate.refuse(10, sent_at=9, wait=100)
+    gate.refuse(10, started_at=9, wait=100)
     until = gate.ready_at()
     told = []
     for number in range(1, 31):
-        gate.refuse(11, sent_at=9, wait=until + number / 10 - 11)
+        gate.refuse(11, started_at=9, wait=until + number / 10 - 11)
         told.append(len(gate.events.of(TargetPauseExtended)))
     assert gate.ready_at() == pytest.approx(until + 3)
     assert told[8] == 0
@@ -261,9 +263,9 @@ def test_that_a_pause_becomes_a_moment_longer_is_not_told_unless_moments_add_up(
 
 def test_a_pause_that_is_as_long_as_may_be_is_not_told_again() -> None:
     gate = Gate(pause=60, pause_max=3600)
-    gate.refuse(10, sent_at=9)
+    gate.refuse(10, started_at=9)
     for now in range(11, 20):
-        gate.refuse(now, sent_at=9, wait=1e6)
+        gate.refuse(now, started_at=9, wait=1e6)
     (extended,) = gate.events.of(TargetPauseExtended)
     assert extended.until == 3610
 
@@ -276,9 +278,9 @@ def test_a_refusal_that_comes_when_the_probe_is_out_does_not_lengthen_the_pause(
     wait: float | None,
 ) -> None:
     gate = Gate(pause=60, pause_max=3600)
-    gate.refuse(10, sent_at=9)
+    gate.refuse(10, started_at=9)
     probed_at = gate.probe()
-    assert not gate.refuse(probed_at + 1, sent_at=9, wait=wait)
+    assert not gate.refuse(probed_at + 1, started_at=9, wait=wait)
     gate.lose_probe(probed_at + 1, arrived=False)
     assert gate.ready_at(probed_at + 1) == probed_at + 1
     assert gate.events.of(TargetPauseExtended) == []
@@ -292,12 +294,12 @@ def test_no_number_of_late_refusals_makes_a_pause_longer_than_the_longest(
     first: float | None, later: list[tuple[float, float]]
 ) -> None:
     gate, now = Gate(pause=60, pause_max=600), 100.0
-    gate.refuse(now, sent_at=50, wait=first)
+    gate.refuse(now, started_at=50, wait=first)
     asked = gate.ready_at()
     for passed, wait in later:
         now += passed
         asked = max(asked, now + max(wait, 1))  # as long as no probe is sent, over or not
-        gate.refuse(now, sent_at=50, wait=wait)
+        gate.refuse(now, started_at=50, wait=wait)
     assert gate.ready_at() == pytest.approx(min(asked, 700))
     assert gate.steps == [1]
 
@@ -305,27 +307,27 @@ def test_no_number_of_late_refusals_makes_a_pause_longer_than_the_longest(
 @pytest.mark.parametrize("count", [2, 16, 200])
 def test_many_refusals_of_one_burst_are_one_step(count: int) -> None:
     gate = Gate()
-    begun = [gate.refuse(10 + number / 100, sent_at=5 + number / 100) for number in range(count)]
+    begun = [gate.refuse(10 + number / 100, started_at=5 + number / 100) for number in range(count)]
     assert begun == [True] + [False] * (count - 1)
     assert gate.steps == [1]
 
 
 def test_a_straggler_of_the_burst_does_not_count_while_the_probe_is_out() -> None:
     gate = Gate()
-    gate.refuse(10, sent_at=5)
+    gate.refuse(10, started_at=5)
     probed_at = gate.probe()
-    assert not gate.refuse(probed_at + 1, sent_at=6)
+    assert not gate.refuse(probed_at + 1, started_at=6)
     assert gate.state is TargetState.PROBING
-    gate.answer(probed_at + 2, sent_at=probed_at)
+    gate.answer(probed_at + 2, started_at=probed_at)
     assert gate.state is TargetState.RAMPING
 
 
 def test_a_straggler_of_the_burst_does_not_count_after_the_target_reopened() -> None:
     gate = Gate()
-    gate.refuse(10, sent_at=5)
+    gate.refuse(10, started_at=5)
     probed_at = gate.probe()
-    gate.answer(probed_at + 1, sent_at=probed_at)
-    assert not gate.refuse(probed_at + 2, sent_at=6)
+    gate.answer(probed_at + 1, started_at=probed_at)
+    assert not gate.refuse(probed_at + 2, started_at=6)
     assert gate.state is TargetState.RAMPING
     assert gate.steps == [1]
 
@@ -346,7 +348,7 @@ def test_a_probe_that_is_answered_makes_the_traffic_grow_back() -> None:
     gate = Gate()
     gate.refuse(0)
     until = gate.probe()
-    gate.answer(until + 1, sent_at=until)
+    gate.answer(until + 1, started_at=until)
     gate.gate.ended(SHOP)
     assert gate.state is TargetState.RAMPING
     ready_at = gate.ready_at()
@@ -359,11 +361,11 @@ def test_a_probe_that_is_answered_makes_the_traffic_grow_back() -> None:
 
 def test_a_late_answer_from_before_the_pause_does_not_reopen_the_target() -> None:
     gate = Gate()
-    gate.refuse(10, sent_at=5)
-    gate.answer(11, sent_at=5)
+    gate.refuse(10, started_at=5)
+    gate.answer(11, started_at=5)
     assert gate.state is TargetState.PAUSED
     until = gate.probe()
-    gate.answer(until + 1, sent_at=5)
+    gate.answer(until + 1, started_at=5)
     assert gate.state is TargetState.PROBING
     assert not gate.gate.may_send(SHOP, until + 1)
 
@@ -426,7 +428,7 @@ def test_a_further_pause_starts_the_count_of_lost_probes_anew() -> None:
     gate.refuse(0)
     lost_probes(gate, 4)
     until = gate.probe()
-    gate.refuse(until, sent_at=until)
+    gate.refuse(until, started_at=until)
     gate.gate.ended(SHOP)
     assert lost_probes(gate, 2) == [1, 2]
 
@@ -444,7 +446,7 @@ def test_a_probe_that_is_refused_pauses_the_target_again() -> None:
     gate = Gate()
     gate.refuse(0)
     until = gate.probe()
-    assert gate.refuse(until + 1, sent_at=until)
+    assert gate.refuse(until + 1, started_at=until)
     assert gate.state is TargetState.PAUSED
     assert not gate.gate.may_send(SHOP, until + 1)
     assert gate.steps == [1, 2]
@@ -460,7 +462,7 @@ def test_each_pause_in_a_row_doubles_up_to_the_longest() -> None:
     gate.refuse(0)
     for _ in range(6):
         until = gate.probe()
-        gate.refuse(until, sent_at=until)
+        gate.refuse(until, started_at=until)
     for length, doubled in zip(gate.lengths, [60, 120, 240, 480, 960, 1920, 3840], strict=True):
         assert min(1000, doubled) <= length + 1e-6
         assert length <= min(1000, 1.1 * doubled) + 1e-6
@@ -484,7 +486,7 @@ def test_a_further_pause_in_a_row_is_at_least_twice_the_last_whatever_is_asked_f
     gate.refuse(0, wait=asked[0])
     for wait in asked[1:]:
         until = gate.probe()
-        gate.refuse(until, sent_at=until, wait=wait)
+        gate.refuse(until, started_at=until, wait=wait)
     for length, least in zip(gate.lengths, lengths, strict=True):
         assert least - 1e-6 <= length <= min(3600, 1.1 * least) + 1e-6
 
@@ -492,10 +494,10 @@ def test_a_further_pause_in_a_row_is_at_least_twice_the_last_whatever_is_asked_f
 def test_a_pause_that_was_lengthened_is_doubled_as_it_was_in_the_end() -> None:
     gate = Gate(pause=60)
     gate.refuse(0)
-    gate.refuse(10, sent_at=-1, wait=290)
+    gate.refuse(10, started_at=-1, wait=290)
     until = gate.probe()
     assert until == 300
-    gate.refuse(until, sent_at=until)
+    gate.refuse(until, started_at=until)
     assert 600 <= gate.lengths[1] <= 660
 
 
@@ -504,7 +506,7 @@ def test_a_refusal_soon_after_the_target_reopened_goes_on_doubling() -> None:
     gate.refuse(0)
     until = gate.probe()
     for soon in range(0, 50, 10):
-        gate.answer(until + soon, sent_at=until + soon)
+        gate.answer(until + soon, started_at=until + soon)
     gate.refuse(until + 55)
     assert gate.steps == [1, 2]
 
@@ -514,7 +516,7 @@ def test_the_backoff_is_forgotten_when_the_target_bore_traffic_as_long_as_it_was
     gate.refuse(0)
     until = gate.probe()
     for later in range(0, 80, 10):
-        gate.answer(until + later, sent_at=until + later)
+        gate.answer(until + later, started_at=until + later)
     gate.refuse(until + 80)
     assert gate.steps == [1, 1]
     assert gate.lengths[1] <= 66
@@ -524,7 +526,7 @@ def test_time_without_traffic_does_not_make_the_backoff_forgotten() -> None:
     gate = Gate(pause=60)
     gate.refuse(0)
     until = gate.probe()
-    gate.answer(until, sent_at=until)
+    gate.answer(until, started_at=until)
     gate.refuse(until + 1000)
     assert gate.steps == [1, 2]
 
@@ -562,7 +564,7 @@ def test_after_so_many_pauses_in_a_row_the_target_is_suspended_for_good() -> Non
     for _ in range(3):
         assert gate.state is TargetState.PAUSED
         until = gate.probe()
-        assert gate.refuse(until + 1, sent_at=until)
+        assert gate.refuse(until + 1, started_at=until)
     assert gate.state is TargetState.SUSPENDED
     assert gate.steps == [1, 2, 3]
     (suspended,) = gate.events.of(TargetSuspended)
@@ -605,13 +607,13 @@ def test_any_other_answer_starts_the_count_of_403s_anew() -> None:
 
 def test_a_403_elsewhere_does_not_count() -> None:
     gate = Gate(forbidden_threshold=2)
-    assert not gate.gate.forbidden("other.test", sent_at=0, now=0)
+    assert not gate.gate.forbidden("other.test", started_at=0, now=0)
     assert not gate.forbid(1)
 
 
 def test_a_burst_of_403s_is_one_step() -> None:
     gate = Gate(forbidden_threshold=3)
-    begun = [gate.forbid(10 + number / 100, sent_at=5) for number in range(30)]
+    begun = [gate.forbid(10 + number / 100, started_at=5) for number in range(30)]
     assert begun.count(True) == 1
     assert gate.steps == [1]
 
@@ -620,7 +622,7 @@ def test_a_probe_that_is_forbidden_pauses_the_target_again_at_once() -> None:
     gate = Gate(forbidden_threshold=3)
     gate.refuse(0)
     until = gate.probe()
-    assert gate.forbid(until + 1, sent_at=until)
+    assert gate.forbid(until + 1, started_at=until)
     assert gate.state is TargetState.PAUSED
     assert gate.steps == [1, 2]
 
@@ -630,18 +632,18 @@ def test_after_a_pause_the_count_of_403s_starts_anew() -> None:
     for now in range(3):
         gate.forbid(now)
     until = gate.probe()
-    gate.answer(until, sent_at=until)
+    gate.answer(until, started_at=until)
     assert [gate.forbid(until + 1 + number) for number in range(3)] == [False, False, True]
 
 
 def test_403s_that_were_in_flight_when_the_pause_began_do_not_count_after_it() -> None:
     gate = Gate(forbidden_threshold=3)
     for _ in range(3):
-        gate.forbid(1, sent_at=0)
+        gate.forbid(1, started_at=0)
     until = gate.probe()
-    gate.answer(until, sent_at=until)
-    assert [gate.forbid(until + 1, sent_at=0.5) for _ in range(2)] == [False, False]
-    assert not gate.forbid(until + 3, sent_at=until + 2)
+    gate.answer(until, started_at=until)
+    assert [gate.forbid(until + 1, started_at=0.5) for _ in range(2)] == [False, False]
+    assert not gate.forbid(until + 3, started_at=until + 2)
     assert gate.state is TargetState.RAMPING
 
 
@@ -665,9 +667,9 @@ def test_answers_that_were_on_their_way_count_towards_what_was_borne() -> None:
         gate.crawl(0, 2, rate=4)
         for _ in range(8):
             gate.gate.send(SHOP, 2)
-        gate.refuse(2.5, sent_at=2)
+        gate.refuse(2.5, started_at=2)
         for _ in range(late):
-            gate.answer(3, sent_at=2)
+            gate.answer(3, started_at=2)
         for _ in range(8):
             gate.gate.ended(SHOP)
         gate.reopen()
@@ -705,7 +707,7 @@ def test_what_is_in_flight_grows_back_too() -> None:
         for _ in range(10):
             gate.gate.send(SHOP, now)
         for _ in range(10):
-            gate.answer(now + 4, sent_at=now)
+            gate.answer(now + 4, started_at=now)
             gate.gate.ended(SHOP)
     gate.refuse(160)
     gate.reopen()
@@ -736,7 +738,7 @@ def test_a_probe_that_is_refused_does_not_count_as_what_was_borne() -> None:
     gate.crawl(0, 100, rate=10)
     gate.refuse(100)
     until = gate.probe()
-    gate.refuse(until, sent_at=until)
+    gate.refuse(until, started_at=until)
     gate.gate.ended(SHOP)
     gate.reopen()
     (ramping,) = gate.events.of(TargetRamping)
@@ -836,7 +838,7 @@ def test_a_cap_counts_what_is_in_flight() -> None:
 def test_the_probe_waits_until_the_target_has_less_than_its_cap_in_flight() -> None:
     gate = Gate(max_in_flight=1)
     gate.gate.send(SHOP, 0)
-    gate.refuse(1, sent_at=0)
+    gate.refuse(1, started_at=0)
     assert gate.gate.available(SHOP, 1e6) == 0
     assert gate.gate.ready_at(SHOP, 1) is None
     gate.gate.ended(SHOP)
@@ -864,14 +866,14 @@ def test_of_so_many_targets_the_quiet_ones_are_forgotten_and_the_others_kept() -
     gate.refuse(0, wait=1e6)
     gate.gate.send("in-flight.test", 0)
     gate.gate.suspend("suspended.test", 0, "enough")
-    gate.gate.forbidden("forbidden.test", sent_at=0, now=0)
+    gate.gate.forbidden("forbidden.test", started_at=0, now=0)
     for number in range(25_000):
         gate.gate.answered(f"shop-{number}.test", number, number)
     assert gate.state is TargetState.PAUSED
     assert gate.gate.available("in-flight.test", 25_000) == 0
     assert gate.gate.state("suspended.test") is TargetState.SUSPENDED
     for number in range(2):
-        counts = gate.gate.forbidden("forbidden.test", sent_at=25_000, now=25_000)
+        counts = gate.gate.forbidden("forbidden.test", started_at=25_000, now=25_000)
         assert counts is (number == 1)
     assert len(gate.gate._targets) <= 10_001  # memory cannot be seen from outside
 
@@ -921,11 +923,11 @@ def test_the_step_is_remembered() -> None:
     gate = Gate(pause=60, max_pauses=3)
     gate.refuse(0)
     until = gate.probe()
-    gate.refuse(until, sent_at=until)
+    gate.refuse(until, started_at=until)
     gate.gate.ended(SHOP)
     again = recalled(gate, until + 10, 5000, pause=60, max_pauses=3)
     probed_at = again.probe()
-    again.refuse(probed_at, sent_at=probed_at)
+    again.refuse(probed_at, started_at=probed_at)
     assert again.steps == [2, 3]
     assert 240 <= again.lengths[-1] <= 264
 
@@ -960,7 +962,7 @@ def test_a_backoff_is_remembered_while_the_traffic_grows_back() -> None:
     assert probed_at == 5000
     # The pause was over: that is not told again, but it counts.
     assert again.steps == []
-    again.refuse(probed_at, sent_at=probed_at)
+    again.refuse(probed_at, started_at=probed_at)
     assert again.steps == [2]
 
 
@@ -1002,7 +1004,7 @@ def test_of_several_memories_of_one_target_the_first_pause_and_the_most_steps_co
     # It is told of once, and the next refusal is the fourth.
     assert gate.lengths == [300]
     until = gate.probe()
-    gate.refuse(until, sent_at=until)
+    gate.refuse(until, started_at=until)
     assert gate.steps == [1, 4]
 
 
@@ -1082,14 +1084,14 @@ def test_a_gate_lets_one_probe_through_at_a_time_and_none_before_its_time(
                 gate.gate.probe_lost(SHOP, now, arrived=what == "lost")
                 assert gate.gate.may_send(SHOP, now) is (what == "unsent")
         elif sent:
-            sent_at, _ = sent.pop(0)
+            started_at, _ = sent.pop(0)
             if what == "refused":
-                gate.refuse(now, sent_at, wait)
-                assert not gate.gate.may_send(SHOP, now) or sent_at < gate.ready_at()
+                gate.refuse(now, started_at, wait)
+                assert not gate.gate.may_send(SHOP, now) or started_at < gate.ready_at()
             elif what == "forbidden":
-                gate.forbid(now, sent_at)
+                gate.forbid(now, started_at)
             else:
-                gate.answer(now, sent_at)
+                gate.answer(now, started_at)
     assert all(step <= 4 for step in gate.steps)
     assert all(length + 1e-6 >= 1 and length <= 300 + 1e-6 for length in gate.lengths)
 
@@ -1276,24 +1278,24 @@ class Life(RuleBasedStateMachine):
     )
     def end(self, data: st.DataObject, outcome: str, wait: float | None) -> None:
         number = data.draw(st.integers(0, len(self.flights) - 1))
-        sent_at, is_probe = self.flights.pop(number)
+        started_at, is_probe = self.flights.pop(number)
         was_paused = self.gate.state is TargetState.PAUSED
         self.asked = None
         if outcome == "answered":
-            self.gate.answer(self.now, sent_at)
+            self.gate.answer(self.now, started_at)
         elif outcome == "refused":
             if wait is not None and wait > 0:
                 self.asked = max(wait, 1.0)
-            began = self.gate.refuse(self.now, sent_at, wait)
+            began = self.gate.refuse(self.now, started_at, wait)
             suspended = self.gate.state is TargetState.SUSPENDED
-            assert suspended or began is (sent_at >= self.until)
+            assert suspended or began is (started_at >= self.until)
             if not began and was_paused and self.asked is not None:
                 asked = min(self.now + self.asked, self.paused_at + 40)
                 if asked > self.until:
                     self.until = self.probe_from = asked
                     self.pause = max(self.pause, asked - self.paused_at)
         elif outcome == "forbidden":
-            self.gate.forbid(self.now, sent_at)
+            self.gate.forbid(self.now, started_at)
         elif is_probe:
             self.gate.gate.probe_lost(SHOP, self.now, arrived=outcome == "lost")
             if outcome == "lost":

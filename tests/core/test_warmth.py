@@ -29,7 +29,7 @@ from scrapy_proxybalance.core.proxies.warm_connections import RUN, SHARE, WarmCo
 from .helpers import carry, make_pool, proxies, proxy, refuses
 
 if TYPE_CHECKING:
-    from scrapy_proxybalance.core import Lease, Proxy
+    from scrapy_proxybalance.core import Attempt, Proxy
 
 SITE = "shop.test"
 HTTPS: dict[str, Any] = {"target": SITE, "tunnel": SITE}
@@ -41,26 +41,26 @@ def warm_pool(count: int | list[Proxy] = 50, **policy: Any) -> Pool:
     return make_pool(nodes, **{"warm": WARM, **policy})
 
 
-def through(pool: Pool, name: str, now: float, outcome: Outcome = Outcome.SUCCESS) -> Lease:
+def through(pool: Pool, name: str, now: float, outcome: Outcome = Outcome.SUCCESS) -> Attempt:
     return carry(pool, now, outcome, matching={"name": name}, **HTTPS)
 
 
-def run(pool: Pool, requests: int, at_once: int = 4, **request: Any) -> list[Lease]:
+def run(pool: Pool, requests: int, at_once: int = 4, **request: Any) -> list[Attempt]:
     """Send requests, so many at once, a hundredth of a second each."""
-    leases: list[Lease] = []
-    under_way: deque[Lease] = deque()
+    leases: list[Attempt] = []
+    under_way: deque[Attempt] = deque()
     for number in range(requests):
         now = number / 100
         if len(under_way) == at_once:
             pool.release(under_way.popleft(), Outcome.SUCCESS, now, duration=0.1)
-        lease = pool.acquire(now, **{**HTTPS, **request})
-        under_way.append(lease)
-        leases.append(lease)
+        attempt = pool.acquire(now, **{**HTTPS, **request})
+        under_way.append(attempt)
+        leases.append(attempt)
     return leases
 
 
-def opened(leases: list[Lease]) -> int:
-    return sum(lease.carried == 0 for lease in leases)
+def opened(leases: list[Attempt]) -> int:
+    return sum(attempt.carried == 0 for attempt in leases)
 
 
 # Who has a connection
@@ -69,8 +69,8 @@ def opened(leases: list[Lease]) -> int:
 def test_a_proxy_that_has_answered_is_used_again_for_the_same_site() -> None:
     pool = warm_pool()
     through(pool, "p7", 0.0)
-    lease = pool.acquire(1.0, **HTTPS)
-    assert (lease.proxy.name, lease.carried) == ("p7", 1)
+    attempt = pool.acquire(1.0, **HTTPS)
+    assert (attempt.proxy.name, attempt.carried) == ("p7", 1)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_connection_is_of_no_use_to_anything_else(request_: dict[str, Any]) ->
     through(pool, "p7", 0.0)
     leases = [carry(pool, 1.0, **request_) for _ in range(5)]
     assert opened(leases[:1]) == 1
-    assert [lease.proxy.name for lease in leases] != ["p7"] * 5
+    assert [attempt.proxy.name for attempt in leases] != ["p7"] * 5
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,8 @@ def test_nothing_but_a_success_leaves_a_connection(outcome: Outcome) -> None:
 def test_a_failure_closes_its_own_connection_only() -> None:
     pool = warm_pool(1)
     both = [pool.acquire(0.0, **HTTPS) for _ in range(2)]
-    for lease in both:
-        pool.release(lease, Outcome.SUCCESS, 1.0)
+    for attempt in both:
+        pool.release(attempt, Outcome.SUCCESS, 1.0)
     carry(pool, 2.0, Outcome.AMBIGUOUS, **HTTPS)
     assert [pool.acquire(3.0, **HTTPS).carried for _ in range(2)] == [1, 0]
 
@@ -118,8 +118,8 @@ def test_a_connection_is_believed_in_until_it_has_been_idle_for_long() -> None:
 
 def test_no_more_are_kept_than_the_handler_keeps() -> None:
     pool = warm_pool(1)
-    for lease in [pool.acquire(0.0, **HTTPS) for _ in range(3)]:
-        pool.release(lease, Outcome.SUCCESS, 1.0)
+    for attempt in [pool.acquire(0.0, **HTTPS) for _ in range(3)]:
+        pool.release(attempt, Outcome.SUCCESS, 1.0)
     assert [pool.acquire(2.0, **HTTPS).carried for _ in range(3)] == [1, 1, 0]
 
 
@@ -256,14 +256,14 @@ def test_caps_hold() -> None:
 def test_nobody_is_used_for_being_warm_more_than_a_run() -> None:
     pool = warm_pool(100)
     leases = run(pool, 3000, at_once=1)
-    assert max(lease.carried for lease in leases) == RUN - 1
+    assert max(attempt.carried for attempt in leases) == RUN - 1
 
 
 def test_no_proxy_has_more_than_its_part_of_a_crawl() -> None:
     requests = 10_000
     pool = warm_pool(100)
     leases = run(pool, requests, at_once=16)
-    used = Counter(lease.proxy.name for lease in leases)
+    used = Counter(attempt.proxy.name for attempt in leases)
     assert opened(leases) < requests / 10
     assert max(used.values()) <= SHARE * requests / 100
 
@@ -393,6 +393,6 @@ def test_a_new_connection_does_not_make_a_proxy_look_slow() -> None:
         now = float(number)
         # p1 gets a request a minute or more apart, and so a new connection each time.
         name = "p1" if number % 65 == 64 else "p0"
-        lease = pool.acquire(now, matching={"name": name}, **HTTPS)
-        pool.release(lease, Outcome.SUCCESS, now, duration=0.1 if lease.carried else 0.5)
+        attempt = pool.acquire(now, matching={"name": name}, **HTTPS)
+        pool.release(attempt, Outcome.SUCCESS, now, duration=0.1 if attempt.carried else 0.5)
     assert pool.explain("p1", 200.0).slowness == pytest.approx(1.0, abs=0.3)

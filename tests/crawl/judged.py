@@ -11,10 +11,10 @@ from scrapy import signals
 
 from scrapy_proxybalance import ProxyBalanceMiddleware
 from scrapy_proxybalance.core.events import (
+    AttemptStarted,
     CooldownStarted,
     CooldownTakenBack,
     GatewayTripped,
-    LeaseGranted,
     PoolTripped,
     ProxyOut,
 )
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from scrapy_proxybalance.core import ProxySnapshot
     from scrapy_proxybalance.core.events import Event
-    from scrapy_proxybalance.plugin.attempts import Attempt
+    from scrapy_proxybalance.plugin.attempt_log import AttemptRecord
 
 #: Scrapy 2.14 makes its TLS contexts in a way that Twisted has deprecated.
 speaks_tls = pytest.mark.filterwarnings(
@@ -134,7 +134,7 @@ class Judged:
             middleware.context.pool.events.subscribe(
                 self._saw,
                 *(CooldownStarted, CooldownTakenBack, ProxyOut),
-                *(GatewayTripped, PoolTripped, LeaseGranted),
+                *(GatewayTripped, PoolTripped, AttemptStarted),
             )
             middleware.context.attempts.subscribe(self._tried)
 
@@ -147,12 +147,12 @@ class Judged:
             self.taken_back[event.proxy.name] += 1
         elif isinstance(event, ProxyOut):
             self.outs[event.proxy.name] += 1
-        elif isinstance(event, LeaseGranted):
-            self.probes += event.lease.pool_probe or event.lease.gateway_probe
+        elif isinstance(event, AttemptStarted):
+            self.probes += event.attempt.pool_probe or event.attempt.gateway_probe
         else:
             self.trips.append(event)
 
-    def _tried(self, attempt: Attempt) -> None:
+    def _tried(self, attempt: AttemptRecord) -> None:
         self.attempts[attempt.url] += 1
 
     @property

@@ -272,11 +272,11 @@ def test_what_was_set_aside_goes_when_its_proxy_is_free() -> None:
     with opened(**ONE_AT_A_TIME) as crawler:
         context = context_of(crawler)
         queue = make_queue(crawler, ProxyBalanceQueue)
-        lease = context.pool.acquire(context.clock(), session="s")
+        attempt = context.pool.acquire(context.clock(), session="s")
         for request in session_requests(2):
             queue.push(request)
         assert queue.pop() is None
-        context.pool.release(lease, Outcome.SUCCESS, context.clock())
+        context.pool.release(attempt, Outcome.SUCCESS, context.clock())
         assert queue.pop().url == "http://a.test/1"
         assert len(queue) == 1
         queue.close()
@@ -330,7 +330,7 @@ def test_a_paused_target_gives_nothing_and_is_counted() -> None:
         for host in HOSTS:
             queue.push(Request(f"http://{host}/"))
         now = context.clock()
-        context.pool.targets.refused("b.test", sent_at=now, now=now, reason="429")
+        context.pool.targets.refused("b.test", started_at=now, now=now, reason="429")
         assert urls(pop_all(crawler, queue)) == ["http://a.test/", "http://c.test/"]
         assert len(queue) == 1
         context._spider_closed()
@@ -361,7 +361,7 @@ def test_no_more_is_given_than_the_pool_can_carry() -> None:
         queue = make_queue(crawler, ProxyBalanceQueue)
         for number in range(5):
             queue.push(Request(f"http://a.test/{number}"))
-        # None has its lease yet, but two will take one each.
+        # None has its attempt yet, but two will take one each.
         first, second = pop_all(crawler, queue)
         assert len(queue) == 3
         land(crawler, [first])

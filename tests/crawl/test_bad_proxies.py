@@ -15,7 +15,7 @@ from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
 from scrapy import Request, signals
 
 from scrapy_proxybalance import ProxyBalanceMiddleware
-from scrapy_proxybalance.core.events import CooldownStarted, LeaseGranted
+from scrapy_proxybalance.core.events import AttemptStarted, CooldownStarted
 
 from .crawling import UrlsSpider, crawl, crawl_test, proxybalance_stats
 
@@ -118,11 +118,11 @@ class TrafficAfterWarmUp:
         self._first = first
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, LeaseGranted):
+        if isinstance(event, AttemptStarted):
             if self._first:
                 self._first -= 1
             else:
-                self.leases[event.lease.proxy.name] += 1
+                self.leases[event.attempt.proxy.name] += 1
 
 
 @crawl_test

@@ -206,7 +206,7 @@ def test_the_overview_of_a_large_pool_has_an_end() -> None:
     context: Any = SimpleNamespace(pool=pool, clock=lambda: 3.0, crawler=crawler)
     console = PoolConsole(context, Figures(pool))
     for number in range(25):
-        pool.targets.refused(f"{number}.example", sent_at=1.0, now=2.0, reason="429", wait=60)
+        pool.targets.refused(f"{number}.example", started_at=1.0, now=2.0, reason="429", wait=60)
     pool.targets.suspend("0.example", 2.0, "that is enough")
     lines = repr(console).splitlines()
     assert len(lines[3:23]) == 20

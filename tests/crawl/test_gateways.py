@@ -10,7 +10,7 @@ import pytest
 from bookshop.servers.forward_proxy import Behaviour, ForwardProxy
 from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
 
-from scrapy_proxybalance.core.events import GatewayReopened, GatewayTripped, LeaseGranted
+from scrapy_proxybalance.core.events import AttemptStarted, GatewayReopened, GatewayTripped
 
 from .certificates import server_context
 from .crawling import crawl, crawl_test, proxybalance_stats
@@ -141,7 +141,7 @@ async def test_a_gateway_that_is_down_for_a_while_costs_no_page_and_no_proxy(
             nonlocal probes
             if isinstance(event, GatewayTripped | GatewayReopened):
                 seen.append(event)
-            elif isinstance(event, LeaseGranted) and event.lease.gateway_probe:
+            elif isinstance(event, AttemptStarted) and event.attempt.gateway_probe:
                 probes += 1
                 if probes == 2:
                     gateway.behaviour = Behaviour.HEALTHY

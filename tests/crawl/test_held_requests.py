@@ -259,8 +259,8 @@ def test_a_queue_that_finds_no_room_aside_is_left_out_until_there_is_some() -> N
         # Those of b.test are where they were: there was no room for them.
         assert {key: len(held) for key, held in queue.pqueues.items()} == {"b.test": 3}
 
-        for lease in busy:
-            shared.pool.release(lease, Outcome.SUCCESS, shared.clock())
+        for attempt in busy:
+            shared.pool.release(attempt, Outcome.SUCCESS, shared.clock())
         land(crawler, popped)
         rounds = []
         while some := pop_all(crawler, queue):

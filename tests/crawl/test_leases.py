@@ -1,4 +1,4 @@
-"""A lease ends exactly once, whatever becomes of its request, and its capacity is free again."""
+"""A attempt ends exactly once, whatever becomes of its request, and its capacity is free again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scrapy.exceptions import IgnoreRequest, StopDownload
 from scrapy.http import HtmlResponse
 
 from scrapy_proxybalance import Outcome, ProxyBalanceMiddleware
-from scrapy_proxybalance.core.events import LeaseEnded, LeaseGranted
+from scrapy_proxybalance.core.events import AttemptEnded, AttemptStarted
 
 from .crawling import UrlsSpider, crawl, crawl_test, proxybalance_stats
 
@@ -35,7 +35,7 @@ IN_THE_END = {"CLOSESPIDER_TIMEOUT": 30}
 
 
 class LeaseCount:
-    """How often each lease of a crawl was granted, and with what it ended."""
+    """How often each attempt of a crawl was granted, and with what it ended."""
 
     def __init__(self) -> None:
         self.granted: Counter[int] = Counter()
@@ -55,15 +55,15 @@ class LeaseCount:
         crawler.signals.connect(opened, signal=signals.spider_opened, weak=False)
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, LeaseGranted):
-            self._leases.append(event.lease)
-            self.granted[id(event.lease)] += 1
-        elif isinstance(event, LeaseEnded):
-            self.ended[id(event.lease)] += 1
+        if isinstance(event, AttemptStarted):
+            self._leases.append(event.attempt)
+            self.granted[id(event.attempt)] += 1
+        elif isinstance(event, AttemptEnded):
+            self.ended[id(event.attempt)] += 1
             self.outcomes[event.outcome] += 1
 
     def assert_each_ended_once(self) -> None:
-        """Fail unless every lease ended once and nothing is left of any."""
+        """Fail unless every attempt ended once and nothing is left of any."""
         assert set(self.granted.values()) <= {1}
         assert self.ended == self.granted
         context = self.context

@@ -326,7 +326,7 @@ def test_the_view_leaves_a_third_of_the_terminal_to_the_log(width: int, height: 
     context: Any = SimpleNamespace(pool=pool, clock=lambda: 2.0)
     figures = Figures(pool)
     for number in range(12):
-        pool.targets.refused(f"{number}.example", sent_at=1.0, now=1.0, reason="429", wait=50)
+        pool.targets.refused(f"{number}.example", started_at=1.0, now=1.0, reason="429", wait=50)
     shown = Console(file=io.StringIO(), width=width, height=height)
     shown.print(progress._drawn(PoolView(context, figures), height))
     lines = shown.file.getvalue().splitlines()  # type: ignore[attr-defined]

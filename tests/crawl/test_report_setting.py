@@ -17,7 +17,7 @@ from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
 from scrapy import Request
 
 from scrapy_proxybalance.core import ConfigurationError, Outcome
-from scrapy_proxybalance.http.verdict import Verdict
+from scrapy_proxybalance.core.verdict import Verdict
 from scrapy_proxybalance.reporting.report import CSV_COLUMNS
 
 from .crawling import UrlsSpider, crawl, crawl_test, proxybalance_stats

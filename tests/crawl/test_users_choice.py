@@ -13,7 +13,7 @@ from scrapy import Request, signals
 from scrapy.exceptions import IgnoreRequest
 
 from scrapy_proxybalance import ProxyBalanceMiddleware
-from scrapy_proxybalance.core.events import LeaseGranted
+from scrapy_proxybalance.core.events import AttemptStarted
 
 from .crawling import UrlsSpider, crawl, crawl_test, proxybalance_stats
 
@@ -249,8 +249,8 @@ async def test_a_redirect_to_another_host_is_leased_anew_for_that_target() -> No
 
     def prepare(crawler: Crawler) -> None:
         def note(event: Event) -> None:
-            if isinstance(event, LeaseGranted):
-                leases.append((event.lease.target, event.lease.proxy.name))
+            if isinstance(event, AttemptStarted):
+                leases.append((event.attempt.target, event.attempt.proxy.name))
 
         def opened() -> None:
             middleware = crawler.get_downloader_middleware(ProxyBalanceMiddleware)

@@ -22,8 +22,8 @@ def watched_pool(size: int, **policy: str) -> tuple[Pool, Figures]:
 def test_percentiles_and_success_rate_are_those_of_what_was_judged() -> None:
     pool, figures = watched_pool(1)
     for number in range(100):
-        lease = pool.acquire(float(number), target="shop.example")
-        pool.release(lease, Outcome.SUCCESS, float(number), latency=number / 100)
+        attempt = pool.acquire(float(number), target="shop.example")
+        pool.release(attempt, Outcome.SUCCESS, float(number), latency=number / 100)
     for outcome in (Outcome.IGNORED, Outcome.PROXY_FAULT):
         pool.release(pool.acquire(200.0), outcome, 200.0, failure="dns")
     counted = figures.proxies["p1"]
@@ -48,8 +48,8 @@ def test_a_single_response_is_its_own_percentile() -> None:
 def test_the_summary_of_a_large_pool_shows_the_busiest_and_sums_up_the_rest() -> None:
     pool, figures = watched_pool(100, strategy="round_robin")
     leases = [pool.acquire(0.0, target="shop.example") for _ in range(100)]
-    for lease in leases:
-        pool.release(lease, Outcome.SUCCESS, 1.0, latency=0.1)
+    for attempt in leases:
+        pool.release(attempt, Outcome.SUCCESS, 1.0, latency=0.1)
     lines = list(summary_lines(pool, figures, 1.0))
     assert len(lines) == 1 + 30 + 1
     assert lines[-1] == "and 70 more, with 70 requests together (70.0%)"
@@ -57,9 +57,9 @@ def test_the_summary_of_a_large_pool_shows_the_busiest_and_sums_up_the_rest() ->
 
 def test_the_summary_names_the_targets_that_refused() -> None:
     pool, figures = watched_pool(1)
-    lease = pool.acquire(0.0, target="shop.example")
-    pool.release(lease, Outcome.TARGET_SIGNAL, 1.0, failure="429")
-    pool.targets.refused("shop.example", sent_at=0.0, now=1.0, reason="response 429")
+    attempt = pool.acquire(0.0, target="shop.example")
+    pool.release(attempt, Outcome.TARGET_SIGNAL, 1.0, failure="429")
+    pool.targets.refused("shop.example", started_at=0.0, now=1.0, reason="response 429")
     assert list(summary_lines(pool, figures, 1.0))[-1] == (
         "target shop.example: requests 1, refusals 1, pauses 1 (0 s), held 0 (0 at most)"
     )
@@ -68,8 +68,8 @@ def test_the_summary_names_the_targets_that_refused() -> None:
 def test_a_crawl_of_very_many_targets_is_counted_in_bounded_memory() -> None:
     pool, figures = watched_pool(1)
     for number in range(3000):
-        lease = pool.acquire(float(number), target=f"host-{number}.example")
-        pool.release(lease, Outcome.SUCCESS, float(number))
+        attempt = pool.acquire(float(number), target=f"host-{number}.example")
+        pool.release(attempt, Outcome.SUCCESS, float(number))
     assert len(figures.targets) == 1000
 
 
@@ -77,7 +77,7 @@ TARGET = "shop.example"
 
 
 def refuse(pool: Pool, now: float) -> None:
-    pool.targets.refused(TARGET, sent_at=now, now=now, reason="response 429", wait=10.0)
+    pool.targets.refused(TARGET, started_at=now, now=now, reason="response 429", wait=10.0)
 
 
 def answer_probe(pool: Pool, now: float) -> None:

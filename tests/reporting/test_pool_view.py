@@ -31,8 +31,8 @@ class Watched:
     def ended(self, name: str, *outcomes: Outcome, failure: str | None = None) -> None:
         for outcome in outcomes:
             self.now += 0.01
-            lease = self.pool.acquire(self.now, matching={"name": name}, target="a.example")
-            self.pool.release(lease, outcome, self.now, latency=0.02, failure=failure)
+            attempt = self.pool.acquire(self.now, matching={"name": name}, target="a.example")
+            self.pool.release(attempt, outcome, self.now, latency=0.02, failure=failure)
 
     def view(self) -> PoolView:
         context: Any = SimpleNamespace(pool=self.pool, clock=lambda: self.now)
@@ -107,7 +107,7 @@ def test_the_lines_say_what_the_pool_has_carried_and_who_is_paused() -> None:
     watched.ended("a", SUCCESS, FAULT, Outcome.IGNORED, Outcome.TARGET_SIGNAL, FAULT)
     gate, now = watched.pool.targets, watched.now
     for name in ("shop.example", "b.example", "c.example", "d.example"):
-        gate.refused(name, sent_at=now, now=now, reason="429", wait=3000)
+        gate.refused(name, started_at=now, now=now, reason="429", wait=3000)
     gate.suspend("b.example", now, "enough")
     gate.send("c.example", now + 5000)  # it is being asked again
     watched.now = now + 1000

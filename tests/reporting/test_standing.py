@@ -21,8 +21,8 @@ def alone(name: str) -> Proxy:
 
 def ended(pool: Pool, name: str, *outcomes: Outcome, now: float = 0.0, failure: str = "") -> None:
     for outcome in outcomes:
-        lease = pool.acquire(now, matching={"name": name}, target="a.example")
-        pool.release(lease, outcome, now, failure=failure or None)
+        attempt = pool.acquire(now, matching={"name": name}, target="a.example")
+        pool.release(attempt, outcome, now, failure=failure or None)
 
 
 def words(pool: Pool, now: float = 1.0) -> dict[str, str]:

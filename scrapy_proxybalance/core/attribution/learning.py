@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
+    from ..attempt import Attempt
     from ..availability.availability import Availability
     from ..events import Event, EventBus
-    from ..lease import Lease
     from ..proxies.health import HealthPolicy
     from ..proxies.table import Node
     from ..targets.gate import TargetGate
@@ -52,7 +52,7 @@ class Learner:
     :param rng: jitters the cooldowns.
     :param events: is told of cooldowns and recoveries.
     :param availability: counts who is in service.
-    :param varied: whether a lease's proxy has another exit at each attempt, or is the pool's only one.
+    :param varied: whether a attempt's proxy has another exit at each attempt, or is the pool's only one.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Learner:
         rng: Random,
         events: EventBus,
         availability: Availability,
-        varied: Callable[[Lease], bool],
+        varied: Callable[[Attempt], bool],
     ) -> None:
         self._policy = policy
         self._targets = targets
@@ -75,7 +75,7 @@ class Learner:
 
     def learn(
         self,
-        lease: Lease,
+        attempt: Attempt,
         outcome: Outcome,
         now: float,
         *,
@@ -87,7 +87,7 @@ class Learner:
         page: str | None = None,
         doubtful: bool = False,
     ) -> float:
-        """Learn from an ended lease; return the part of a failure that the proxy is charged, 0 to 1.
+        """Learn from an ended attempt; return the part of a failure that the proxy is charged, 0 to 1.
 
         :param expectation: what was to be expected of it, see :func:`expected`.
         :param duration: seconds to the end of the body, or to the failure; ``None`` if not known.
@@ -100,30 +100,30 @@ class Learner:
         if outcome is IGNORED:
             return 0.0
         if outcome is SUCCESS or outcome is TARGET_SIGNAL:
-            node = lease.node
+            node = attempt.node
             # Else it was through other credentials, or may be the proxy's own page.
-            if lease.generation >= node.known_since and (part is None or part < _HARDLY):
+            if attempt.generation >= node.known_since and (part is None or part < _HARDLY):
                 node.answered = True
                 node.useful = node.useful or outcome is SUCCESS
                 node.refusals.clear()
         if outcome is SUCCESS:
-            self._targets.answered(lease.target, lease.granted_at, now)
+            self._targets.answered(attempt.target, attempt.started_at, now)
             if part is not None:
                 # A useless answer is no success, and says nothing about speed.
-                return self._pays(lease, part, None, now)
-            self._carried(lease, expectation[1], duration, now, gateway_shared=gateway_shared)
+                return self._pays(attempt, part, None, now)
+            self._carried(attempt, expectation[1], duration, now, gateway_shared=gateway_shared)
             return 0.0
         if outcome is TARGET_SIGNAL:
             # The proxy has done its work; but a refusal comes faster than a page.
-            self._carried(lease, expectation[1], None, now, gateway_shared=gateway_shared)
+            self._carried(attempt, expectation[1], None, now, gateway_shared=gateway_shared)
             return 0.0
         if failure == PROXY_AUTH:
-            return self._refused_credentials(lease, page, now, doubtful=doubtful)
+            return self._refused_credentials(attempt, page, now, doubtful=doubtful)
         if part is not None:
-            return self._pays(lease, part, duration, now)
+            return self._pays(attempt, part, duration, now)
         rate = own_rate(expectation[0], failure)
-        share = self._share(lease, outcome, rate, now, gateway_shared=gateway_shared)
-        return self._pays(lease, share, duration, now)
+        share = self._share(attempt, outcome, rate, now, gateway_shared=gateway_shared)
+        return self._pays(attempt, share, duration, now)
 
     def acquit(self, node: Node, part: float, generation: int, now: float) -> None:
         """Take back what a failure has cost a proxy; see :meth:`Pool.acquit`."""
@@ -132,78 +132,90 @@ class Learner:
             self._availability.take_back(node, now)
             self._events.emit(CooldownTakenBack(now=now, proxy=node.proxy))
 
-    def _suspects(self, lease: Lease, *, gateway_shared: bool) -> tuple[str, ...]:
+    def _suspects(self, attempt: Attempt, *, gateway_shared: bool) -> tuple[str, ...]:
         if gateway_shared:
-            return (lease.target, f"gateway {lease.proxy.gateway}")
-        return (lease.target,)
+            return (attempt.target, f"gateway {attempt.proxy.gateway}")
+        return (attempt.target,)
 
     def _carried(
-        self, lease: Lease, own: float, duration: float | None, now: float, *, gateway_shared: bool
+        self,
+        attempt: Attempt,
+        own: float,
+        duration: float | None,
+        now: float,
+        *,
+        gateway_shared: bool,
     ) -> None:
-        node, usual = lease.node, self.usual
+        node, usual = attempt.node, self.usual
         health, group = node.health, node.group
-        self._blame.succeeded(self._suspects(lease, gateway_shared=gateway_shared), now)
+        self._blame.succeeded(self._suspects(attempt, gateway_shared=gateway_shared), now)
         slowness = own
         if duration is not None:
-            timed_as = lease.timed_as
+            timed_as = attempt.timed_as
             relative = usual.relative(timed_as, duration)
             if relative is not None:
                 slowness = min(_SLOWEST, max(_FASTEST, relative))
                 group.timed(slowness, health)
             usual.add(timed_as, duration, own / group.top.expectation.slowness)
         group.succeeded(slowness, health.record, now)
-        if health.succeeded(slowness, lease.generation, now, self._policy):
+        if health.succeeded(slowness, attempt.generation, now, self._policy):
             self._tell(ProxyRecovered(now=now, proxy=node.proxy), node)
 
     def _share(
-        self, lease: Lease, outcome: Outcome, rate: float, now: float, *, gateway_shared: bool
+        self, attempt: Attempt, outcome: Outcome, rate: float, now: float, *, gateway_shared: bool
     ) -> float:
         """Return the proxy's part of a failure, by how often each suspect fails elsewhere."""
         if outcome is PROXY_FAULT and not gateway_shared:
             return 1.0
-        suspects = self._suspects(lease, gateway_shared=gateway_shared)
+        suspects = self._suspects(attempt, gateway_shared=gateway_shared)
         if outcome is PROXY_FAULT:
             suspects = suspects[1:]  # the target was not asked at all
         if outcome is GATEWAY_FAULT and gateway_shared:
             rate *= _ITS_OWN_WORD
         return self._blame.failed(suspects, rate, now)
 
-    def _pays(self, lease: Lease, share: float, duration: float | None, now: float) -> float:
+    def _pays(self, attempt: Attempt, share: float, duration: float | None, now: float) -> float:
         """Charge the proxy its part of a failure; return it."""
-        health, group = lease.node.health, lease.node.group
-        lost = self.usual.relative(lease.timed_as, duration) if duration is not None else None
+        health, group = attempt.node.health, attempt.node.group
+        lost = self.usual.relative(attempt.timed_as, duration) if duration is not None else None
         lost = 1.0 if lost is None else min(_SLOWEST, lost)
         group.failed(share, lost, health.record, now)
         if health.failed(
-            share, lost, lease.generation, now, self._policy, self._rng, varied=self._varied(lease)
+            share,
+            lost,
+            attempt.generation,
+            now,
+            self._policy,
+            self._rng,
+            varied=self._varied(attempt),
         ):
             self._tell(
                 CooldownStarted(
                     now=now,
-                    proxy=lease.node.proxy,
+                    proxy=attempt.node.proxy,
                     until=health.cooldown_until,
                     step=health.cooldowns,
                 ),
-                lease.node,
+                attempt.node,
             )
         return share
 
     def _refused_credentials(
-        self, lease: Lease, page: str | None, now: float, *, doubtful: bool
+        self, attempt: Attempt, page: str | None, now: float, *, doubtful: bool
     ) -> float:
-        node = lease.node
-        if node.proxy.identity != lease.proxy.identity:
+        node = attempt.node
+        if node.proxy.identity != attempt.proxy.identity:
             return 0.0  # the credentials have been changed since
-        if lease.generation < node.known_since:
+        if attempt.generation < node.known_since:
             return 0.0  # or somebody says that they have been put right
         health, worked = node.health, node.answered
-        wrong = node.refusals.add(page, lease.target, worked=worked, doubtful=doubtful)
+        wrong = node.refusals.add(page, attempt.target, worked=worked, doubtful=doubtful)
         if health.state is OUT:
             return 1.0
         probing = health.state is PROBING
-        if not (wrong or probing) or (probing and lease.generation != health.generation):
+        if not (wrong or probing) or (probing and attempt.generation != health.generation):
             # Also for requests sent before the probe: the probe shows whether the credentials work now.
-            return self._pays(lease, _ONE_REFUSAL, None, now)
+            return self._pays(attempt, _ONE_REFUSAL, None, now)
         health.put_out(now, self._policy, self._rng)
         self._tell(
             ProxyOut(

@@ -163,19 +163,19 @@ class Refusals:
                 del known.runs[proxy]
 
     def refused(
-        self, target: str, proxy: str, gateway: str, page: str, *, granted_at: float, now: float
+        self, target: str, proxy: str, gateway: str, page: str, *, started_at: float, now: float
     ) -> tuple[str, ...]:
         """Take note of a refusal; return the targets that it is not of, this one included, or none.
 
         :param gateway: that of the proxy.
         :param page: equal for answers that look the same.
-        :param granted_at: when the request was sent.
+        :param started_at: when the request was sent.
         """
         refusal = _Refusal(now, target, proxy, gateway, page)
         latest = [one for one in self._latest if now - one.at < _TOGETHER]
         self._latest.append(refusal)
         known = self._targets.get(target)
-        if known is not None and granted_at > known.excused_at + _TOGETHER:
+        if known is not None and started_at > known.excused_at + _TOGETHER:
             return ()  # less was sent that way, it has not answered since, and says so still
         for same in (
             [one for one in latest if one.proxy == proxy],
@@ -192,11 +192,11 @@ class Refusals:
         return ()
 
     def alone(
-        self, target: str, proxy: str, *, granted_at: float, now: float, of_all: bool
+        self, target: str, proxy: str, *, started_at: float, now: float, of_all: bool
     ) -> bool:
         """Take note of a refusal by the target; return whether it is for one proxy alone.
 
-        :param granted_at: when the request was sent.
+        :param started_at: when the request was sent.
         :param of_all: whether it is about all that is asked, and not about a page: then all that had
             been sent before the latest one are one refusal.
         """
@@ -204,7 +204,7 @@ class Refusals:
         run = known.runs.get(proxy)
         if run is None:
             run = known.runs[proxy] = _Run(known.others(proxy))
-        if not of_all or granted_at > run.refused_at:
+        if not of_all or started_at > run.refused_at:
             known.count(proxy, refused=True)
             run.own.answers += 1.0
             run.own.refused += 1.0

@@ -105,17 +105,17 @@ class Gateway:
         """Whether nothing but probes goes this way."""
         return self.breaker.tripped_at is not None
 
-    def heard(self, granted_at: float, *, rejected: bool) -> None:
+    def heard(self, started_at: float, *, rejected: bool) -> None:
         """Take note that an attempt was answered, or rejected because of the load."""
         if rejected:
             self._rejected += 1
         else:
             self._answered += 1
-            self._answered_latest = max(self._answered_latest, granted_at)
+            self._answered_latest = max(self._answered_latest, started_at)
 
-    def rejects_for_itself(self, node: Node, granted_at: float, now: float) -> bool:
+    def rejects_for_itself(self, node: Node, started_at: float, now: float) -> bool:
         """Take note of a rejection; return whether it is about the proxy, and not about the load."""
-        if not self._answered_latest > node.rejected_at <= granted_at:
+        if not self._answered_latest > node.rejected_at <= started_at:
             return False  # it says no more than the one before
         # How it went for the others since its last one: rejections come in storms, and in a storm
         # several in a row say nothing.
@@ -221,7 +221,7 @@ class Gateways:
         gateway.serving += node.serving
 
     def leave(self, node: Node, name: str) -> None:
-        """Take note that a node, which has no free lease any more, has left a gateway."""
+        """Take note that a node, which has no free attempt any more, has left a gateway."""
         gateway, node.gateway = node.gateway, None
         self.whole.before.pop(node.proxy.name, None)
         if gateway is None:

@@ -26,8 +26,8 @@ from ..proxies.health import COOLING, HEALTHY, OUT, PROBING
 from .gateways import Before
 
 if TYPE_CHECKING:
+    from ..attempt import Attempt
     from ..events import EventBus
-    from ..lease import Lease
     from ..proxies.table import Node
     from .availability import Availability
     from .gateways import Gateway, Gateways
@@ -57,24 +57,24 @@ class Outages:
         self._availability = availability
         self._events = events
 
-    def granted(self, lease: Lease, now: float) -> None:
-        """Count a lease that goes out; it is a probe if its gateway, or the pool, has tripped.
+    def granted(self, attempt: Attempt, now: float) -> None:
+        """Count a attempt that goes out; it is a probe if its gateway, or the pool, has tripped.
 
         Need not be called for one without a gateway while nothing is disturbed.
         """
-        whole, gateway = self._gateways.whole, lease.gateway
+        whole, gateway = self._gateways.whole, attempt.gateway
         if gateway is not None:
             gateway.limit.granted()
             if gateway.tripped:
-                lease.gateway_probe = True
+                attempt.gateway_probe = True
                 gateway.breaker.probe(now)
         if whole.tripped:
-            lease.pool_probe = True
+            attempt.pool_probe = True
             whole.breaker.probe(now)
 
     def ended(
         self,
-        lease: Lease,
+        attempt: Attempt,
         outcome: Outcome,
         now: float,
         *,
@@ -83,58 +83,60 @@ class Outages:
         answered: bool,
         repeated: bool,
     ) -> bool:
-        """Learn from a lease that has ended; return whether an outage was to blame for its failure.
+        """Learn from a attempt that has ended; return whether an outage was to blame for its failure.
 
         :param answered: that its target has answered, so that it got through, whatever was said.
         :param repeated: that its gateway has said no of the same proxy so often that it is not the load.
 
         Need not be called for a success without a gateway as often as ``Gateways.quiet_answers`` says.
         """
-        gateways, gateway = self._gateways, lease.gateway
+        gateways, gateway = self._gateways, attempt.gateway
         excused = False
         if answered:
             if gateway is not None:
-                gateway.heard(lease.granted_at, rejected=False)
+                gateway.heard(attempt.started_at, rejected=False)
                 gateway.limit.answered(
-                    lease.granted_at,
+                    attempt.started_at,
                     latency if outcome is SUCCESS else None,
-                    lease.timed_as,
+                    attempt.timed_as,
                     now,
                 )
-                if gateway.breaker.answered(lease.target, lease.granted_at, now):
+                if gateway.breaker.answered(attempt.target, attempt.started_at, now):
                     self._reopen(gateway, now)
             whole = gateways.whole
             whole.breaker.count(_QUIET_ANSWERS - gateways.quiet_answers)
-            if whole.breaker.answered(lease.target, lease.granted_at, now):
+            if whole.breaker.answered(attempt.target, attempt.started_at, now):
                 self._reopen(whole, now)
             elif gateways.narrowed and not whole.tripped:
-                self._widen(lease, now)
+                self._widen(attempt, now)
             gateways.quiet_answers = 0 if gateways.narrowed else _QUIET_ANSWERS
         elif outcome is not IGNORED:
-            excused = self._failed(lease, outcome, failure or outcome.value, now, repeated=repeated)
+            excused = self._failed(
+                attempt, outcome, failure or outcome.value, now, repeated=repeated
+            )
         if gateway is not None:
             gateway.limit.in_flight -= 1
-            if lease.gateway_probe:
+            if attempt.gateway_probe:
                 gateway.breaker.probes_out -= 1
-            if gateway is not lease.node.gateway:
+            if gateway is not attempt.node.gateway:
                 self._availability.recount(gateway, now)
-        if lease.pool_probe:
+        if attempt.pool_probe:
             gateways.whole.breaker.probes_out -= 1
         return excused
 
-    def explained(self, lease: Lease) -> bool:
-        """Return whether a lease's target fails by itself, while others get through the same way."""
-        gateway = lease.gateway
-        return self._gateways.whole.breaker.explains(lease.target) or (
-            gateway is not None and gateway.breaker.explains(lease.target)
+    def explained(self, attempt: Attempt) -> bool:
+        """Return whether a attempt's target fails by itself, while others get through the same way."""
+        gateway = attempt.gateway
+        return self._gateways.whole.breaker.explains(attempt.target) or (
+            gateway is not None and gateway.breaker.explains(attempt.target)
         )
 
-    def nobody_serves(self, lease: Lease, now: float) -> None:
+    def nobody_serves(self, attempt: Attempt, now: float) -> None:
         """Take it for an outage if the last proxies of a gateway, or of the pool, have just cooled down.
 
         That takes a run of failures that looks like one: nobody is left to make it longer.
         """
-        for gateway in (lease.gateway, self._gateways.whole):
+        for gateway in (attempt.gateway, self._gateways.whole):
             if gateway is None or gateway.tripped or not gateway.breaker.suspicious:
                 continue
             serving = (
@@ -143,50 +145,50 @@ class Outages:
             if not serving:
                 gateway.breaker.trip(now)
                 self._trip(gateway, now)
-                lease.outage_suspected = True
+                attempt.outage_suspected = True
 
     # Failures
 
     def _failed(
-        self, lease: Lease, outcome: Outcome, failure: str, now: float, *, repeated: bool
+        self, attempt: Attempt, outcome: Outcome, failure: str, now: float, *, repeated: bool
     ) -> bool:
-        whole, gateway = self._gateways.whole, lease.gateway
+        whole, gateway = self._gateways.whole, attempt.gateway
         overload = False
         if gateway is not None:
             rejected = outcome is GATEWAY_FAULT and not failure.startswith(NOT_FOR_THE_LOAD)
-            if rejected and not (repeated or gateway.tripped or self.explained(lease)):
-                gateway.heard(lease.granted_at, rejected=True)
-                overload = gateway.limit.rejected(lease.granted_at, now)
+            if rejected and not (repeated or gateway.tripped or self.explained(attempt)):
+                gateway.heard(attempt.started_at, rejected=True)
+                overload = gateway.limit.rejected(attempt.started_at, now)
             if gateway.nodes:  # else they have all moved away
-                self._note(gateway, lease, outcome, failure, now)
+                self._note(gateway, attempt, outcome, failure, now)
         if self._gateways.quiet_answers:
             whole.breaker.count(_QUIET_ANSWERS - self._gateways.quiet_answers)
             self._gateways.quiet_answers = 0
-        reliable = lease.node.answered and (
-            lease.node.health.state is HEALTHY
+        reliable = attempt.node.answered and (
+            attempt.node.health.state is HEALTHY
             # or was, before it paid for the present run of failures
-            or (whole.breaker.running > 0 and lease.proxy.name in whole.before)
+            or (whole.breaker.running > 0 and attempt.proxy.name in whole.before)
         )
         if reliable and not (gateway is not None and gateway.tripped):
             # That one fails which is on trial, or has never answered, says nothing about the others.
-            self._note(whole, lease, outcome, failure, now)
+            self._note(whole, attempt, outcome, failure, now)
         out = whole.tripped or (gateway is not None and gateway.tripped)
-        lease.outage_suspected = (lease.outage_suspected or out) and (
-            _is_sure(outcome, failure) or not self.explained(lease)
+        attempt.outage_suspected = (attempt.outage_suspected or out) and (
+            _is_sure(outcome, failure) or not self.explained(attempt)
         )
         return overload or (out and failure != PROXY_AUTH)
 
     def _note(
-        self, gateway: Gateway, lease: Lease, outcome: Outcome, failure: str, now: float
+        self, gateway: Gateway, attempt: Attempt, outcome: Outcome, failure: str, now: float
     ) -> None:
         """Take note of a failure at a gateway, and trip it if that is the last straw."""
-        breaker, node = gateway.breaker, lease.node
+        breaker, node = gateway.breaker, attempt.node
         before, was_tripped = breaker.signs, gateway.tripped
         whole = gateway is self._gateways.whole
         trips = breaker.failed(
-            lease.proxy.gateway if whole else lease.proxy.name,
-            lease.target,
-            lease.granted_at,
+            attempt.proxy.gateway if whole else attempt.proxy.name,
+            attempt.target,
+            attempt.started_at,
             now,
             sure=_is_sure(outcome, failure),
             gateways_word=not whole and (outcome is not AMBIGUOUS or failure in WITHOUT_A_WORD),
@@ -195,7 +197,7 @@ class Outages:
             proxies=2 if whole else gateway.nodes,
         )
         if was_tripped and not gateway.tripped:
-            self._reopen(gateway, now, explained_by=lease.target)
+            self._reopen(gateway, now, explained_by=attempt.target)
             return
         if breaker.signs > before:
             if not before:
@@ -204,7 +206,7 @@ class Outages:
                 gateway.failures.clear()
                 gateway.sustained = self._sustained(gateway)
             gateway.failures[failure] += 1
-            lease.outage_suspected = lease.outage_suspected or breaker.suspicious
+            attempt.outage_suspected = attempt.outage_suspected or breaker.suspicious
         elif not gateway.tripped:
             return
         self._remember(gateway, node)
@@ -307,12 +309,12 @@ class Outages:
             PoolReopened(now=now, seconds=whole.breaker.lasted, explained_by=explained_by)
         )
 
-    def _widen(self, lease: Lease, now: float) -> None:
+    def _widen(self, attempt: Attempt, now: float) -> None:
         """Let the pool's traffic grow back, and go without a limit when it has."""
         gateways = self._gateways
         limit = gateways.whole.limit
         limit.in_flight = gateways.in_flight
-        limit.answered(lease.granted_at, None, lease.target, now)
+        limit.answered(attempt.started_at, None, attempt.target, now)
         if not limit.restarting:
             gateways.narrowed = False
             gateways.disturbed = bool(gateways.tripped)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from ..attempt import Blocked
 from ..errors import NoProxyMatchesError, SessionLostError, TargetRefusedError
-from ..lease import Hold
 from ..proxies.filters import ProxyFilter
 from ..proxies.health import COOLING
 from ..strategies import Pick
@@ -47,7 +47,7 @@ class _Eligible:
     """The proxies that may take a request.
 
     ``among``: their indices, ``None`` for all; ``resting``: those of them that rest, by name, with
-    the moments they are due at; ``waits_for``: see :class:`Hold`; ``wanted``: the filter, if any.
+    the moments they are due at; ``waits_for``: see :class:`Blocked`; ``wanted``: the filter, if any.
     """
 
     among: list[int] | None
@@ -105,7 +105,7 @@ class Chooser:
         prefer: str | None,
         asked_for: StrategyChoice | None,
         tunnel: str | None,
-    ) -> Node | Hold:
+    ) -> Node | Blocked:
         """Return the proxy for a request; see :meth:`Pool.acquire`."""
         self._availability.advance(now)
         strategy = self._strategies.find(rule.strategy if asked_for is None else asked_for)
@@ -142,15 +142,15 @@ class Chooser:
         besides: int,
         *,
         connect: bool = False,
-    ) -> Hold | None:
+    ) -> Blocked | None:
         """Return why a request has to wait; see :meth:`Pool.hold`."""
         self._availability.advance(now)
         if session is not None:
             pinned = self._session_member(session, target, rule, now, besides)
             if pinned is not None:
-                return pinned if isinstance(pinned, Hold) else None
+                return pinned if isinstance(pinned, Blocked) else None
             if besides:
-                return Hold(
+                return Blocked(
                     reason=f"session {session!r} is about to get its proxy",
                     waits_for=("session", session),
                     retry_at=None,
@@ -264,7 +264,7 @@ class Chooser:
                     return True
         return False
 
-    def _nothing_free(self, eligible: _Eligible, target: str) -> Hold:
+    def _nothing_free(self, eligible: _Eligible, target: str) -> Blocked:
         resting, among = eligible.resting, eligible.among
         moments = [self._availability.next_change()]
         if not resting:
@@ -278,7 +278,7 @@ class Chooser:
             else:
                 names = (self._nodes.at(index).proxy.name for index in among)
                 moments += (resting[name] for name in names if name in resting)
-        return Hold(
+        return Blocked(
             reason=reason,
             waits_for=eligible.waits_for,
             retry_at=min((moment for moment in moments if moment is not None), default=None),
@@ -392,7 +392,7 @@ class Chooser:
 
     def _session_member(
         self, session: str, target: str, rule: TargetPolicy, now: float, besides: int = 0
-    ) -> Node | Hold | None:
+    ) -> Node | Blocked | None:
         """Return a session's proxy, why it has to wait for it, or ``None`` to choose one."""
         name = self._sessions.find(session, now)
         if name is None:
@@ -407,13 +407,13 @@ class Chooser:
             if node.free > besides and share:
                 if self._has_way(node, besides):
                     return node
-                return Hold(
+                return Blocked(
                     reason=f"session {session!r} waits for the gateway of its proxy {name}",
                     waits_for=(name, session),
                     retry_at=self._availability.next_change(),
                 )
             ready_at = self._ledger.ready_at(name)
-            return Hold(
+            return Blocked(
                 reason=f"session {session!r} waits for its proxy {name}",
                 waits_for=(name, session),
                 retry_at=ready_at if ready_at > now else None,
@@ -431,7 +431,7 @@ class Chooser:
             )
         ):
             until = max(node.health.cooldown_until, self._ledger.ready_at(name))
-            return Hold(
+            return Blocked(
                 reason=f"session {session!r} waits for its proxy {name} to come back",
                 waits_for=(name, session),
                 retry_at=None if node.draining else until,
@@ -446,7 +446,7 @@ class Chooser:
         rule: TargetPolicy,
         now: float,
         besides: int,
-    ) -> Hold | None:
+    ) -> Blocked | None:
         """Return why a session's proxy may not be used for a target now, or ``None`` if it may."""
         name = node.proxy.name
         if rule.matching is not None and not rule.matching(node.proxy):
@@ -459,7 +459,7 @@ class Chooser:
         until = self._spacing.resting(target, now).get(name)
         if until is None and not besides:
             return None
-        return Hold(
+        return Blocked(
             reason=f"session {session!r} waits for its proxy {name}, which rests at {target}",
             waits_for=(name, session, target),
             retry_at=until,

@@ -65,7 +65,7 @@ class Sessions:
         return self._on_proxy[proxy]
 
     def claimed(self, session: str, proxy: Proxy, now: float) -> None:
-        """Take note that a session has got a lease: it is on that proxy from now on."""
+        """Take note that a session has got a attempt: it is on that proxy from now on."""
         self._in_flight[session] += 1
         before = self._unpin(session)
         self._pinned[session] = (proxy.name, now)
@@ -78,7 +78,7 @@ class Sessions:
             self._events.emit(SessionReassigned(now=now, session=session, lost=before, proxy=proxy))
 
     def released(self, session: str) -> None:
-        """Take note that one lease of a session has ended."""
+        """Take note that one attempt of a session has ended."""
         self._in_flight[session] -= 1
         if not self._in_flight[session]:
             del self._in_flight[session]

@@ -117,12 +117,12 @@ class Breaker:
         self._answers += answers
         self._answers_since_refused += answers
 
-    def answered(self, target: str, granted_at: float, now: float) -> bool:
+    def answered(self, target: str, started_at: float, now: float) -> bool:
         """Take note of an answer; return whether it ends an outage."""
         self._answers += 1
         self._answers_since_refused += 1
-        self._failing.answered(target, granted_at)
-        if self._refused and granted_at >= self._refused_since:
+        self._failing.answered(target, started_at)
+        if self._refused and started_at >= self._refused_since:
             self._refused.clear()
         if (
             not self.running
@@ -134,11 +134,11 @@ class Breaker:
         self._answered.pop(target, None)
         self._answered[target] = now
         if self.tripped_at is not None:
-            if granted_at < self.tripped_at:
+            if started_at < self.tripped_at:
                 return False
             self._close(self.tripped_at, now)
             return True
-        seconds, usual = now - granted_at, self._usual_seconds
+        seconds, usual = now - started_at, self._usual_seconds
         self._usual_seconds = (
             seconds if usual is None else usual + _SECONDS_SMOOTHING * (seconds - usual)
         )
@@ -154,7 +154,7 @@ class Breaker:
         self,
         proxy: str,
         target: str,
-        granted_at: float,
+        started_at: float,
         now: float,
         *,
         sure: bool,
@@ -175,7 +175,7 @@ class Breaker:
         :param proxies: how many proxies there are to fail.
         """
         if not sure:
-            self._failing.failed(target, granted_at, now)
+            self._failing.failed(target, started_at, now)
             if self._failing.explains(target):
                 self._forget(target)
                 self.suspicious = False
@@ -193,7 +193,7 @@ class Breaker:
                 self._answers_since_refused = 0
             self._refused.add(proxy)
         self.running += 1
-        late = granted_at < self._failing.latest  # others got through since it went
+        late = started_at < self._failing.latest  # others got through since it went
         self._late += late
         if not late and self.running == self._late + 1:
             self._since = now

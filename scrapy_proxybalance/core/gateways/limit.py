@@ -212,10 +212,10 @@ class GatewayLimit:
                 self._rejected_below *= keep
             self._attempts_below += 1.0
 
-    def answered(self, granted_at: float, latency: float | None, target: str, now: float) -> None:
+    def answered(self, started_at: float, latency: float | None, target: str, now: float) -> None:
         """Learn from a request that was answered; call it before the request is taken out of flight.
 
-        :param granted_at: when it was sent.
+        :param started_at: when it was sent.
         :param latency: seconds to the response's headers, if known.
         :param target: what it went to.
         """
@@ -224,16 +224,16 @@ class GatewayLimit:
         if self._policy.fixed is None:
             self._cut_ended += 1
             if self._checking or self._excess:
-                self._attempted(granted_at, rejected=False)
+                self._attempted(started_at, rejected=False)
             if latency is not None:
-                self._judge_latency(granted_at, latency, target, now)
+                self._judge_latency(started_at, latency, target, now)
                 if not self._compares and self.limit >= 2 * self._policy.start:
                     return  # what is usual is not to be learned from an overload
             if self._slowed or self._checking:
                 return
         elif not self._slow_start:
             return
-        if self._used_at < granted_at:
+        if self._used_at < started_at:
             return
         if not self._slow_start:
             self.limit += min(_GROWTH, _GROWTH_MAX * self.limit) * self._pace() / self.limit
@@ -244,17 +244,17 @@ class GatewayLimit:
                 self._slow_start = False
         self.limit = min(self.limit, float(self.hard_cap))
 
-    def rejected(self, granted_at: float, now: float) -> bool:
+    def rejected(self, started_at: float, now: float) -> bool:
         """Learn from a request that the gateway rejected; return whether the load is to blame.
 
         It is if the limit is cut for it, or has been since the request went.
         """
         if self._policy.fixed is not None:
             return False
-        self._attempted(granted_at, rejected=True)
+        self._attempted(started_at, rejected=True)
         self._cut_ended += 1
         self._cut_rejected += 1
-        if granted_at < self._cut_at:
+        if started_at < self._cut_at:
             return True
         # As many rejections as usual change nothing; the more are usual, the more it takes to tell.
         noise = self._noise
@@ -297,8 +297,8 @@ class GatewayLimit:
         share = self._rejected_below / (self._attempts_below + _NOISE_PRIOR)
         return share if share <= _NOISE_MAX else 0.0  # where most are rejected, it is the load
 
-    def _attempted(self, granted_at: float, *, rejected: bool) -> None:
-        if granted_at >= self._cut_at and self.in_flight <= self._harmless:
+    def _attempted(self, started_at: float, *, rejected: bool) -> None:
+        if started_at >= self._cut_at and self.in_flight <= self._harmless:
             self._rejected_below += rejected
             if self._checking:
                 self._checked += 1
@@ -338,14 +338,14 @@ class GatewayLimit:
 
     # Latency
 
-    def _judge_latency(self, granted_at: float, latency: float, target: str, now: float) -> None:
+    def _judge_latency(self, started_at: float, latency: float, target: str, now: float) -> None:
         logarithm = log(max(latency, 1e-6))
         known = self._note_latency(target, logarithm, now)
         if not known.known:
             known = self._note_latency(_OTHERS, logarithm, now)
         settled = known.settled(self._changed_at, now)
         self._compares = self._compares or known.known
-        if not settled or not known.known or granted_at < self._cut_at:
+        if not settled or not known.known or started_at < self._cut_at:
             return
         samples = self._samples
         samples.append(logarithm - known.least)

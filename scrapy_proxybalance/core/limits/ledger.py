@@ -32,13 +32,13 @@ class Ledger(Protocol):
     def claim(
         self, candidates: Sequence[str], target: str, session: str | None, now: float
     ) -> str | None:
-        """Grant one lease on the first candidate whose cap, rate and rest allow it.
+        """Grant one attempt on the first candidate whose cap, rate and rest allow it.
 
         :return: the proxy's name, or ``None`` if no candidate can take one.
         """
 
     def release(self, proxy: str) -> None:
-        """Give back one lease."""
+        """Give back one attempt."""
 
     def rest(self, proxy: str, until: float) -> None:
         """Grant nothing on a proxy before ``until``."""
@@ -50,7 +50,7 @@ class Ledger(Protocol):
         """Return how many leases could be granted on a proxy at this moment."""
 
     def ready_at(self, proxy: str) -> float:
-        """Return when the rate and the rest of a proxy allow its next lease."""
+        """Return when the rate and the rest of a proxy allow its next attempt."""
 
 
 class _Holding:
@@ -87,7 +87,7 @@ class LocalLedger:
         session: str | None,  # noqa: ARG002
         now: float,
     ) -> str | None:
-        """Grant one lease on the first candidate whose cap, rate and rest allow it."""
+        """Grant one attempt on the first candidate whose cap, rate and rest allow it."""
         for proxy in candidates:
             holding = self._holdings[proxy]
             if holding.in_flight >= holding.max_in_flight or now < holding.rest_until:
@@ -102,7 +102,7 @@ class LocalLedger:
         return None
 
     def release(self, proxy: str) -> None:
-        """Give back one lease."""
+        """Give back one attempt."""
         self._holdings[proxy].in_flight -= 1
 
     def rest(self, proxy: str, until: float) -> None:
@@ -124,7 +124,7 @@ class LocalLedger:
         return free
 
     def ready_at(self, proxy: str) -> float:
-        """Return when the rate and the rest of a proxy allow its next lease."""
+        """Return when the rate and the rest of a proxy allow its next attempt."""
         holding = self._holdings[proxy]
         if holding.limiter is None:
             return holding.rest_until

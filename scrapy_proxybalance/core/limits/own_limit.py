@@ -14,7 +14,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..lease import Lease
+    from ..attempt import Attempt
 
 # Answers for each request that it may carry, after which it may carry one more.
 _GROWS_AFTER = 10
@@ -46,22 +46,22 @@ class Proven:
         self._doubts = 0
         self._excused = 0
         self._too_many_at = -inf
-        self._out: dict[Lease, None] | None = None
+        self._out: dict[Attempt, None] | None = None
 
-    def granted(self, lease: Lease) -> None:
+    def granted(self, attempt: Attempt) -> None:
         """Take note that a request goes out."""
         if self._out is None:
             self._out = {}
-        self._out[lease] = None
+        self._out[attempt] = None
 
-    def ended(self, lease: Lease) -> None:
+    def ended(self, attempt: Attempt) -> None:
         """Take note that it is back."""
         if self._out is not None:
-            self._out.pop(lease, None)
+            self._out.pop(attempt, None)
 
-    def out_before(self, lease: Lease) -> int:
+    def out_before(self, attempt: Attempt) -> int:
         """Return how many are out that had gone before a request, and may be carried yet."""
-        return sum(one.granted_at <= lease.granted_at for one in self._out or ())
+        return sum(one.started_at <= attempt.started_at for one in self._out or ())
 
     def excuses(self, *, sharing: bool) -> bool:
         """Return whether a failure that may be for the number is excused: so many in a row are.
@@ -131,16 +131,16 @@ class OwnLimit:
         self._cut_at = -inf
         self._answers = 0
 
-    def closed(self, granted_at: float, in_flight: int, now: float, *, proven: int = 0) -> bool:
+    def closed(self, started_at: float, in_flight: int, now: float, *, proven: int = 0) -> bool:
         """Take note that a connection was closed or refused; return whether it may be for the number.
 
-        :param granted_at: when that request was let go: one of before the last cut says nothing new.
+        :param started_at: when that request was let go: one of before the last cut says nothing new.
         :param in_flight: how many were in flight when it went, that one included.
         :param proven: how many it is known to carry.
         """
         if now < self._lifted_until:
             return False
-        if granted_at < self._cut_at:
+        if started_at < self._cut_at:
             return True
         if in_flight < 2:
             self.limit = inf
@@ -149,9 +149,9 @@ class OwnLimit:
         self.cut(max(proven, int(min(self.limit, in_flight)) // 2), now)
         return True
 
-    def is_new_to(self, granted_at: float) -> bool:
+    def is_new_to(self, started_at: float) -> bool:
         """Return whether a request went before the last cut, or too soon after it to show anything."""
-        return granted_at < self._cut_at + _SETTLES
+        return started_at < self._cut_at + _SETTLES
 
     def cut(self, limit: int, now: float) -> None:
         """Carry no more than so many at once."""

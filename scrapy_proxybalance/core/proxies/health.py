@@ -82,7 +82,7 @@ class HealthPolicy:
 class Health:
     """One proxy's recent past. ``generation`` goes up with every cooldown that begins.
 
-    A lease carries the generation it was granted in, so that faults that were already in flight
+    A attempt carries the generation it was granted in, so that faults that were already in flight
     when a cooldown began count once.
     """
 
@@ -198,7 +198,7 @@ class Health:
         began goes on.
 
         :param part: what was charged for it, 0 to 1.
-        :param generation: that of its lease.
+        :param generation: that of its attempt.
         """
         self.record.acquit(part)
         self.long_term.acquit(part)
@@ -225,5 +225,5 @@ class Health:
         self.cooldown_until = now + 0.5 * policy.cooldown_seconds(self.times_out, rng)
 
     def begin_probe(self) -> None:
-        """The cooldown is over: the next lease is the probe."""
+        """The cooldown is over: the next attempt is the probe."""
         self.state = PROBING

@@ -28,7 +28,7 @@ _FILTERS_REMEMBERED = 1000
 class Node:
     """One proxy and what the pool keeps of it.
 
-    ``draining``: it gets no further lease; ``leaving``: and is gone when its last one has ended.
+    ``draining``: it gets no further attempt; ``leaving``: and is gone when its last one has ended.
     ``free``: leases that could be granted now; ``in_flight``: leases that are out, of ``cap``;
     ``timer``: when it is to be looked at again; ``serving``: whether it is counted as being in
     good standing; ``group``: tells what to expect while little is known of it; ``expected``: what

@@ -3,7 +3,7 @@
 Knows durations of successes and timeouts, per target. It knows no proxy but by name, sets nothing
 and cuts nothing off; what the user's own timeout is comes with each question.
 
-The estimate is a high quantile of a decaying histogram, times a margin. Attempts that were cut off
+The estimate is a high quantile of a decaying histogram, times a margin. AttemptLog that were cut off
 are missing in it, so it cannot see by itself that it has become too short. Three things tell it: the
 durations of retries, which may take longer; successes that an attempt with the estimate would have
 missed; and timeouts in a row through different proxies, which are hardly the proxies' doing.

@@ -29,7 +29,7 @@ RUN = 30
 # A proxy that had so many times its even share of the last minutes is not preferred, and not before it
 # had a run.
 SHARE = 3.0
-# A lease counts for 37 % of itself after so many seconds.
+# A attempt counts for 37 % of itself after so many seconds.
 _MEMORY = 300.0
 _UNIT_HOLDS = 1.0
 # So many are offered of so many that are looked at.
@@ -211,7 +211,7 @@ class WarmConnections:
 
     def forget(self, node: Node) -> None:
         """Forget a proxy that is gone."""
-        # Its connections are never offered, as it has no lease free, and expire.
+        # Its connections are never offered, as it has no attempt free, and expire.
         self._total -= self._used.pop(node, 0.0)
 
     def _tick(self, now: float) -> None:

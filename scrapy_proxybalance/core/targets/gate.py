@@ -167,16 +167,16 @@ class TargetGate:
         self._targets[target].in_flight -= 1
 
     def probe_lost(
-        self, target: str, now: float, *, arrived: bool, sent_at: float = float("inf")
+        self, target: str, now: float, *, arrived: bool, started_at: float = float("inf")
     ) -> None:
         """Take note that the probe ended without the target having said anything.
 
         :param arrived: whether it may have come as far as the target, which then is left alone for a
             moment before the next one, and longer with each.
-        :param sent_at: when it went out. One of before a pause or a release says nothing of the next.
+        :param started_at: when it went out. One of before a pause or a release says nothing of the next.
         """
         known = self._targets[target]
-        if sent_at < known.until:
+        if started_at < known.until:
             return
         known.probe_out = False
         if arrived and known.state is PROBING:
@@ -184,15 +184,15 @@ class TargetGate:
             known.lost_probes += 1
             known.probe_at = now + min(wait, known.policy.pause)
 
-    def answered(self, target: str, sent_at: float, now: float) -> None:
-        """Take note that the target answered as usual a request sent at ``sent_at``."""
+    def answered(self, target: str, started_at: float, now: float) -> None:
+        """Take note that the target answered as usual a request sent at ``started_at``."""
         known = self._known(target, now)
         known.traffic.answered(now)
         known.forbidden_in_a_row = 0
-        if known.state is PROBING and sent_at >= known.until:
+        if known.state is PROBING and started_at >= known.until:
             self._reopen(target, known, now)
             return
-        if sent_at < known.until:
+        if started_at < known.until:
             known.sustained.answers += 1.0  # it was on its way when another one was refused
         if known.state is RAMPING:
             if known.ramp is None or now >= known.ramp.ends_at:
@@ -228,14 +228,14 @@ class TargetGate:
     # Refusals
 
     def refused(
-        self, target: str, *, sent_at: float, now: float, reason: str, wait: float | None = None
+        self, target: str, *, started_at: float, now: float, reason: str, wait: float | None = None
     ) -> bool:
         """Take note of a refusal: pause the target at once.
 
         Refusals of requests that were sent before the pause began are the same refusal: they may
         lengthen the pause, up to what they ask for, but do not count as a further step.
 
-        :param sent_at: when the refused request went out, in seconds.
+        :param started_at: when the refused request went out, in seconds.
         :param reason: what the target said, in words.
         :param wait: seconds that the target asked for.
         :return: whether a new pause began.
@@ -245,7 +245,7 @@ class TargetGate:
         if known.state is SUSPENDED:
             return False
         asked = max(wait, min(_MOMENT, policy.pause)) if wait and wait > 0 else None
-        if sent_at < known.until:
+        if started_at < known.until:
             if known.state is PAUSED and asked is not None:
                 self._extend(target, known, now + asked, now, reason)
             return False
@@ -313,10 +313,10 @@ class TargetGate:
         if known.ramp is not None:
             known.sustained.ceiling = known.ramp.rate(now)
 
-    def forbidden(self, target: str, *, sent_at: float, now: float) -> bool:
+    def forbidden(self, target: str, *, started_at: float, now: float) -> bool:
         """Take note of a 403; return whether it counts as a refusal: enough in a row, or a probe's."""
         known = self._known(target, now)
-        if sent_at < known.until:
+        if started_at < known.until:
             return False  # it belongs to the refusal that the target was paused for
         known.forbidden_in_a_row += 1
         probed = known.state is PROBING

@@ -19,9 +19,9 @@ from twisted.web.error import SchemeNotSupported
 
 from ...core import Outcome
 from ...core.outcome import CLOSED_AFTER_CONNECT, CONNECT_CLOSED, NO_RESPONSE, TIMEOUT
+from ...core.verdict import CERTIFICATE, UNSUPPORTED, Verdict
 from ...http.connect import of_connect
 from ...http.library_errors import chain, connect_status, is_bad_certificate, of_library
-from ...http.verdict import CERTIFICATE, UNSUPPORTED, Verdict
 from .tunnel_errors import ClosedAfterConnectError, ConnectClosedError, ConnectFailedError
 
 if TYPE_CHECKING:

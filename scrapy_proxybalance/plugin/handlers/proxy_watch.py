@@ -18,7 +18,7 @@ from weakref import ref
 from scrapy.utils.httpobj import urlparse_cached
 
 from ...core import NoProxyAvailableError, Outcome
-from ...http.verdict import UNSUPPORTED, Verdict
+from ...core.verdict import UNSUPPORTED, Verdict
 from ..requests import meta as request_meta
 from .profiles import DEFAULT, PAGES, Handler, handler_of, is_set
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from scrapy.http import Response
     from scrapy.settings import BaseSettings
 
-    from ...core import Lease, Proxy
+    from ...core import Attempt, Proxy
     from ..context import CrawlContext
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class ProxyWatch:
         }
         self._first: dict[str, tuple[ref[Request], float]] = {}
         self._peers: dict[tuple[str, str], _Peer] = {}
-        self._looked_up: list[tuple[_Peer, Request, Lease]] = []
+        self._looked_up: list[tuple[_Peer, Request, Attempt]] = []
         self.stopped = False
         self._warned = False
         self._leases = 0
@@ -129,15 +129,15 @@ class ProxyWatch:
     def _check_first(self, page: str) -> None:
         if page not in self._first:
             return
-        first, sent_at = self._first[page]
+        first, started_at = self._first[page]
         request = first()
         under_way = request is not None and self._context.flight_of(request) is not None
         awaited = under_way or self._looked_up
-        if awaited and self._context.clock() - sent_at < _PATIENCE:
+        if awaited and self._context.clock() - started_at < _PATIENCE:
             raise UnprovenError(f"the first answer through the handler of {page} is awaited", None)
 
     def departs(self, request: Request) -> None:
-        """Take note that a request goes out with a lease."""
+        """Take note that a request goes out with a attempt."""
         self._leases += 1
         page = urlparse_cached(request).scheme
         if page in self.unproven:
@@ -159,8 +159,8 @@ class ProxyWatch:
 
     # On the way back
 
-    def verdict(self, request: Request, response: Response, lease: Lease) -> Verdict | None:
-        """Return the verdict on a response that did not come through its lease's proxy.
+    def verdict(self, request: Request, response: Response, attempt: Attempt) -> Verdict | None:
+        """Return the verdict on a response that did not come through its attempt's proxy.
 
         ``None`` if it did, for all that can be known.
         """
@@ -168,11 +168,11 @@ class ProxyWatch:
             return None
         if self._looked_up:
             self._settle()
-        is_peer = self._is_peer(request, response.ip_address, lease)
+        is_peer = self._is_peer(request, response.ip_address, attempt)
         if not request.meta.get(request_meta.PROXY) and not is_peer:
-            self._bypassed(request, lease, "meta['proxy'] is gone")
+            self._bypassed(request, attempt, "meta['proxy'] is gone")
         elif is_peer is False:
-            self._bypassed(request, lease, f"the answer came from {response.ip_address}")
+            self._bypassed(request, attempt, f"the answer came from {response.ip_address}")
         elif request_meta.proxy_is_users(request):
             return self._overwritten(request)
         else:
@@ -181,7 +181,7 @@ class ProxyWatch:
         return Verdict(outcome=Outcome.IGNORED, failure=BYPASSED)
 
     def failed(
-        self, request: Request, exception: Exception, verdict: Verdict, lease: Lease
+        self, request: Request, exception: Exception, verdict: Verdict, attempt: Attempt
     ) -> None:
         """Take note that an attempt failed; a handler that cannot use the proxy never will."""
         page = urlparse_cached(request).scheme
@@ -191,8 +191,8 @@ class ProxyWatch:
                 "The download handler of %s pages cannot use proxy %s (%s): %s. Set "
                 "DOWNLOAD_HANDLERS[%r] to a handler that can",
                 page,
-                lease.proxy.name,
-                lease.proxy.scheme,
+                attempt.proxy.name,
+                attempt.proxy.scheme,
                 exception or type(exception).__name__,
                 page,
             )
@@ -213,14 +213,14 @@ class ProxyWatch:
             )
         return Verdict(outcome=Outcome.IGNORED, failure=OVERWRITTEN)
 
-    def _bypassed(self, request: Request, lease: Lease, why: str) -> None:
+    def _bypassed(self, request: Request, attempt: Attempt, why: str) -> None:
         self._stop(
             REASON_BYPASSED,
             "%s did not go through proxy %s (%s), but directly: %s. A download handler, or a "
             "middleware nearer to the downloader, ignores meta['proxy'] or has removed it",
             request,
-            lease.proxy.name,
-            lease.proxy.gateway,
+            attempt.proxy.name,
+            attempt.proxy.gateway,
             why,
         )
 
@@ -239,27 +239,27 @@ class ProxyWatch:
 
     # Whose address it is
 
-    def _is_peer(self, request: Request, address: Any, lease: Lease) -> bool | None:
+    def _is_peer(self, request: Request, address: Any, attempt: Attempt) -> bool | None:
         """Whether an address is the proxy's; ``None`` if that is not known."""
         if address is None:
             return None
-        key = (lease.proxy.host, str(address))
+        key = (attempt.proxy.host, str(address))
         peer = self._peers.get(key)
         if peer is None:
             if len(self._peers) >= _LOOKUPS:
                 return None
             peer = self._peers[key] = _Peer(*key, urlparse_cached(request).hostname or "")
             if peer.is_pending:
-                self._looked_up.append((peer, request, lease))
+                self._looked_up.append((peer, request, attempt))
         return peer.is_proxy
 
     def _settle(self) -> None:
         """Check the names that have been resolved meanwhile."""
         done = [entry for entry in self._looked_up if not entry[0].is_pending]
         self._looked_up = [entry for entry in self._looked_up if entry[0].is_pending]
-        for peer, request, lease in done:
+        for peer, request, attempt in done:
             if peer.is_proxy is False:
-                self._bypassed(request, lease, f"the answer came from {peer.address}")
+                self._bypassed(request, attempt, f"the answer came from {peer.address}")
 
 
 class _Peer:

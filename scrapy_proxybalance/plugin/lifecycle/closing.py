@@ -102,12 +102,12 @@ class Closing:
             for request, flight in context.flights()
             if request in self._cancels
             and request not in self._given_up
-            and flight.lease is not None
+            and flight.attempt is not None
             and (
                 ends
                 or (
                     not request_meta.has_headers(request)
-                    and now >= max(self._since, flight.sent_at) + BEGINS_WITHIN
+                    and now >= max(self._since, flight.started_at) + BEGINS_WITHIN
                 )
             )
         ]

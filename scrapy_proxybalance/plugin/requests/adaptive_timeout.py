@@ -66,7 +66,7 @@ class AdaptiveTimeout:
         if (
             not self._enabled
             or flight is None
-            or flight.lease is None
+            or flight.attempt is None
             or flight.target_probe
             or request.method not in _SAFE_METHODS
             or urlparse_cached(request).path == "/robots.txt"
@@ -76,7 +76,7 @@ class AdaptiveTimeout:
         if not own or own != self._crawls_own:
             return
         timeout = self._context.pool.timeout(
-            flight.lease,
+            flight.attempt,
             self._context.clock(),
             own=own,
             cuts=request_meta.cuts(request),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from scrapy import Request, Spider
     from scrapy.http import Response
 
-    from ...http.verdict import Verdict
+    from ...core.verdict import Verdict
     from ..context import CrawlContext
 
 # Of a page that is the site's answer, whatever it says.

@@ -12,14 +12,14 @@ import attrs
 
 from ...core import Outcome
 from ...core.structures.bounded_dict import BoundedDict
-from ...http.verdict import CERTIFICATE, Verdict
+from ...core.verdict import CERTIFICATE, Verdict
 from . import meta as request_meta
 
 if TYPE_CHECKING:
     from scrapy import Request
     from scrapy.http import Response
 
-    from ...core import Lease
+    from ...core import Attempt
 
 # The certificate of a target is bad when so many proxies, or so many attempts, say so.
 _PROXIES = 2
@@ -43,22 +43,22 @@ class Certificates:
             self._good[target] = None
             self._bad.pop(target, None)
 
-    def judge(self, request: Request, verdict: Verdict, lease: Lease) -> Verdict:
+    def judge(self, request: Request, verdict: Verdict, attempt: Attempt) -> Verdict:
         """Return the verdict on a failed attempt, with what is known of its target's certificate.
 
         A request whose target is to blame is not tried again.
         """
         if verdict.failure != CERTIFICATE:
             return verdict
-        request_meta.mark_tried(request, lease.proxy)
-        target = lease.target
+        request_meta.mark_tried(request, attempt.proxy)
+        target = attempt.target
         if target in self._good:
             return attrs.evolve(verdict, outcome=Outcome.AMBIGUOUS)
         if target not in self._bad:
             self._bad[target] = []
         through = self._bad[target]
         if len(through) < _ATTEMPTS:
-            through.append(lease.proxy.name)
+            through.append(attempt.proxy.name)
         if len(set(through)) >= _PROXIES or len(through) >= _ATTEMPTS:
             request.meta["dont_retry"] = True
         return verdict

@@ -52,7 +52,7 @@ class DownloadTime:
         :return: ``None`` where nobody knows: it may have waited in a slot with a delay.
         """
         now, slots = self._context.clock(), self._context.slots
-        since_departure = now - flight.sent_at
+        since_departure = now - flight.started_at
         if not slots.has_delay(slots.key_of(request)):
             return since_departure
         if not self._listens:

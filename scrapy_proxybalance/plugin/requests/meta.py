@@ -1,7 +1,7 @@
 """What stands in ``request.meta``: the user's keys, our marker, and what others leave there.
 
 ``meta`` is copied by retries, redirects and careless spiders, so nothing found here is trusted to
-belong to the request that carries it: a lease is never kept in it.
+belong to the request that carries it: a attempt is never kept in it.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ class OddAnswer(NamedTuple):
 
     ``kind``: what it looked like. ``who``: who was compared. ``proxy``: the name of the one that gave
     it. ``part``: what that was charged with, 0 to 1. ``at``: when it came, in seconds on the pool's
-    clock. ``generation``: that of its lease.
+    clock. ``generation``: that of its attempt.
     """
 
     kind: str

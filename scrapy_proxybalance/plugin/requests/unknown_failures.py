@@ -14,7 +14,7 @@ from scrapy.settings import default_settings
 from scrapy.utils.misc import load_object
 
 from ...core import Outcome
-from ...http.verdict import CERTIFICATE, Verdict
+from ...core.verdict import CERTIFICATE, Verdict
 
 if TYPE_CHECKING:
     from scrapy import Request
@@ -51,7 +51,7 @@ class UnknownFailures:
         """Return a request that has failed through the pool, to be sent again if nobody else would."""
         spider = self._crawler.spider
         if (
-            flight.lease is None
+            flight.attempt is None
             or not (verdict.outcome in _FAILED or verdict.failure == CERTIFICATE)
             or not self._enabled
             or spider is None

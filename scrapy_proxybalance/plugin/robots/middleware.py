@@ -248,7 +248,7 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
             why += "; no proxy of the pool has got any answer yet"
         new = context.pool.targets.refused(
             target,
-            sent_at=asked_at,
+            started_at=asked_at,
             now=context.clock(),
             reason=f"{ROBOTS_NOT_FETCHED} ({why})",
             wait=finding.wait,

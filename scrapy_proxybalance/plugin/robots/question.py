@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
     from scrapy.http import Response
 
-    from ...http.verdict import Verdict
+    from ...core.verdict import Verdict
     from ..middleware import ProxyBalanceMiddleware
 
 logger = logging.getLogger(__name__)
@@ -258,17 +258,17 @@ class Question:
         for request, since in self._under_way.items():
             if since is None and slots.is_transferring(request):
                 self._under_way[request] = now
-        sent_at = list(self._under_way.values())
-        if None in sent_at:
+        started_at = list(self._under_way.values())
+        if None in started_at:
             return False
         known = any(map(self._is_known, _carriers(self._under_way)))
-        if len(sent_at) >= (_MOST_AT_ONCE_KNOWN if known else _MOST_AT_ONCE):
+        if len(started_at) >= (_MOST_AT_ONCE_KNOWN if known else _MOST_AT_ONCE):
             return False
-        latest = max(moment for moment in sent_at if moment is not None)
+        latest = max(moment for moment in started_at if moment is not None)
         seconds = self._hedge_after
         if self._doubted is not None:
             seconds /= 4  # one has answered, so the site is not the cause
-        elif len(sent_at) > 1:
+        elif len(started_at) > 1:
             seconds /= 2
         return now - latest >= seconds
 

@@ -40,7 +40,7 @@ class Admissions:
     def __init__(self) -> None:
         self.in_use = False
         self.listeners: list[Callable[[str, str], None]] = []
-        #: How many admitted requests have yet to lease a proxy.
+        #: How many admitted requests have yet to attempt a proxy.
         self.unleased = 0
         self._entries: dict[Request, _Entry] = {}
         self._in_slot: Counter[str] = Counter()

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ...core import Hold
+    from ...core import Blocked
     from ..context import CrawlContext
 
 #: The gate of the queues of retries: no target is called so.
@@ -74,7 +74,7 @@ class AdmissionLimits:
         """Return whether not every free proxy may be used for a target."""
         return self._context.pool.narrows(target)
 
-    def _hold(self, target: str, now: float) -> Hold | None:
+    def _hold(self, target: str, now: float) -> Blocked | None:
         besides = self._context.admissions.on_the_way_to(target)
         try:
             return self._context.pool.hold(now, target=target, besides=besides)

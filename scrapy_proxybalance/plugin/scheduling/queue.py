@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrapy.pqueues import DownloaderAwarePriorityQueue, DownloaderInterface
 
-from ...core import Hold, ProxyFilter, TargetState
+from ...core import Blocked, ProxyFilter, TargetState
 from ...core.events import TargetPaused, TargetSuspended
 from ..middleware import ProxyBalanceMiddleware
 from ..requests import meta as request_meta
@@ -213,7 +213,7 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
 
     def _keep(self, context: CrawlContext, request: Request) -> None:
         """Set a request aside that its queue does not take."""
-        hold = Hold(reason="its queue cannot be written", waits_for=None, retry_at=None)
+        hold = Blocked(reason="its queue cannot be written", waits_for=None, retry_at=None)
         key = self._downloader_interface.get_slot_key(request)
         self._aside.add(request, hold, key, context.target_of(request), context.clock())
 
@@ -297,7 +297,7 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
             if request is not None:  # a queue may be empty that was resumed
                 return request, slot, target
 
-    def _set_aside(self, request: Request, target: str, hold: Hold, now: float) -> None:
+    def _set_aside(self, request: Request, target: str, hold: Blocked, now: float) -> None:
         """Keep a request until its proxy is free; or leave its queue out while there is no room."""
         key = self._downloader_interface.get_slot_key(request)
         if self._aside.room > 0:
@@ -315,26 +315,26 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
             if key in self.pqueues:
                 self._enter(context, key)
 
-    def _held_aside(self, context: CrawlContext, request: Request, now: float) -> Hold | None:
+    def _held_aside(self, context: CrawlContext, request: Request, now: float) -> Blocked | None:
         """Return why a request that was set aside is still held."""
         slot = context.slots.key_of(request)
         ready_at = self._limits.slot_ready_at(slot, now)
         if ready_at is None or ready_at > now:
-            return Hold(reason=f"slot {slot} is full", waits_for=slot, retry_at=ready_at)
+            return Blocked(reason=f"slot {slot} is full", waits_for=slot, retry_at=ready_at)
         target = context.target_of(request)
         if self._limits.target_room(target, now) <= 0:
             retry_at = self._limits.target_ready_at(target, now)
-            return Hold(reason=f"{target} is held", waits_for=target, retry_at=retry_at)
+            return Blocked(reason=f"{target} is held", waits_for=target, retry_at=retry_at)
         hold = self._hold(context, request, target, _wish(context, request), now)
         if hold is None and request_meta.is_retry(request) and not context.retries.room(now):
             retry_at = context.retries.ready_at(now)
-            return Hold(reason="retries are held back", waits_for=RETRIES, retry_at=retry_at)
+            return Blocked(reason="retries are held back", waits_for=RETRIES, retry_at=retry_at)
         return hold
 
     @staticmethod
     def _hold(
         context: CrawlContext, request: Request, target: str, wish: Hashable, now: float
-    ) -> Hold | None:
+    ) -> Blocked | None:
         """Return why a request's session or filter has no proxy now.
 
         Whatever the user's filter raises is the middleware's to raise: its request is to fail, not

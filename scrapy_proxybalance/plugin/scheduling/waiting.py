@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from scrapy import Request
 
-    from ...core import Hold
+    from ...core import Blocked
 
 # So many requests are looked at, and kept aside in memory, in search of one whose session or filter
 # has a proxy free.
@@ -47,7 +47,7 @@ class WaitingRequests:
         """How many more can be taken in."""
         return _AT_MOST - self.count
 
-    def add(self, request: Request, hold: Hold, queue: str, target: str, now: float) -> None:
+    def add(self, request: Request, hold: Blocked, queue: str, target: str, now: float) -> None:
         """Set a request aside.
 
         :param queue: the key of the one that it comes from, for one target.
@@ -65,7 +65,7 @@ class WaitingRequests:
         """Take note that something has changed: every group is worth a look."""
         self.unseen = len(self._groups)
 
-    def take(self, held: Callable[[Request], Hold | None]) -> tuple[Request, float] | None:
+    def take(self, held: Callable[[Request], Blocked | None]) -> tuple[Request, float] | None:
         """Take the first request that is not held any more, and since when it was set aside.
 
         Every group gets its turn.

@@ -19,14 +19,14 @@ from prometheus_client.core import (
 )
 
 from ...core import Outcome
-from ...core.events import LeaseEnded
+from ...core.events import AttemptEnded
 from ..standing import Standing, standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from ...core import Proxy
-    from ...plugin.attempts import Attempt
+    from ...plugin.attempt_log import AttemptRecord
     from ...plugin.context import CrawlContext
     from ..figures import Figures
 
@@ -74,14 +74,14 @@ class Metrics:
         self._shown: dict[str, str] = {}
         self._latency = Buckets()
         self._waited = Buckets()
-        context.pool.events.subscribe(self._lease_ended, LeaseEnded)
+        context.pool.events.subscribe(self._lease_ended, AttemptEnded)
         context.attempts.subscribe(self._attempted)
 
-    def _lease_ended(self, event: LeaseEnded) -> None:
+    def _lease_ended(self, event: AttemptEnded) -> None:
         if event.latency is not None and event.outcome is Outcome.SUCCESS:
             self._latency.observe(event.latency)
 
-    def _attempted(self, attempt: Attempt) -> None:
+    def _attempted(self, attempt: AttemptRecord) -> None:
         if attempt.proxy is not None:
             self._waited.observe(attempt.waited)
 

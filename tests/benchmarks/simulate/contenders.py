@@ -15,7 +15,7 @@ from scrapy_proxybalance.core.outcome import PROXY_AUTH
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from scrapy_proxybalance.core import Lease
+    from scrapy_proxybalance.core import Attempt
 
     from .plan import Scenario
     from .world import End
@@ -64,7 +64,7 @@ def target_name(target: int) -> str:
 
 
 class Ours:
-    """The pool, as a crawl drives it: the target's gate first, then a lease."""
+    """The pool, as a crawl drives it: the target's gate first, then a attempt."""
 
     free_cuts = 3
 
@@ -84,28 +84,28 @@ class Ours:
         self._own_timeout = scenario.load.timeout
 
     def acquire(self, now: float, target: int, tried: Sequence[int]) -> Handle | Held:
-        """Lease a proxy."""
+        """Attempt a proxy."""
         name, gate = target_name(target), self.pool.targets
         if not gate.may_send(name, now):
             return Held(gate.ready_at(name, now))
         try:
-            lease = self.pool.acquire(now, target=name, avoid=[str(index) for index in tried])
+            attempt = self.pool.acquire(now, target=name, avoid=[str(index) for index in tried])
         except NoProxyAvailableError as error:
             return Held(error.retry_at)
         probe = gate.send(name, now)
-        return Handle(int(lease.proxy.name), target, now, (lease, probe))
+        return Handle(int(attempt.proxy.name), target, now, (attempt, probe))
 
     def timeout(self, handle: Handle, cuts: int, *, last: bool) -> float:
         """Return the pool's adaptive timeout."""
-        lease, _ = _ticket(handle)
-        return self.pool.timeout(lease, handle.at, own=self._own_timeout, cuts=cuts, last=last)
+        attempt, _ = _ticket(handle)
+        return self.pool.timeout(attempt, handle.at, own=self._own_timeout, cuts=cuts, last=last)
 
     def release(self, handle: Handle, end: End, now: float) -> bool:
-        """End the lease; what the plugin sends again free of charge is free here."""
-        lease, probe = _ticket(handle)
-        name, gate = lease.target, self.pool.targets
+        """End the attempt; what the plugin sends again free of charge is free here."""
+        attempt, probe = _ticket(handle)
+        name, gate = attempt.target, self.pool.targets
         self.pool.release(
-            lease,
+            attempt,
             end.outcome,
             now,
             latency=end.latency,
@@ -115,18 +115,18 @@ class Ours:
         gate.ended(name)
         if end.outcome is Outcome.TARGET_SIGNAL:
             gate.refused(
-                name, sent_at=handle.at, now=now, reason=end.failure or "", wait=end.retry_after
+                name, started_at=handle.at, now=now, reason=end.failure or "", wait=end.retry_after
             )
         elif probe and end.outcome is not Outcome.SUCCESS:
             gate.probe_lost(name, now, arrived=end.outcome is Outcome.AMBIGUOUS)
         return (
             end.outcome is Outcome.TARGET_SIGNAL
             or end.failure == PROXY_AUTH
-            or lease.outage_suspected
+            or attempt.outage_suspected
         )
 
 
-def _ticket(handle: Handle) -> tuple[Lease, bool]:
+def _ticket(handle: Handle) -> tuple[Attempt, bool]:
     ticket = handle.ticket
     if not isinstance(ticket, tuple):
         raise TypeError(f"not a lease of the pool: {ticket!r}")

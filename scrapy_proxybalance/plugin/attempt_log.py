@@ -1,4 +1,4 @@
-"""Attempts: the result of each request that was sent, passed to observers.
+"""AttemptLog: the result of each request that was sent, passed to observers.
 
 The core's events know leases; an attempt also has the request, its response and the target's state
 afterwards. Knows no observer; without any, nothing is computed.
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from scrapy.http import Response
 
     from ..core import Outcome
-    from ..http.verdict import Verdict
+    from ..core.verdict import Verdict
     from .context import CrawlContext, Flight
 
 logger = logging.getLogger(__name__)
 
 
 @attrs.frozen(kw_only=True)
-class Attempt:
+class AttemptRecord:
     """A request that was sent, and how that ended. Times in seconds.
 
     :param timestamp: when it was sent, in seconds since the epoch.
@@ -66,7 +66,7 @@ class Attempt:
     target_paused: bool
 
 
-class Attempts:
+class AttemptLog:
     """Tells listeners of the attempts of one crawl.
 
     :param context: whose requests they are.
@@ -74,11 +74,11 @@ class Attempts:
 
     def __init__(self, context: CrawlContext) -> None:
         self._context = context
-        self._listeners: list[Callable[[Attempt], None]] = []
+        self._listeners: list[Callable[[AttemptRecord], None]] = []
         self._crawl = secrets.token_hex(4)
         self._pages = 0
 
-    def subscribe(self, listener: Callable[[Attempt], None]) -> None:
+    def subscribe(self, listener: Callable[[AttemptRecord], None]) -> None:
         """Call ``listener`` with every attempt that ends from now on; if it raises, that is logged."""
         self._listeners.append(listener)
 
@@ -106,13 +106,13 @@ class Attempts:
         if not self._listeners:
             return
         context = self._context
-        request_id, number = flight.attempt
-        attempt = Attempt(
-            timestamp=context.wall_clock() - (context.clock() - flight.sent_at),
+        request_id, number = flight.page
+        attempt = AttemptRecord(
+            timestamp=context.wall_clock() - (context.clock() - flight.started_at),
             request_id=request_id,
             url=_without_credentials(request.url),
             target=flight.target,
-            proxy=flight.lease.proxy.name if flight.lease is not None else None,
+            proxy=flight.attempt.proxy.name if flight.attempt is not None else None,
             session=request_meta.session_of(request, context.settings.session_meta_key),
             attempt=number,
             status=response.status if response is not None else None,

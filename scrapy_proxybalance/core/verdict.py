@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from ..core import Outcome
+from . import Outcome
 
 
 @attrs.frozen(kw_only=True)

@@ -1,4 +1,4 @@
-"""What the pool hands out: a lease, or the reason why there is none now."""
+"""What the pool hands out: a attempt, or the reason why there is none now."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @attrs.define(eq=False, repr=False)
-class Lease:
+class Attempt:
     """The right to send one request through one proxy. It ends exactly once, in ``Pool.release``.
 
     ``timeout``: seconds after which its request is cut off, where ``Pool.timeout`` has set less than
@@ -33,7 +33,7 @@ class Lease:
     proxy: Proxy
     target: str
     session: str | None
-    granted_at: float
+    started_at: float
     probe: bool
     node: Node
     generation: int
@@ -56,16 +56,16 @@ class Lease:
         return f"warm {self.target}" if self.carried else self.target
 
     def __repr__(self) -> str:
-        return f"<Lease {self.proxy.name} for {self.target}{' ended' if self.ended else ''}>"
+        return f"<Attempt {self.proxy.name} for {self.target}{' ended' if self.ended else ''}>"
 
 
 @attrs.frozen(kw_only=True)
-class Hold:
+class Blocked:
     """Why a request cannot be sent now.
 
     :param reason: in words.
     :param waits_for: equal for requests that wait for the same thing.
-    :param retry_at: when it is worth asking again; ``None`` when a lease has to end first.
+    :param retry_at: when it is worth asking again; ``None`` when a attempt has to end first.
     """
 
     reason: str
