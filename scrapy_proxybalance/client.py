@@ -90,7 +90,7 @@ class ProxyPool:
         duration: float | None = None,
         failure: str | None = None,
     ) -> bool:
-        """End a attempt; see :meth:`Pool.release`."""
+        """End an attempt; see :meth:`Pool.release`."""
         ended = self.core.release(
             attempt, outcome, self._clock(), latency=latency, duration=duration, failure=failure
         )

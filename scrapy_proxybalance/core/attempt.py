@@ -1,4 +1,4 @@
-"""What the pool hands out: a attempt, or the reason why there is none now."""
+"""What the pool hands out: an attempt, or the reason why there is none now."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Blocked:
 
     :param reason: in words.
     :param waits_for: equal for requests that wait for the same thing.
-    :param retry_at: when it is worth asking again; ``None`` when a attempt has to end first.
+    :param retry_at: when it is worth asking again; ``None`` when an attempt has to end first.
     """
 
     reason: str

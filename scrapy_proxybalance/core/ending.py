@@ -1,6 +1,6 @@
-"""The end of a attempt: who learns what from it, in the right order.
+"""The end of an attempt: who learns what from it, in the right order.
 
-Everything that keeps something of a attempt is told here that it has ended, and nowhere else. Chooses
+Everything that keeps something of an attempt is told here that it has ended, and nowhere else. Chooses
 nothing and grants nothing.
 """
 

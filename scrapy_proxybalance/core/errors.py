@@ -16,7 +16,7 @@ class NoProxyAvailableError(ProxyBalanceError):
 
     :param reason: what stood in the way, in words.
     :param retry_at: when it is worth asking again, in seconds on the caller's clock; ``None`` when
-        that depends on a attempt being released.
+        that depends on an attempt being released.
     """
 
     def __init__(self, reason: str, retry_at: float | None = None) -> None:

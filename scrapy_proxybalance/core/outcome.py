@@ -1,4 +1,4 @@
-"""How a attempt can end, and whose fault it was."""
+"""How an attempt can end, and whose fault it was."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class Outcome(Enum):
-    """What a attempt ended with. A success is the proxy's: it says nothing about the page."""
+    """What an attempt ended with. A success is the proxy's: it says nothing about the page."""
 
     SUCCESS = "success"
     PROXY_FAULT = "proxy_fault"

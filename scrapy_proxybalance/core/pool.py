@@ -368,7 +368,7 @@ class Pool:
         page: str | None = None,
         answered: bool = False,
     ) -> bool:
-        """End a attempt and learn from it. Only the first call on a attempt counts.
+        """End an attempt and learn from it. Only the first call on an attempt counts.
 
         :param outcome: whose fault it was.
         :param latency: seconds to the response's headers.
@@ -396,7 +396,7 @@ class Pool:
         )
 
     def _is_varied(self, attempt: Attempt) -> bool:
-        """Return whether the next attempt through a attempt's proxy has another exit, or no choice."""
+        """Return whether the next attempt through an attempt's proxy has another exit, or no choice."""
         return len(self._nodes) == 1 or self._gateways.rotates(attempt.proxy.gateway)
 
     def acquit(self, name: str, part: float, generation: int, now: float) -> None:
@@ -411,7 +411,7 @@ class Pool:
             self._learner.acquit(node, part, generation, now)
 
     def keep_apart(self, attempt: Attempt, now: float) -> None:
-        """Let a attempt's proxy rest for an hour at its target, which refuses it and serves others."""
+        """Let an attempt's proxy rest for an hour at its target, which refuses it and serves others."""
         self._endings.keep_apart(attempt, now)
 
     def timeout(

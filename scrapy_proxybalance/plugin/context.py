@@ -335,7 +335,7 @@ class CrawlContext:
         return is_closing(self.crawler.engine)
 
     async def wait_for_change(self, seconds: float) -> None:
-        """Wait until a attempt ends or a target reopens, and no longer than ``seconds``."""
+        """Wait until an attempt ends or a target reopens, and no longer than ``seconds``."""
         waiter: Deferred[None] = Deferred()
         self._waiters.append(waiter)
         call = call_later(max(0.0, seconds), self._fire, waiter)

@@ -1,4 +1,4 @@
-"""The downloader middleware: a attempt on the way out, an outcome on the way back.
+"""The downloader middleware: an attempt on the way out, an outcome on the way back.
 
 Scrapy in, core call, Scrapy out. Its place is between RedirectMiddleware (600), so that it sees
 refusals before RetryMiddleware does, and HttpProxyMiddleware (750), which turns credentials into a

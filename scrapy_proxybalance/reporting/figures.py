@@ -138,7 +138,7 @@ class Figures:
         self.gateways: defaultdict[str, GatewayFigures] = defaultdict(GatewayFigures)
         self.limits: tuple[Limit, ...] = ()
         self.concurrency = Concurrency()
-        #: How often each kind of event happened, but for the end of a attempt.
+        #: How often each kind of event happened, but for the end of an attempt.
         self.events: Counter[type[Event]] = Counter()
         self.sessions_ended: Counter[str] = Counter()
         self.outcomes: Counter[str] = Counter()

@@ -91,7 +91,7 @@ class PagesSpider(scrapy.Spider):
         middleware.context.pool.events.subscribe(self.note)
 
     def note(self, event: Event) -> None:
-        """Note the proxy of a attempt."""
+        """Note the proxy of an attempt."""
         if isinstance(event, AttemptStarted):
             self.leases.append(event.attempt.proxy.name)
 

@@ -33,7 +33,7 @@ AMBIGUOUS, GATEWAY_FAULT = Outcome.AMBIGUOUS, Outcome.GATEWAY_FAULT
 class Traffic:
     """What is sent, and how the world answers.
 
-    ``wrong``: given a attempt and the time, tells what goes wrong, if anything.
+    ``wrong``: given an attempt and the time, tells what goes wrong, if anything.
     """
 
     pool: Pool

@@ -347,6 +347,6 @@ async def test_the_password_is_not_on_disk_when_a_job_is_broken_off(
         path.read_bytes() for path in sorted((tmp_path / "job").rglob("*")) if path.is_file()
     ).decode("latin-1")
     on_disk = set(re.findall(r"http://127\.0\.0\.1:\d+/\d+", queued))
-    assert on_disk & tried  # some of what is there had a attempt before
+    assert on_disk & tried  # some of what is there had an attempt before
     assert_no_password_in(queued)
     assert "Proxy-Authorization" not in queued

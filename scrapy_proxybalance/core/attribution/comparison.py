@@ -1,4 +1,4 @@
-"""Compares the answer of a attempt with what others got: connects the nodes and the answers.
+"""Compares the answer of an attempt with what others got: connects the nodes and the answers.
 
 Who is compared is a proxy; or its gateway, where the pool has several gateways and this one is shared:
 what all exits of one gateway get may be the gateway's doing. Ends no attempt and changes no health.
@@ -106,7 +106,7 @@ class Comparison:
         return None
 
     def _rate(self, attempt: Attempt) -> float:
-        """Return how often a attempt's proxy is taken to fail by itself, 0 to 1."""
+        """Return how often an attempt's proxy is taken to fail by itself, 0 to 1."""
         success, _, _ = self._scoring.expected(attempt.node, attempt.started_at)
         return own_rate(success, None)
 

@@ -58,7 +58,7 @@ class Outages:
         self._events = events
 
     def granted(self, attempt: Attempt, now: float) -> None:
-        """Count a attempt that goes out; it is a probe if its gateway, or the pool, has tripped.
+        """Count an attempt that goes out; it is a probe if its gateway, or the pool, has tripped.
 
         Need not be called for one without a gateway while nothing is disturbed.
         """
@@ -83,7 +83,7 @@ class Outages:
         answered: bool,
         repeated: bool,
     ) -> bool:
-        """Learn from a attempt that has ended; return whether an outage was to blame for its failure.
+        """Learn from an attempt that has ended; return whether an outage was to blame for its failure.
 
         :param answered: that its target has answered, so that it got through, whatever was said.
         :param repeated: that its gateway has said no of the same proxy so often that it is not the load.
@@ -125,7 +125,7 @@ class Outages:
         return excused
 
     def explained(self, attempt: Attempt) -> bool:
-        """Return whether a attempt's target fails by itself, while others get through the same way."""
+        """Return whether an attempt's target fails by itself, while others get through the same way."""
         gateway = attempt.gateway
         return self._gateways.whole.breaker.explains(attempt.target) or (
             gateway is not None and gateway.breaker.explains(attempt.target)

@@ -65,7 +65,7 @@ class Sessions:
         return self._on_proxy[proxy]
 
     def claimed(self, session: str, proxy: Proxy, now: float) -> None:
-        """Take note that a session has got a attempt: it is on that proxy from now on."""
+        """Take note that a session has got an attempt: it is on that proxy from now on."""
         self._in_flight[session] += 1
         before = self._unpin(session)
         self._pinned[session] = (proxy.name, now)

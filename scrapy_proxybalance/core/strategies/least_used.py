@@ -29,7 +29,7 @@ class LeastUsed(Strategy):
     def set(
         self, index: int, *, usable: bool, on_trial: bool, weight: float, in_flight: int
     ) -> None:
-        """Count a attempt if there is one more in flight, and keep whether the proxy may be used."""
+        """Count an attempt if there is one more in flight, and keep whether the proxy may be used."""
         used = self._used.get(index)
         if used is None:
             used = self._least_of_all() * weight

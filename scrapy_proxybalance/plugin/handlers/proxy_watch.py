@@ -137,7 +137,7 @@ class ProxyWatch:
             raise UnprovenError(f"the first answer through the handler of {page} is awaited", None)
 
     def departs(self, request: Request) -> None:
-        """Take note that a request goes out with a attempt."""
+        """Take note that a request goes out with an attempt."""
         self._leases += 1
         page = urlparse_cached(request).scheme
         if page in self.unproven:

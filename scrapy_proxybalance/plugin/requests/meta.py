@@ -1,7 +1,7 @@
 """What stands in ``request.meta``: the user's keys, our marker, and what others leave there.
 
 ``meta`` is copied by retries, redirects and careless spiders, so nothing found here is trusted to
-belong to the request that carries it: a attempt is never kept in it.
+belong to the request that carries it: an attempt is never kept in it.
 """
 
 from __future__ import annotations

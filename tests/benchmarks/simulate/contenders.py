@@ -64,7 +64,7 @@ def target_name(target: int) -> str:
 
 
 class Ours:
-    """The pool, as a crawl drives it: the target's gate first, then a attempt."""
+    """The pool, as a crawl drives it: the target's gate first, then an attempt."""
 
     free_cuts = 3
 
