@@ -11,8 +11,8 @@ and the target by how often each gives such an answer by itself::
 
 ``q_target`` is ``(odd + 2 x usual) / (answers + 2)`` of what others got, ``usual`` the share of such
 answers at all targets; 0.5 while no other has had an answer. ``q_pair`` is how often a proxy gives such
-an answer for this target alone, or 0. Each of the others has a voice of the same weight: one that answers
-everything itself at once has the most answers.
+an answer for this target alone, or 0. Each of the others has a voice of the same weight: one that
+answers everything itself at once has the most answers.
 """
 
 from __future__ import annotations
