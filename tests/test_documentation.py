@@ -1,25 +1,31 @@
 """What the documentation says is what the code does: tables, defaults, examples and links.
 
-A block of Python that stands behind a line ``<!-- run -->`` is run; every other one has to compile.
+A block of Python after a line ``<!-- run -->`` is run; every other one is type-checked, by itself or
+after the blocks before it on its page that define what it uses. A block that begins within a callback
+may use ``scrapy`` and ``url``, and any block ``crawler``. Blocks of settings are read as in a crawl.
 """
 
 from __future__ import annotations
 
 import ast
+import builtins
 import inspect
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 from random import Random
+from symtable import SymbolTable, symtable
 from textwrap import dedent, indent
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 import attrs
 import pytest
+import scrapy
 from scrapy.settings import Settings as ScrapySettings
 from twisted.internet.defer import Deferred, succeed
 
@@ -101,27 +107,60 @@ def first_codes(page: Path, first_column: str) -> list[str]:
     return [code for row in table(page, first_column) for code in codes(row[0])]
 
 
-def python_blocks(page: Path) -> Iterator[tuple[int, str, bool]]:
-    """Give a page's blocks of Python: line, code without the indentation, whether to run it."""
+class Example(NamedTuple):
+    """A block of Python on a page.
+
+    ``line``: that of the fence above it. ``code``: without the indentation of the block.
+    """
+
+    page: Path
+    line: int
+    code: str
+    to_run: bool
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+    @property
+    def is_within_a_callback(self) -> bool:
+        """Whether it is no module by itself: it has a ``yield`` or an ``await`` outside of functions."""
+        try:
+            compile(self.code, str(self), "exec")
+        except SyntaxError:
+            return True
+        return False
+
+    @property
+    def is_settings(self) -> bool:
+        """Whether it consists of settings of the plugin's, at least one, and imports."""
+        names = []
+        for node in [] if self.is_within_a_callback else ast.parse(self.code).body:
+            match node:
+                case ast.Import() | ast.ImportFrom():
+                    pass
+                case ast.Assign(targets=[ast.Name(id=name)]) if name.isupper():
+                    names.append(name)
+                case _:
+                    return False
+        return any(name.startswith(PREFIX) for name in names)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings that it consists of."""
+        namespace: dict[str, Any] = {}
+        exec(self.code, namespace)  # noqa: S102
+        return {name: value for name, value in namespace.items() if name.isupper()}
+
+
+def examples_of(page: Path) -> Iterator[Example]:
+    """Give a page's blocks of Python."""
     text = page.read_text(encoding="utf-8")
     for match in _FENCE.finditer(text):
-        _, language, code = match.groups()
-        if language == "python":
+        if match[2] == "python":
             line = text.count("\n", 0, match.start()) + 1
-            yield (
-                line,
-                dedent(code),
-                text[: match.start()].endswith(_RUN),
-            )
+            yield Example(page, line, dedent(match[3]), text[: match.start()].endswith(_RUN))
 
 
-def blocks(*, run: bool) -> list[Any]:
-    return [
-        pytest.param(code, id=f"{page.relative_to(ROOT)}:{line}")
-        for page in PAGES
-        for line, code, to_run in python_blocks(page)
-        if to_run is run
-    ]
+EXAMPLES = [example for page in PAGES for example in examples_of(page)]
 
 
 # Tables
@@ -479,10 +518,10 @@ def test_the_strategies_are_explained() -> None:
 # Examples
 
 
-@pytest.mark.parametrize("code", blocks(run=True))
-def test_an_example_runs(code: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("example", [one for one in EXAMPLES if one.to_run], ids=str)
+def test_an_example_runs(example: Example, tmp_path: Path) -> None:
     ended = subprocess.run(
-        [sys.executable, "-W", "error::SyntaxWarning", "-c", code],
+        [sys.executable, "-W", "error::SyntaxWarning", "-c", example.code],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -492,36 +531,92 @@ def test_an_example_runs(code: str, tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr
 
 
-@pytest.mark.parametrize("code", blocks(run=False))
-def test_an_example_compiles(code: str) -> None:
-    # Within a function, because many are what stands in a callback.
-    compile("async def example():\n" + indent(code, "    "), "<example>", "exec")
+def free_names(code: str) -> set[str]:
+    """Return the names that a module uses and neither defines nor finds among the built-in ones."""
+    module = symtable(code, "<example>", "exec")
+    tables: list[SymbolTable] = [module]
+    for table in tables:
+        tables.extend(table.get_children())
+    used = {
+        symbol.get_name()
+        for table in tables
+        for symbol in table.get_symbols()
+        if symbol.is_referenced() and (symbol.is_global() or table is module)
+    }
+    return used - defined_names(code) - set(dir(builtins))
+
+
+def defined_names(code: str) -> set[str]:
+    """Return the names that a module defines or imports."""
+    symbols = symtable(code, "<example>", "exec").get_symbols()
+    return {symbol.get_name() for symbol in symbols if symbol.is_assigned() or symbol.is_imported()}
+
+
+def as_module(example: Example) -> str:
+    """Return a block as a module in which each of its lines has the number that it has on its page."""
+    parts = [example]
+    if not example.is_within_a_callback:
+        missing = free_names(example.code)
+        for earlier in reversed([one for one in examples_of(example.page) if one < example]):
+            if not earlier.is_within_a_callback and missing & defined_names(earlier.code):
+                parts.insert(0, earlier)
+                missing = (missing - defined_names(earlier.code)) | free_names(earlier.code)
+    lines = ["from scrapy.crawler import Crawler as _Crawler; crawler: _Crawler"]
+    for part in parts:
+        lines += [""] * (part.line - 1 - len(lines))
+        if part.is_within_a_callback:
+            lines[0] = "import scrapy"
+            lines += ["async def example(url: str):", *indent(part.code, "    ").splitlines()]
+        else:
+            lines += ["", *part.code.splitlines()]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.skipif(scrapy.version_info < (2, 19), reason="they are written for the newest Scrapy")
+def test_every_example_that_is_not_run_passes_the_type_checker(tmp_path: Path) -> None:
+    pages = {}
+    for number, example in enumerate(one for one in EXAMPLES if not one.to_run):
+        file = tmp_path / f"example_{number}.py"
+        file.write_text(as_module(example), encoding="utf-8")
+        pages[file.name] = str(example.page.relative_to(ROOT))
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "mypy", "--config-file=", "--check-untyped-defs"),
+            *("--follow-imports=silent", "--no-error-summary", "--no-color-output"),
+            *(f"--cache-dir={tmp_path / 'cache'}", "--show-error-codes", "."),
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = sorted(
+        re.sub(r"^(example_\d+\.py)", lambda match: pages[match[1]], line)
+        for line in ended.stdout.splitlines()
+    )
+    assert (found, ended.stderr, ended.returncode) == ([], "", 0), "\n".join(found)
 
 
 @pytest.mark.parametrize(
     "page", [ROOT / "README.md", DOCS / "installation.md"], ids=["README", "installation"]
 )
 def test_the_settings_that_a_new_user_copies_are_valid(page: Path) -> None:
-    code = next(code for _, code, _ in python_blocks(page) if "ADDONS" in code)
-    namespace: dict[str, Any] = {}
-    exec(code, namespace)  # noqa: S102
-    assert namespace["ADDONS"] == {"scrapy_proxybalance.Addon": 500}
-    written = {name: value for name, value in namespace.items() if name.isupper()}
+    written = next(one.settings() for one in examples_of(page) if "ADDONS" in one.code)
+    assert written["ADDONS"] == {"scrapy_proxybalance.Addon": 500}
     assert len(Settings.read(ScrapySettings(written)).proxies) == 2
 
 
-def test_the_proxies_of_every_settings_example_are_valid() -> None:
-    seen = 0
-    for page in PAGES:
-        for _, code, _ in python_blocks(page):
-            if not code.startswith("PROXYBALANCE_PROXIES"):
-                continue
-            namespace: dict[str, Any] = {}
-            exec(code, namespace)  # noqa: S102
-            written = {name: value for name, value in namespace.items() if name.isupper()}
-            assert Settings.read(ScrapySettings(written)).proxies
-            seen += 1
-    assert seen >= 3
+@pytest.mark.parametrize("example", [one for one in EXAMPLES if one.is_settings], ids=str)
+def test_the_settings_of_an_example_are_valid(
+    example: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROXYBALANCE_CONTROL_TOKEN", "t" * 16)  # one of them is read from there
+    written = example.settings()
+    gateways = [name for name in written.get("PROXYBALANCE_GATEWAYS", {}) if name != "*"]
+    proxies = [f"http://{name}" for name in gateways or ["proxy.example:8080"]]
+    read = Settings.read(ScrapySettings({"PROXYBALANCE_PROXIES": proxies, **written}))
+    assert read.proxies
 
 
 def test_the_example_of_a_proxies_file_is_valid(tmp_path: Path) -> None:
@@ -550,10 +645,11 @@ def test_what_a_page_links_to_is_there(page: Path) -> None:
 
 
 def headings(page: Path) -> set[str]:
-    """Return the anchors of a page's headings, as GitHub and MyST make them."""
+    """Return a page's anchors: of headings, as GitHub and MyST make them, and of MyST's targets."""
     prose = _FENCE.sub("", page.read_text(encoding="utf-8"))
     titles = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+    anchors = {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+    return anchors | set(re.findall(r"^\(([\w-]+)\)=$", prose, re.MULTILINE))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

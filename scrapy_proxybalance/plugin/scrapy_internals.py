@@ -1,6 +1,7 @@
-"""The one place that touches what Scrapy does not promise; ``tests/test_scrapy_internals.py`` guards it.
+"""What Scrapy does not promise and no public means gives; ``tests/test_scrapy_internals.py`` guards it.
 
-Each function says why no public means will do.
+Each function says why no public means will do. What a subclass of Scrapy's relies on is in the subclass:
+``admission.py``, ``robots.py`` and ``download_handler.py``.
 """
 
 from __future__ import annotations

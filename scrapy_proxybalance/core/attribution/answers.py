@@ -5,9 +5,14 @@ shop. One such page proves nothing; that nobody else gets it from the same targe
 and answers questions. It knows kinds of answers as words, and no HTTP.
 
 The model is that of :mod:`.blame`, a noisy-or (Pearl, 1988): an odd answer is split between the proxy
-and the target by how often each gives such an answer by itself. How often the target does is counted
-on what *others* got, each of whom has a voice of the same weight: one that answers everything itself at
-once has the most answers.
+and the target by how often each gives such an answer by itself::
+
+    the proxy's part = q_proxy / (q_proxy + q_target + q_pair)
+
+``q_target`` is ``(odd + 2 x usual) / (answers + 2)`` of what others got, ``usual`` the share of such
+answers at all targets; 0.5 while no other has had an answer. ``q_pair`` is how often a proxy gives such
+an answer for this target alone, or 0. Each of the others has a voice of the same weight: one that
+answers everything itself at once has the most answers.
 """
 
 from __future__ import annotations

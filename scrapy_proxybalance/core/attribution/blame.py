@@ -3,9 +3,14 @@
 Keeps a rate for each target and each gateway and answers questions; what follows from them is decided
 elsewhere. A proxy's own rate is passed in.
 
-A noisy-or (Pearl, 1988): each suspect fails an attempt by itself with its own probability, and the
-blame for a failure is shared in proportion to these. The rates are learned from the shares, an attempt
-at a time, as in expectation maximisation.
+A noisy-or (Pearl, Probabilistic Reasoning in Intelligent Systems, 1988): each suspect fails an attempt
+by itself with its own probability, and the blame for a failure is shared in proportion to these::
+
+    the proxy's part = q_proxy / (q_proxy + q_target + q_gateway)
+
+``q_proxy`` is ``1 - p`` of the score, as known before the attempt; the other two are what this module
+keeps. The rates are learned from the shares, an attempt at a time, as in expectation maximisation. The
+rest of a failure is forgiven: it counts as a success of the proxy, without a duration.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """The score: how good a proxy is right now, from what a success through it is expected to cost.
 
 ``score = weight x recovery x doubt / (cost x load)``, with
-``cost = time of a success + (1 - p) / p x time lost by a failure``, where ``p`` is the probability of
-success. Never latency without success: what fails fast costs a whole attempt that has to be made again.
+``cost = slowness + (1 - p) / p x (lost + 1.5)``: how long a success takes, and for each of the
+``(1 - p) / p`` failures that come before one, how long it takes and what repeating it costs. ``p`` is
+the probability of success; times are relative to what is usual for the target. Never latency without
+success: what fails fast costs a whole attempt that has to be made again.
 """
 
 from __future__ import annotations

@@ -3,10 +3,17 @@
 Knows durations of successes and timeouts, per target. It knows no proxy but by name, sets nothing
 and cuts nothing off; what the user's own timeout is comes with each question.
 
-The estimate is a high quantile of a decaying histogram, times a margin. AttemptLog that were cut off
-are missing in it, so it cannot see by itself that it has become too short. Three things tell it: the
-durations of retries, which may take longer; successes that an attempt with the estimate would have
-missed; and timeouts in a row through different proxies, which are hardly the proxies' doing.
+The estimate is a high quantile of a decaying histogram, times a margin::
+
+    timeout = max(floor, 1.75 x p95 x slowness x widening) x 2^cuts x 2^(row // 3)
+
+``slowness`` is the proxy's, 1 to 4; durations are divided by it before they count. ``widening`` is 1 to
+64; ``cuts`` is how often the page was cut off; ``row`` how many proxies timed out in a row, 6 at most.
+
+Attempts that were cut off are missing in the histogram, so it cannot see by itself that the timeout
+has become too short. Three things tell it: the durations of retries, which may take longer; successes
+that an attempt with the estimate would have missed; and timeouts in a row through different proxies,
+which are hardly the proxies' doing.
 """
 
 from __future__ import annotations
