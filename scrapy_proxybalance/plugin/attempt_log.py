@@ -1,4 +1,4 @@
-"""AttemptLog: the result of each request that was sent, passed to observers.
+"""The attempt log: the result of each request that was sent, passed to observers.
 
 The core's events know leases; an attempt also has the request, its response and the target's state
 afterwards. Knows no observer; without any, nothing is computed.

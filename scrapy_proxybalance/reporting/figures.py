@@ -145,7 +145,7 @@ class Figures:
         self.failures: Counter[str] = Counter()
         self.requests = 0
         self.in_flight_max = 0
-        #: AttemptLog that an adaptive timeout ended; successes of pages that this had happened to.
+        #: Attempts that an adaptive timeout ended; successes of pages that this had happened to.
         self.cut_off = 0
         self.rescued = 0
         #: The proxies that have rested at a target, by target.

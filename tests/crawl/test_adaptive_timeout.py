@@ -1,4 +1,4 @@
-"""AttemptLog that hang are cut off early, no page is lost by it, and nobody's own timeout is changed."""
+"""Attempts that hang are cut off early, no page is lost by it, and nobody's own timeout is changed."""
 
 from __future__ import annotations
 

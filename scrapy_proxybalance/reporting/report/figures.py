@@ -56,7 +56,7 @@ class ProxyRow:
 
     @property
     def failed(self) -> int:
-        """AttemptLog that were not carried."""
+        """Attempts that were not carried."""
         return sum(
             count
             for name, count in self.outcomes.items()

@@ -32,7 +32,7 @@ class Page:
     wanted_at: float
     weight: float
     tried: list[int] = field(default_factory=list)
-    #: AttemptLog that cost nothing, such as those that the contender's own timeout has cut short.
+    #: Attempts that cost nothing, such as those that the contender's own timeout has cut short.
     free: int = 0
     cuts: int = 0
 
