@@ -32,6 +32,7 @@ from scrapy.utils.misc import build_from_crawler
 from scrapy_proxybalance import ProxyBalanceMiddleware, ProxyBalanceQueue
 from scrapy_proxybalance.core import NoProxyAvailableError, Outcome
 
+from .core.helpers import acquire
 from .crawl.crawling import BASE_SETTINGS
 
 if TYPE_CHECKING:
@@ -144,8 +145,8 @@ class Crawl:
         """Do as the middleware does: attempt a proxy, if one can be had."""
         target = self.context.target_of(request)
         try:
-            attempt = self.context.pool.acquire(
-                self.now, target=target, session=request.meta.get("session")
+            attempt = acquire(
+                self.context.pool, self.now, target=target, session=request.meta.get("session")
             )
         except NoProxyAvailableError:
             return

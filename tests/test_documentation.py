@@ -72,6 +72,8 @@ from scrapy_proxybalance.reporting.signal_sender import SignalSender
 from scrapy_proxybalance.reporting.standing import Standing
 from scrapy_proxybalance.sources.entries import ENTRY_KEYS
 
+from .core.helpers import acquire
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -231,7 +233,7 @@ def test_every_metric_is_documented_with_its_type_and_its_labels() -> None:
     seen.retries = SimpleNamespace(let_out=0)
     metrics = Metrics(seen, Figures(pool), per_proxy=10)
     for outcome, failure in ((Outcome.SUCCESS, None), (Outcome.TARGET_SIGNAL, "429")):
-        attempt = pool.acquire(1.0, target="shop.example")
+        attempt = acquire(pool, 1.0, target="shop.example")
         pool.release(attempt, outcome, 2.0, latency=1.0, failure=failure)
     told = {}
     for family in metrics.families("books"):

@@ -59,7 +59,7 @@ def test_every_key_of_a_target_is_read() -> None:
         rate=Rate(2, 1),
         max_in_flight=3,
         spacing=5,
-        matching=policy.matching,
+        proxy_filter=policy.matching,
         strategy="random",
         pause=10,
         pause_max=20,

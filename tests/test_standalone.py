@@ -11,6 +11,7 @@ import pytest
 from scrapy_proxybalance import Outcome, ProxyPool
 from scrapy_proxybalance.core import ConfigurationError, NoProxyAvailableError, PoolPolicy, Rate
 
+from .core.helpers import acquire
 from .crawl.crawling import crawl_test
 
 ONE = "http://user:secret-word@one.example:8080"
@@ -65,7 +66,7 @@ def test_what_was_said_inside_the_block_stands() -> None:
         with pool.attempt(target=f"{number}.example") as attempt:
             assert pool.release(attempt, Outcome.PROXY_FAULT, failure="proxy_auth")
     with pytest.raises(NoProxyAvailableError):
-        pool.acquire()
+        acquire(pool)
 
 
 def test_a_keyboard_interrupt_ends_the_lease_and_charges_nobody() -> None:
@@ -79,7 +80,7 @@ def test_a_keyboard_interrupt_ends_the_lease_and_charges_nobody() -> None:
 
 def test_filters_and_bad_entries_are_those_of_the_settings() -> None:
     pool = pool_of(ONE, TWO)
-    assert pool.acquire(matching={"country": "de"}).proxy.name == "two"
+    assert acquire(pool, proxy_filter={"country": "de"}).proxy.name == "two"
     with pytest.raises(ConfigurationError, match=r"proxies\[0\].*names no port"):
         pool_of("http://one.example")
 
@@ -87,7 +88,7 @@ def test_filters_and_bad_entries_are_those_of_the_settings() -> None:
 @crawl_test
 async def test_whoever_waits_gets_the_proxy_in_turn() -> None:
     pool = pool_of(TWO, max_in_flight=1)
-    held = pool.acquire()
+    held = acquire(pool)
     served: list[int] = []
 
     async def work(number: int) -> None:
@@ -114,7 +115,7 @@ async def test_whoever_waits_gets_the_proxy_when_its_rate_allows_it() -> None:
 @crawl_test
 async def test_waiting_ends_with_its_timeout() -> None:
     pool = pool_of(TWO, max_in_flight=1)
-    pool.acquire()
+    acquire(pool)
     with pytest.raises(NoProxyAvailableError, match="at its cap"):
         await pool.acquire_when_free(timeout=0.01)
 
@@ -122,7 +123,7 @@ async def test_waiting_ends_with_its_timeout() -> None:
 @crawl_test
 async def test_a_waiter_that_gives_up_leaves_its_turn_to_the_next() -> None:
     pool = pool_of(TWO, max_in_flight=1)
-    held = pool.acquire()
+    held = acquire(pool)
     first = asyncio.ensure_future(pool.acquire_when_free())
     second = asyncio.ensure_future(pool.acquire_when_free())
     await asyncio.sleep(0)

@@ -17,6 +17,8 @@ from scrapy_proxybalance.core import (
 )
 from scrapy_proxybalance.core.events import SessionReassigned
 
+from .core.helpers import acquire
+
 if TYPE_CHECKING:
     from scrapy import Request
     from scrapy.crawler import Crawler
@@ -31,10 +33,10 @@ def fetch_without_scrapy() -> str:
     pool = ProxyPool(
         ["http://a:1", {"url": "http://b:2", "country": "de"}, Proxy(host="c", port=3)], policy
     )
-    with pool.attempt(target="shop.example", matching={"country": "de"}) as attempt:
+    with pool.attempt(target="shop.example", proxy_filter={"country": "de"}) as attempt:
         url: str = attempt.proxy.url
     try:
-        second: Attempt = pool.acquire(session="login", avoid=["a:1"])
+        second: Attempt = acquire(pool, session="login", avoid=["a:1"])
     except NoProxyAvailableError as held:
         retry_at: float | None = held.retry_at
         return f"{url} {retry_at}"
@@ -71,7 +73,7 @@ def fetch_by_a_strategy() -> str:
     """Name strategies, and pass classes of one's own."""
     pool = ProxyPool(["http://a:1"], PoolPolicy(strategy=CheapestFirst))
     with pool.attempt(strategy="round_robin") as attempt:
-        pool.core.acquire(0.0, strategy=CheapestFirst)
+        acquire(pool.core, 0.0, strategy=CheapestFirst)
         return attempt.proxy.name
 
 

@@ -4,7 +4,8 @@ What lives here may not know Scrapy, Twisted, I/O, a clock or a source of random
 it passes ``now`` and a ``random.Random``, so that tests and simulations run it in virtual time.
 """
 
-from .attempt import Attempt, Blocked
+from .attempt import Attempt, Blocked, DirectAttempt, Want
+from .dispatcher import Dispatcher
 from .errors import (
     ConfigurationError,
     NoProxyAvailableError,
@@ -12,7 +13,9 @@ from .errors import (
     ProxyBalanceError,
     SessionLostError,
 )
+from .followup import Followup, RefusalPolicy, Step
 from .gateways.limit import GatewayPolicy
+from .history import History
 from .limits.budget import Budget, Limit
 from .limits.ledger import Ledger, LocalLedger
 from .limits.rate import Rate
@@ -29,6 +32,7 @@ from .strategies import STRATEGIES, Pick, Strategy, StrategyChoice, View
 from .targets.gate import TargetGate
 from .targets.policy import TargetPolicy, TargetRules
 from .targets.record import TargetMemory, TargetState
+from .verdict import Verdict
 
 __all__ = [
     "STRATEGIES",
@@ -36,9 +40,13 @@ __all__ = [
     "Blocked",
     "Budget",
     "ConfigurationError",
+    "DirectAttempt",
+    "Dispatcher",
+    "Followup",
     "GatewayPolicy",
     "HealthPolicy",
     "HealthState",
+    "History",
     "Ledger",
     "Limit",
     "LocalLedger",
@@ -54,8 +62,10 @@ __all__ = [
     "ProxyOverview",
     "ProxySnapshot",
     "Rate",
+    "RefusalPolicy",
     "Score",
     "SessionLostError",
+    "Step",
     "Strategy",
     "StrategyChoice",
     "TargetGate",
@@ -63,6 +73,8 @@ __all__ = [
     "TargetPolicy",
     "TargetRules",
     "TargetState",
+    "Verdict",
     "View",
+    "Want",
     "WarmPolicy",
 ]

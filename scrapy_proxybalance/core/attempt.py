@@ -22,16 +22,18 @@ class Want:
 
     :param target: what it goes to, like ``example.com``; see :class:`TargetRules`.
     :param session: keeps all requests of the same key on one proxy.
-    :param proxy_filter: which proxies will do, see :class:`ProxyFilter`; a target's rule may narrow that.
+    :param proxy_filter: which proxies will do, see :class:`ProxyFilter`; its target's rule may
+        narrow that.
     :param avoid: names of proxies to use only if no other is free.
     :param strictly: whether to use none of ``avoid`` even then.
     :param prefer: the name of a proxy to use, whatever the strategy, if it is free and will do; it
         counts for nothing with a session.
-    :param strategy: chooses the proxy: a name of :data:`STRATEGIES`, or a class of your own; ``None`` for
-        that of the target's rule, or else the policy's.
+    :param strategy: chooses the proxy: a name of :data:`STRATEGIES`, or a class of your own;
+        ``None`` for that of the target's rule, or else the policy's.
     :param tunnel: what the connection can be used again for, such as the site's host and port where
         the proxy tunnels; ``None`` where a new one costs little. See ``PoolPolicy.warm``.
     :param retry: whether it counts towards the retry budget.
+    :param overdue: whether it goes even where that has no room.
     :param direct: whether it goes through no proxy of the pool: only its target is asked.
     """
 
@@ -44,6 +46,7 @@ class Want:
     strategy: StrategyChoice | None = None
     tunnel: str | None = None
     retry: bool = False
+    overdue: bool = False
     direct: bool = False
 
 
@@ -57,9 +60,9 @@ class Attempt:
     ``None`` otherwise. ``idle``: how many idle connections its proxy, or gateway, may have besides;
     ``None`` for any number. ``ended``.
 
-    For the core: ``tunnel``: what its connection can be used again for. ``retry``: whether it was charged
-    to the retry budget. ``probe``, ``gateway_probe``, ``pool_probe``: whether it finds out if its proxy,
-    its gateway or the pool works again. ``cuts``: how often its page had been cut off before.
+    For the core: ``tunnel``: what its connection can be used again for. ``retry``: whether it was
+    charged to the retry budget. ``probe``, ``gateway_probe``, ``pool_probe``: whether it finds out if
+    its proxy, its gateway or the pool works again. ``cuts``: how often its page had been cut off before.
     ``in_flight``: how many were out on its proxy, or its gateway's, when it was granted, this one
     included. ``carried``: how many requests its connection is believed to have carried before; 0 for a
     new one. ``outage_suspected``, once it has failed: whether nobody could have carried the request;

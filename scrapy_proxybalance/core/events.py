@@ -52,6 +52,18 @@ class AttemptEnded(Event):
 
 
 @attrs.define(kw_only=True)
+class RefusalWithdrawn(Event):
+    """A refusal is not its target's: ``targets`` say the same through ``proxy``, or its gateway.
+
+    ``status``: of the response that said so.
+    """
+
+    proxy: Proxy
+    targets: tuple[str, ...]
+    status: int
+
+
+@attrs.define(kw_only=True)
 class CooldownStarted(Event):
     """A proxy sits out until ``until``; ``step`` counts the cooldowns since it was last well, from 1."""
 

@@ -36,6 +36,8 @@ TOO_MANY = "too_many"
 UPSTREAM = "upstream"
 #: The proxy does not support CONNECT, so it carries only http:// pages.
 NO_CONNECT = "no_connect"
+#: The same page for different URLs, which others do not get.
+SAME_PAGE = "same_page"
 #: The connection was closed without a byte in answer.
 NO_RESPONSE = "no_response"
 #: The proxy closed the connection instead of answering CONNECT.

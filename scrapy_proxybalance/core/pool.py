@@ -21,7 +21,6 @@ from .choosing.pairs import CONNECT, Pairs
 from .choosing.sessions import Sessions
 from .choosing.spacing import Spacing
 from .ending import Endings
-from .errors import NoProxyAvailableError
 from .events import AttemptStarted, CooldownShortened, EventBus, ProbeStarted
 from .limits.budget import Budget, Limit
 from .limits.ledger import LocalLedger
@@ -40,14 +39,13 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from random import Random
 
+    from .attempt import Want
     from .limits.ledger import Ledger
     from .outcome import Outcome
     from .policy import PoolPolicy
-    from .proxies.filters import FilterSpec
     from .proxies.proxy import Proxy
     from .proxies.score import Score
     from .snapshot import ProxySnapshot
-    from .strategies import StrategyChoice
 
 
 class Pool:
@@ -213,57 +211,34 @@ class Pool:
 
     # Leases
 
-    def acquire(
-        self,
-        now: float,
-        *,
-        target: str = "",
-        session: str | None = None,
-        matching: FilterSpec | None = None,
-        avoid: Collection[str] = (),
-        strictly: bool = False,
-        prefer: str | None = None,
-        strategy: StrategyChoice | None = None,
-        tunnel: str | None = None,
-    ) -> Attempt:
-        """Lease a proxy.
+    def acquire(self, want: Want, now: float) -> Attempt | Blocked:
+        """Lease a proxy, or return why none can be leased now.
 
-        A target's rule may narrow which proxies will do: by a filter, which applies in addition to
-        ``matching``, and by its spacing. :attr:`targets` says how much it may get at all.
+        A target's rule may narrow which proxies will do: by a filter, which applies in addition to the
+        request's, and by its spacing. How much the target may get at all, the dispatcher asks.
 
-        :param target: what the request goes to, like ``example.com``; see :attr:`rules`.
-        :param session: keeps all requests of the same key on one proxy.
-        :param matching: which proxies will do, see :class:`ProxyFilter`.
-        :param avoid: names of proxies to use only if no other is free.
-        :param strictly: whether to use none of ``avoid`` even then.
-        :param prefer: the name of a proxy to use, whatever the strategy, if it is free and will do; it
-            counts for nothing with a session.
-        :param strategy: chooses the proxy: a name of :data:`STRATEGIES`, or a class of your
-            own; ``None`` for that of the target's rule, or else the policy's.
-        :param tunnel: what the connection can be used again for, such as the site's host and port where
-            the proxy tunnels; ``None`` where a new one costs little. See ``PoolPolicy.warm``.
-        :raises NoProxyAvailableError: if none is free now.
         :raises NoProxyMatchesError: if no proxy of the pool, in whatever state, will do, or the
             target's filter does not accept the session's; as :class:`TargetRefusedError` while
             all proxies refuse the target.
         :raises SessionLostError: while the session's proxy is gone and the policy is to fail.
         :raises ConfigurationError: for an unknown strategy.
         """
-        target, rule = self.rules.find(target)
-        chosen = self._chooser.choose(
-            now, target, rule, session, matching, avoid, strictly, prefer, strategy, tunnel
-        )
+        target, rule = self.rules.find(want.target)
+        chosen = self._chooser.choose(want, target, rule, now)
         if isinstance(chosen, Blocked):
-            raise NoProxyAvailableError(chosen.reason, chosen.retry_at)
+            return chosen
+        session, tunnel = want.session, want.tunnel
         name = self._ledger.claim((chosen.proxy.name,), target, session, now)
         if name is None:
             self._availability.refresh(chosen, now)
             ready_at = self._ledger.ready_at(chosen.proxy.name)
-            raise NoProxyAvailableError(
-                f"proxy {chosen.proxy.name} was taken by another process",
-                ready_at if ready_at > now else None,
+            return Blocked(
+                reason=f"proxy {chosen.proxy.name} was taken by another process",
+                waits_for=None,
+                retry_at=ready_at if ready_at > now else None,
             )
-        probe = chosen.health.state is PROBING
+        health, gateway = chosen.health, chosen.gateway
+        probe = health.state is PROBING
         attempt = Attempt(
             chosen.proxy,
             target,
@@ -271,14 +246,15 @@ class Pool:
             now,
             probe,
             chosen,
-            chosen.health.generation,
-            chosen.gateway,
+            health.generation,
+            gateway,
+            tunnel,
+            want.retry,
         )
-        attempt.tunnel = tunnel
         if tunnel is not None and self._warm_connections is not None:
             attempt.carried = self._warm_connections.take(chosen, tunnel, now)
         self._gateways.in_flight += 1
-        if chosen.gateway is not None or self._gateways.disturbed:
+        if gateway is not None or self._gateways.disturbed:
             self._outages.granted(attempt, now)
         if probe:
             chosen.probe_out = True
@@ -288,7 +264,7 @@ class Pool:
         if rule.spacing is not None:
             self._spacing.granted(target, name, now, rule.spacing)
         self._availability.refresh(chosen, now)
-        if attempt.gateway is None:
+        if gateway is None:
             chosen.proven.granted(attempt)
             attempt.in_flight = chosen.in_flight
             if chosen.own_limit is not None and chosen.own_limit.limit <= chosen.cap:
@@ -296,43 +272,26 @@ class Pool:
             elif chosen.proven.was_too_many(now):
                 attempt.idle = max(0, chosen.proven.most(now) - attempt.in_flight)
         else:
-            attempt.gateway.proven.granted(attempt)
-            attempt.in_flight = attempt.gateway.limit.in_flight
-            if attempt.gateway.proven.was_too_many(now):
-                attempt.idle = max(0, int(attempt.gateway.limit.limit) - attempt.in_flight)
+            gateway.proven.granted(attempt)
+            attempt.in_flight = gateway.limit.in_flight
+            if gateway.proven.was_too_many(now):
+                attempt.idle = max(0, int(gateway.limit.limit) - attempt.in_flight)
         if self.events.wants(AttemptStarted):
             self.events.emit(AttemptStarted(now=now, attempt=attempt))
         return attempt
 
-    def hold(
-        self,
-        now: float,
-        *,
-        target: str = "",
-        session: str | None = None,
-        matching: FilterSpec | None = None,
-        besides: int = 0,
-        connect: bool = False,
-    ) -> Blocked | None:
+    def blocked(self, want: Want, now: float, ahead: int = 0) -> Blocked | None:
         """Return why :meth:`acquire` would find no proxy now, or ``None`` if it would find one.
 
-        :param besides: leases that other requests like this one (the same session; or else the same
-            target and filter), which have been released already, will take first.
-        :param connect: whether it needs a proxy that does CONNECT.
+        :param ahead: attempts that other requests like this one (the same session; or else the same
+            target and filter), which have been let out already, will start first.
         :raises NoProxyMatchesError: as :meth:`acquire` does.
         :raises SessionLostError: as :meth:`acquire` does.
         """
-        target, rule = self.rules.find(target)
-        return self._chooser.hold(now, target, rule, session, matching, besides, connect=connect)
+        target, rule = self.rules.find(want.target)
+        return self._chooser.blocked(want, target, rule, now, ahead)
 
-    def has_other(
-        self,
-        now: float,
-        besides: Collection[str],
-        *,
-        target: str = "",
-        matching: FilterSpec | None = None,
-    ) -> bool:
+    def has_other(self, want: Want, now: float, besides: Collection[str]) -> bool:
         """Return whether a proxy that is not cooling down or out will do, other than some.
 
         It may be busy at this moment. One behind a gateway that nothing gets through is not counted.
@@ -340,8 +299,8 @@ class Pool:
         :param besides: the names of the proxies that do not count.
         :raises NoProxyMatchesError: as :meth:`acquire` does.
         """
-        target, rule = self.rules.find(target)
-        return self._chooser.has_other(now, target, rule, matching, besides)
+        target, rule = self.rules.find(want.target)
+        return self._chooser.has_other(want, target, rule, now, besides)
 
     def available(self, now: float) -> int:
         """Return how many leases could be granted at this moment to requests that take any proxy.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from . import Outcome
+from .outcome import Outcome
 
 
 @attrs.frozen(kw_only=True)
@@ -37,5 +37,5 @@ CERTIFICATE = "certificate"
 #: The failure of a download handler that says it cannot use such a proxy.
 UNSUPPORTED = "unsupported"
 
-SUCCESS = Verdict(outcome=Outcome.SUCCESS)
+SUCCEEDED = Verdict(outcome=Outcome.SUCCESS)
 IGNORED = Verdict(outcome=Outcome.IGNORED)

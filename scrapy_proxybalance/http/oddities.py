@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 EMPTY = "empty"
 ELSEWHERE = "redirect_elsewhere"
-SAME_PAGE = "same_page"
 
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 # So much of the beginning of a page, and of its end, is compared.

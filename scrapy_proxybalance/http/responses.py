@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from ..core import Outcome
 from ..core.outcome import PROXY_AUTH
-from ..core.verdict import SUCCESS, Verdict
+from ..core.verdict import SUCCEEDED, Verdict
 from .marks import BUILT_IN, proxy_says
 from .retry_after import wait_asked
 
@@ -32,7 +32,7 @@ def of_response(
     """
     status = response.status
     if status < 400:
-        return SUCCESS
+        return SUCCEEDED
     if marks is not None and request.url.startswith("http:"):
         # Not through a tunnel: such a page there is of a proxy in front of the site.
         if status == 407 and response.headers.get("Proxy-Authenticate"):
@@ -45,7 +45,7 @@ def of_response(
         return _refusal(response, str(status), wall_now)
     if status in (502, 504):
         return Verdict(outcome=Outcome.AMBIGUOUS, failure=str(status))
-    return SUCCESS
+    return SUCCEEDED
 
 
 def _is_refusal(request: Request, response: Response) -> bool:

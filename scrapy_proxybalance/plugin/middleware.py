@@ -187,7 +187,7 @@ class ProxyBalanceMiddleware:
                         now,
                         target=target,
                         session=request_meta.session_of(request, self.settings.session_meta_key),
-                        matching=request_meta.filter_of(request),
+                        proxy_filter=request_meta.filter_of(request),
                         avoid=request_meta.tried(request),
                         strictly=request_meta.avoids_strictly(request),
                         prefer=request_meta.take_preferred(request),

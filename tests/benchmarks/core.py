@@ -69,7 +69,7 @@ class Traffic:
         self._pool = pool
         self._now = 0.0
         self._endings = endings(Random(2))
-        self._out = deque(pool.acquire(0.0, target="shop.example") for _ in range(LEASES_OUT))
+        self._out = deque(acquire(pool, 0.0, target="shop.example") for _ in range(LEASES_OUT))
 
     def run(self) -> float:
         """Acquire and release ``CYCLES`` times; return the seconds that it took."""
@@ -78,7 +78,7 @@ class Traffic:
         for outcome, latency, failure in self._endings:
             now += SECONDS_BETWEEN_REQUESTS
             pool.release(out.popleft(), outcome, now, latency=latency, failure=failure)
-            out.append(pool.acquire(now, target="shop.example"))
+            out.append(acquire(pool, now, target="shop.example"))
         elapsed = time.process_time() - started
         self._now = now
         return elapsed
@@ -107,7 +107,7 @@ def bytes_per_proxy(count: int) -> float:
     tracemalloc.start()
     pool = build(count, "weighted")
     for number in range(count):
-        attempt = pool.acquire(float(number), target="shop.example")
+        attempt = acquire(pool, float(number), target="shop.example")
         assert attempt.proxy.url != attempt.proxy.endpoint
         pool.release(attempt, Outcome.SUCCESS, number + 0.1, latency=0.1)
     taken, _ = tracemalloc.get_traced_memory()

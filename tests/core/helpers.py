@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 from scrapy_proxybalance.core import (
+    Blocked,
     HealthPolicy,
     HealthState,
     NoProxyAvailableError,
@@ -16,6 +17,7 @@ from scrapy_proxybalance.core import (
     PoolPolicy,
     Proxy,
     ProxySnapshot,
+    Want,
 )
 from scrapy_proxybalance.core.outcome import PROXY_AUTH
 
@@ -56,6 +58,19 @@ def cooling(threshold: int = 3, first: float = 30.0, longest: float = 600.0) -> 
     return HealthPolicy(failure_threshold=threshold, cooldown=first, cooldown_max=longest)
 
 
+def acquire(pool: Pool, now: float, **want: Any) -> Attempt:
+    """Lease a proxy, or raise."""
+    attempt = pool.acquire(Want(**want), now)
+    if isinstance(attempt, Blocked):
+        raise NoProxyAvailableError(attempt.reason, attempt.retry_at)
+    return attempt
+
+
+def blocked(pool: Pool, now: float, *, ahead: int = 0, **want: Any) -> Blocked | None:
+    """Return why a request would get no proxy now."""
+    return pool.blocked(Want(**want), now, ahead)
+
+
 def carry(
     pool: Pool,
     now: float,
@@ -67,13 +82,13 @@ def carry(
     **request: Any,
 ) -> Attempt:
     """Send one request through the pool and end its attempt at once."""
-    attempt = pool.acquire(now, **request)
+    attempt = acquire(pool, now, **request)
     assert pool.release(attempt, outcome, now, latency=latency, duration=duration, failure=failure)
     return attempt
 
 
 def carry_through(pool: Pool, name: str, now: float, outcome: Outcome, **how: Any) -> Attempt:
-    return carry(pool, now, outcome, matching={"name": name}, **how)
+    return carry(pool, now, outcome, proxy_filter={"name": name}, **how)
 
 
 def put_out(pool: Pool, name: str, now: float) -> None:
@@ -89,7 +104,7 @@ def put_out(pool: Pool, name: str, now: float) -> None:
 def refuses(pool: Pool, now: float, **request: Any) -> NoProxyAvailableError:
     """Check that the pool has no attempt for this request; return the error that says why."""
     with pytest.raises(NoProxyAvailableError) as caught:
-        pool.acquire(now, **request)
+        acquire(pool, now, **request)
     return caught.value
 
 

@@ -15,7 +15,7 @@ from scrapy_proxybalance.core.attribution.answers import Answers
 from scrapy_proxybalance.core.events import CooldownTakenBack
 from scrapy_proxybalance.core.proxies.health import MOSTLY, Health
 
-from .helpers import Events, carry, cooling, make_pool, proxies, proxy, shown
+from .helpers import Events, acquire, carry, cooling, make_pool, proxies, proxy, shown
 
 if TYPE_CHECKING:
     from scrapy_proxybalance.core import Attempt
@@ -228,7 +228,7 @@ def test_exits_of_one_of_several_gateways_are_compared_as_one() -> None:
     behind = [proxy(f"g{number}", host="gate.test", username=f"u{number}") for number in range(3)]
     pool = make_pool([*behind, proxy("alone")])
     leases = {
-        name: pool.acquire(0, matching={"name": name}, target=SITE)
+        name: acquire(pool, 0, proxy_filter={"name": name}, target=SITE)
         for name in ("g0", "g1", "alone")
     }
     assert pool.comparison.who(leases["g0"]) == pool.comparison.who(leases["g1"])
@@ -242,16 +242,16 @@ def test_exits_of_the_only_gateway_are_compared_each_for_itself() -> None:
     pool = make_pool(
         [proxy(f"g{number}", host="gate.test", username=f"u{number}") for number in range(3)]
     )
-    attempt = pool.acquire(0, target=SITE)
+    attempt = acquire(pool, 0, target=SITE)
     assert pool.comparison.who(attempt) == attempt.proxy.name
 
 
 @pytest.mark.parametrize("part", [0.2, 0.8])
 def test_an_answer_that_was_of_no_use_earns_nothing(part: float) -> None:
     pool = make_pool(proxies(2))
-    carry(pool, 0, matching={"name": "p1"})
+    carry(pool, 0, proxy_filter={"name": "p1"})
     before = shown(pool, "p0", 0).success_rate
-    attempt = pool.acquire(0, matching={"name": "p0"}, target=SITE)
+    attempt = acquire(pool, 0, proxy_filter={"name": "p0"}, target=SITE)
     pool.release(attempt, Outcome.SUCCESS, 0, part=part)
     assert pool.answers == 1
     assert shown(pool, "p0", 0).success_rate < before
@@ -275,7 +275,7 @@ def test_a_proxy_that_is_acquitted_is_as_if_it_had_paid_nothing(
 
 
 def end_odd(pool: Pool, part: float, seconds: float) -> Attempt:
-    attempt = pool.acquire(0, matching={"name": "p0"}, target=SITE)
+    attempt = acquire(pool, 0, proxy_filter={"name": "p0"}, target=SITE)
     pool.release(attempt, Outcome.PROXY_FAULT, 0, part=part, duration=seconds, failure="404")
     return attempt
 
@@ -311,7 +311,7 @@ def test_the_cooldown_that_it_has_begun_is_taken_back() -> None:
 def test_a_failed_probes_cooldown_goes_on_although_an_earlier_failure_is_taken_back() -> None:
     pool = make_pool(proxies(2), health=cooling(threshold=3, first=10.0))
     leases = [end_odd(pool, 0.8, 1.0) for _ in range(3)]
-    probe = pool.acquire(20, matching={"name": "p0"}, target=SITE)
+    probe = acquire(pool, 20, proxy_filter={"name": "p0"}, target=SITE)
     pool.release(probe, Outcome.PROXY_FAULT, 20, failure="404", part=0.8)
     for attempt in (*leases, probe):
         pool.acquit("p0", 0.8, attempt.generation, 21)

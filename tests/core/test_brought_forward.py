@@ -6,7 +6,7 @@ from scrapy_proxybalance.core import HealthState, Outcome, Pool
 from scrapy_proxybalance.core.events import CooldownShortened
 from scrapy_proxybalance.core.outcome import PROXY_AUTH
 
-from .helpers import carry_through, cooling, make_pool, proxies, proxy, shown
+from .helpers import acquire, carry_through, cooling, make_pool, proxies, proxy, shown
 
 
 def shortened(pool: Pool) -> list[str]:
@@ -54,9 +54,9 @@ def test_a_proxy_that_is_leaving_or_out_is_not_brought_forward_and_takes_nobodys
     pool = make_pool(nodes, health=cooling(threshold=1, first=100.0))
     names = shortened(pool)
     fail(pool, "p0", 0.0)
-    under_way = pool.acquire(20.0, matching={"name": "leaving"})
+    under_way = acquire(pool, 20.0, proxy_filter={"name": "leaving"})
     refused = [
-        pool.acquire(20.0, matching={"name": "out"}, target=target)
+        acquire(pool, 20.0, proxy_filter={"name": "out"}, target=target)
         for target in ("a.test", "b.test")
     ]
     for name in ("leaving", "out"):

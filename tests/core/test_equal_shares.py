@@ -11,7 +11,7 @@ import pytest
 
 from scrapy_proxybalance.core import Attempt, Outcome
 
-from .helpers import make_pool, proxies
+from .helpers import acquire, make_pool, proxies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,7 @@ def crawl(
         if len(under_way) == at_once:
             now, _, took, attempt = heappop(under_way)
             pool.release(attempt, Outcome.SUCCESS, now, duration=took)
-        attempt = pool.acquire(now, target="shop.test")
+        attempt = acquire(pool, now, target="shop.test")
         name = attempt.proxy.name
         took = time(seconds[name], not carried[name], rng)
         carried[name] += 1

@@ -14,7 +14,7 @@ from scrapy_proxybalance.core.events import (
     ProxyRemoved,
 )
 
-from .helpers import Events, carry, make_pool, proxies, proxy
+from .helpers import Events, acquire, carry, make_pool, proxies, proxy
 
 if TYPE_CHECKING:
     import pytest
@@ -74,7 +74,7 @@ def test_proxies_are_announced_as_they_come_and_go() -> None:
     events = Events(pool.events)
     new = proxy("a")
     pool.add(new, 1)
-    attempt = pool.acquire(2)
+    attempt = acquire(pool, 2)
     pool.remove("a", 3)
     assert events.of(ProxyRemoved) == []
     pool.release(attempt, Outcome.SUCCESS, 4)

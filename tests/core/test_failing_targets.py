@@ -16,7 +16,7 @@ from scrapy_proxybalance.core.events import (
 )
 from scrapy_proxybalance.core.gateways.failing_targets import FailingTargets
 
-from .helpers import Events, carry, make_pool, proxies
+from .helpers import Events, acquire, carry, make_pool, proxies
 
 if TYPE_CHECKING:
     from scrapy_proxybalance.core import Attempt
@@ -112,8 +112,8 @@ def test_an_outage_that_targets_explain_after_all_is_taken_back(nodes: list[Prox
     pool, events = used(nodes)
     _, now = fail(pool, 2.0, 6, CLOSED)
     # In flight when it trips; how they end is known only then.
-    well = pool.acquire(now, target="2.test")
-    late = [pool.acquire(now, target=TWO[number % 2]) for number in range(6)]
+    well = acquire(pool, now, target="2.test")
+    late = [acquire(pool, now, target=TWO[number % 2]) for number in range(6)]
     _, now = fail(pool, now + 0.05, 20, CLOSED)
     [tripped] = events.of(PoolTripped) or events.of(GatewayTripped)
     assert tripped.targets == TWO
@@ -137,7 +137,7 @@ def test_if_all_proxies_cool_down_in_a_run_that_looks_like_an_outage_it_is_one(
     nodes: list[Proxy], tripped: type[Event]
 ) -> None:
     pool, events = used(nodes)
-    leases = [pool.acquire(2.0, target=TWO[number % 2]) for number in range(9)]
+    leases = [acquire(pool, 2.0, target=TWO[number % 2]) for number in range(9)]
     for attempt in leases:  # sooner than answers may take: more than that has to be awaited else
         pool.release(attempt, Outcome.AMBIGUOUS, 2.01, failure="502", part=0.9)
     assert events.of(tripped)
@@ -192,7 +192,7 @@ def test_beside_a_slow_target_two_that_are_down_trip_the_pool_once_at_most() -> 
 def test_an_error_of_the_target_through_a_tunnel_is_an_answer() -> None:
     pool, events = used(proxies(6))
     for number in range(100):
-        attempt = pool.acquire(2.0 + number / 10, target=TWO[number % 2], tunnel=TWO[number % 2])
+        attempt = acquire(pool, 2.0 + number / 10, target=TWO[number % 2], tunnel=TWO[number % 2])
         pool.release(attempt, Outcome.AMBIGUOUS, 2.05 + number / 10, failure="502", answered=True)
         assert not attempt.outage_suspected
     assert not events.of(PoolTripped)

@@ -16,7 +16,7 @@ import pytest
 from scrapy_proxybalance.core import NoProxyAvailableError, Outcome, Pool, PoolPolicy
 from scrapy_proxybalance.core.events import AttemptEnded, CooldownStarted
 
-from .helpers import Events, proxies, proxy
+from .helpers import Events, acquire, proxies, proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +63,7 @@ class Traffic:
     def _send(self, now: float) -> None:
         target = self._rng.choice(self.targets)
         try:
-            attempt = self.pool.acquire(now, target=target)
+            attempt = acquire(self.pool, now, target=target)
         except NoProxyAvailableError:
             self.refused += 1
             return

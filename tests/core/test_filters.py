@@ -14,7 +14,7 @@ from scrapy_proxybalance.core import (
     TargetPolicy,
 )
 
-from .helpers import carry, make_pool, proxy, put_out, refuses
+from .helpers import acquire, blocked, carry, make_pool, proxy, put_out, refuses
 
 BERLIN = proxy("berlin", country="de", city="berlin", tags=["fast", "eu"], tier=1)
 
@@ -86,36 +86,36 @@ def test_filters_that_ask_for_the_same_have_the_same_key() -> None:
 def test_only_proxies_that_match_are_leased() -> None:
     nodes = [BERLIN, proxy("paris", country="fr"), proxy("bonn", country="de")]
     pool = make_pool(nodes, strategy="round_robin")
-    used = {carry(pool, now, matching={"country": "de"}).proxy.name for now in range(200)}
+    used = {carry(pool, now, proxy_filter={"country": "de"}).proxy.name for now in range(200)}
     assert used == {"berlin", "bonn"}
 
 
 def test_a_filter_that_nothing_matches_is_an_error_whatever_is_free() -> None:
     pool = make_pool([BERLIN])
     with pytest.raises(NoProxyMatchesError, match="country"):
-        pool.acquire(0, matching={"country": "fr"})
+        acquire(pool, 0, proxy_filter={"country": "fr"})
     with pytest.raises(NoProxyMatchesError):
-        pool.hold(0, matching={"country": "fr"})
+        blocked(pool, 0, proxy_filter={"country": "fr"})
 
 
 def test_a_filter_sees_proxies_that_come_go_and_change() -> None:
     pool = make_pool([BERLIN], strategy="round_robin")
     french = {"country": "fr"}
     pool.add(proxy("paris", country="fr"), 0)
-    assert carry(pool, 0, matching=french).proxy.name == "paris"
+    assert carry(pool, 0, proxy_filter=french).proxy.name == "paris"
     pool.add(proxy("lyon", country="fr"), 0)
-    assert {carry(pool, 0, matching=french).proxy.name for _ in range(50)} == {"paris", "lyon"}
+    assert {carry(pool, 0, proxy_filter=french).proxy.name for _ in range(50)} == {"paris", "lyon"}
     pool.remove("paris", 0)
-    assert {carry(pool, 0, matching=french).proxy.name for _ in range(50)} == {"lyon"}
+    assert {carry(pool, 0, proxy_filter=french).proxy.name for _ in range(50)} == {"lyon"}
     pool.update(proxy("lyon", country="ch"), 0)
     with pytest.raises(NoProxyMatchesError):
-        pool.acquire(0, matching=french)
+        acquire(pool, 0, proxy_filter=french)
 
 
 def test_a_matching_proxy_that_is_out_is_waited_for_rather_than_denied() -> None:
     pool = make_pool([BERLIN])
     put_out(pool, BERLIN.name, 0)
-    hold = pool.hold(1, matching={"country": "de"})
+    hold = blocked(pool, 1, proxy_filter={"country": "de"})
     assert hold is not None
 
 
@@ -138,7 +138,7 @@ def test_two_filters_together_accept_what_both_accept() -> None:
 # The filter of a target
 
 BONN, PARIS = proxy("bonn", country="de"), proxy("paris", country="fr", tags=["fast"])
-GERMAN = TargetPolicy(matching=ProxyFilter({"country": "de"}))
+GERMAN = TargetPolicy(proxy_filter=ProxyFilter({"country": "de"}))
 
 
 def _pool(*nodes: Any, **policy: Any) -> Pool:
@@ -157,29 +157,29 @@ def test_a_target_gets_the_proxies_that_its_filter_accepts() -> None:
 def test_the_filters_of_a_target_and_of_a_request_both_have_to_accept() -> None:
     pool = _pool()
     fast = {"tags": "fast"}
-    used = {carry(pool, n, target="german.test", matching=fast).proxy.name for n in range(50)}
+    used = {carry(pool, n, target="german.test", proxy_filter=fast).proxy.name for n in range(50)}
     assert used == {"berlin"}
 
 
 def test_a_target_whose_filter_nothing_matches_is_named_in_the_error() -> None:
     pool = _pool(PARIS)
     with pytest.raises(NoProxyMatchesError, match=r"country.*'german\.test'"):
-        pool.acquire(0, target="german.test")
+        acquire(pool, 0, target="german.test")
     with pytest.raises(NoProxyMatchesError, match=r"country.*'german\.test'"):
-        pool.hold(0, target="german.test")
+        blocked(pool, 0, target="german.test")
 
 
 def test_filters_that_no_proxy_matches_together_are_both_named_in_the_error() -> None:
     pool = _pool(BONN, PARIS)
     with pytest.raises(NoProxyMatchesError, match=r"country.*tags.*country.*'german\.test'"):
-        pool.acquire(0, target="german.test", matching={"tags": "fast"})
+        acquire(pool, 0, target="german.test", proxy_filter={"tags": "fast"})
 
 
 def test_a_session_on_a_proxy_that_the_targets_filter_refuses_fails_rather_than_goes_through_it() -> (
     None
 ):
     pool = _pool()
-    carry(pool, 0, target="other.test", session="s", matching={"name": "paris"})
+    carry(pool, 0, target="other.test", session="s", proxy_filter={"name": "paris"})
     for ask in (pool.acquire, pool.hold):
         with pytest.raises(NoProxyMatchesError, match=r"'s'.*paris.*'german\.test'.*another"):
             ask(1, target="german.test", session="s")
@@ -189,13 +189,16 @@ def test_a_session_on_a_proxy_that_the_targets_filter_refuses_fails_rather_than_
 def test_a_request_for_a_filtered_target_waits_for_its_own_proxies() -> None:
     pool = _pool(max_in_flight=2)
     for _ in range(3):
-        pool.acquire(0, target="german.test")
-    assert pool.hold(0, target="german.test") is None
-    assert pool.hold(0, target="german.test", besides=1) is not None
-    pool.acquire(0, target="german.test")
+        acquire(pool, 0, target="german.test")
+    assert blocked(pool, 0, target="german.test") is None
+    assert blocked(pool, 0, target="german.test", ahead=1) is not None
+    acquire(pool, 0, target="german.test")
     refuses(pool, 0, target="german.test")
-    hold, other = pool.hold(0, target="german.test"), pool.hold(0, matching={"country": "de"})
+    hold, other = (
+        blocked(pool, 0, target="german.test"),
+        blocked(pool, 0, proxy_filter={"country": "de"}),
+    )
     assert hold is not None
     assert other is not None
     assert hold.waits_for != other.waits_for
-    assert pool.hold(0, target="other.test", besides=1) is None
+    assert blocked(pool, 0, target="other.test", ahead=1) is None

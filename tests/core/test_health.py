@@ -21,6 +21,8 @@ from scrapy_proxybalance.core.proxies.health import Health
 
 from .helpers import (
     Events,
+    acquire,
+    blocked,
     carry,
     carry_through,
     cooling,
@@ -114,9 +116,9 @@ def test_other_proxies_are_not_affected() -> None:
 def test_there_is_no_lease_on_a_cooling_proxy_until_the_moment_that_is_announced() -> None:
     pool, _ = pool_of_two()
     until = cool_down(pool, 0)
-    assert refuses(pool, until - 0.001, matching=ONLY).retry_at == until
+    assert refuses(pool, until - 0.001, proxy_filter=ONLY).retry_at == until
     assert pool.next_change() == until
-    assert pool.acquire(until, matching=ONLY).probe
+    assert acquire(pool, until, proxy_filter=ONLY).probe
 
 
 # How long it lasts
@@ -164,11 +166,11 @@ def test_a_cooldown_stays_finite_however_often_it_doubled() -> None:
 def test_one_request_probes_while_all_others_wait() -> None:
     pool, events = pool_of_two()
     until = cool_down(pool, 0)
-    probe = pool.acquire(until, matching=ONLY)
+    probe = acquire(pool, until, proxy_filter=ONLY)
     assert probe.probe
     assert shown(pool, "p0", until).state is HealthState.PROBING
     for later in (0, 10, 1000):
-        refuses(pool, until + later, matching=ONLY)
+        refuses(pool, until + later, proxy_filter=ONLY)
     assert [event.proxy.name for event in events.of(ProbeStarted)] == ["p0"]
 
 
@@ -190,7 +192,7 @@ def test_after_a_successful_probe_several_requests_may_go_at_once() -> None:
     pool, events = pool_of_two()
     until = cool_down(pool, 0)
     carry_through(pool, "p0", until, SUCCESS)
-    leases = [pool.acquire(until, matching=ONLY) for _ in range(4)]
+    leases = [acquire(pool, until, proxy_filter=ONLY) for _ in range(4)]
     assert not any(attempt.probe for attempt in leases)
     assert len(events.of(ProbeStarted)) == 1
 
@@ -234,8 +236,8 @@ def test_the_rate_holds_for_the_probe_too() -> None:
     slow = proxy("p0", rate=Rate(1, 100))
     pool = make_pool([slow, proxy("p1")], health=cooling(threshold=1, first=10))
     carry_through(pool, "p0", 0, FAULT)
-    assert refuses(pool, 50, matching=ONLY).retry_at == 100
-    assert pool.acquire(100, matching=ONLY).probe
+    assert refuses(pool, 50, proxy_filter=ONLY).retry_at == 100
+    assert acquire(pool, 100, proxy_filter=ONLY).probe
 
 
 def test_a_snapshot_taken_after_a_cooldown_shows_that_it_is_over() -> None:
@@ -249,7 +251,7 @@ def test_a_snapshot_taken_after_a_cooldown_shows_that_it_is_over() -> None:
 
 def test_faults_that_were_in_flight_when_a_cooldown_began_count_once() -> None:
     pool, events = pool_of_two()
-    leases = [pool.acquire(0, matching=ONLY) for _ in range(4)]
+    leases = [acquire(pool, 0, proxy_filter=ONLY) for _ in range(4)]
     for attempt in leases:
         pool.release(attempt, FAULT, 1)
     (started,) = events.of(CooldownStarted)
@@ -258,22 +260,22 @@ def test_faults_that_were_in_flight_when_a_cooldown_began_count_once() -> None:
 
 def test_a_late_success_does_not_end_a_cooldown() -> None:
     pool, events = pool_of_two()
-    late = pool.acquire(0, matching=ONLY)
+    late = acquire(pool, 0, proxy_filter=ONLY)
     until = cool_down(pool, 0)
     pool.release(late, SUCCESS, 5)
     assert events.of(ProxyRecovered) == []
-    assert refuses(pool, 6, matching=ONLY).retry_at == until
+    assert refuses(pool, 6, proxy_filter=ONLY).retry_at == until
 
 
 @pytest.mark.parametrize("outcome", [SUCCESS, FAULT])
 def test_a_late_outcome_decides_nothing_while_a_probe_is_out(outcome: Outcome) -> None:
     pool, events = pool_of_two()
-    late = pool.acquire(0, matching=ONLY)
+    late = acquire(pool, 0, proxy_filter=ONLY)
     until = cool_down(pool, 0)
-    probe = pool.acquire(until, matching=ONLY)
+    probe = acquire(pool, until, proxy_filter=ONLY)
     pool.release(late, outcome, until + 1)
     assert shown(pool, "p0", until + 1).state is HealthState.PROBING
-    refuses(pool, until + 1, matching=ONLY)
+    refuses(pool, until + 1, proxy_filter=ONLY)
     pool.release(probe, SUCCESS, until + 2)
     assert len(events.of(ProxyRecovered)) == 1
     assert len(events.of(CooldownStarted)) == 1
@@ -281,7 +283,7 @@ def test_a_late_outcome_decides_nothing_while_a_probe_is_out(outcome: Outcome) -
 
 def test_a_late_fault_does_not_send_a_recovering_proxy_back() -> None:
     pool, events = pool_of_two()
-    late = pool.acquire(0, matching=ONLY)
+    late = acquire(pool, 0, proxy_filter=ONLY)
     until = cool_down(pool, 0)
     carry_through(pool, "p0", until, SUCCESS)
     before = pool.explain("p0", until).recovery
@@ -293,7 +295,7 @@ def test_a_late_fault_does_not_send_a_recovering_proxy_back() -> None:
 def test_what_is_in_flight_still_fills_the_cap_when_the_cooldown_is_over() -> None:
     pool = make_pool([proxy("p0", max_in_flight=1)], health=cooling(threshold=1, first=10))
     carry(pool, 0, FAULT)
-    pool.acquire(20)
+    acquire(pool, 20)
     refuses(pool, 5000)
 
 
@@ -306,7 +308,7 @@ def user(password: str, name: str = "p0") -> dict[str, str]:
 
 def test_credentials_that_never_worked_put_a_proxy_out_and_say_so_once() -> None:
     pool, events = pool_of_two()
-    leases = [pool.acquire(0, matching=ONLY) for _ in range(3)]
+    leases = [acquire(pool, 0, proxy_filter=ONLY) for _ in range(3)]
     pool.release(leases[0], FAULT, 1, failure=PROXY_AUTH)
     assert shown(pool, "p0", 1).state is HealthState.HEALTHY
     for attempt in leases[1:]:
@@ -346,7 +348,7 @@ def test_one_page_that_a_working_proxy_refuses_again_and_again_says_nothing() ->
         carry_through(pool, name, 0, SUCCESS, target="fine.test")
     for name in ("p0", "p1"):
         for _ in range(3):
-            attempt = pool.acquire(0, matching={"name": name}, target="shop.test")
+            attempt = acquire(pool, 0, proxy_filter={"name": name}, target="shop.test")
             pool.release(attempt, FAULT, 0, failure=PROXY_AUTH, page="http://shop.test/basket")
     assert events.of(ProxyOut) == []
     assert events.of(CooldownStarted) == []
@@ -369,7 +371,7 @@ def test_a_target_that_working_proxies_refuse_one_after_the_other_puts_no_more_o
 
 def test_credentials_that_have_never_worked_are_tried_by_three_requests_at_once_at_most() -> None:
     pool = make_pool([proxy(**user("some-secret"), max_in_flight=8)])
-    tried = [pool.acquire(0) for _ in range(3)]
+    tried = [acquire(pool, 0) for _ in range(3)]
     assert pool.available(0) == 0
     refuses(pool, 0)
     pool.release(tried[0], SUCCESS, 1)
@@ -383,13 +385,13 @@ def test_a_proxy_without_credentials_is_tried_by_as_many_requests_as_it_may_carr
 def test_a_proxy_that_is_out_is_asked_again_by_a_single_probe_after_a_while() -> None:
     pool, events = pool_of_two(first=30)
     put_out(pool, "p0", 0)
-    until = refuses(pool, 0, matching=ONLY).retry_at
+    until = refuses(pool, 0, proxy_filter=ONLY).retry_at
     assert until is not None
     assert 13.5 <= until <= 16.5
-    refuses(pool, until - 0.1, matching=ONLY)
-    probe = pool.acquire(until, matching=ONLY)
+    refuses(pool, until - 0.1, proxy_filter=ONLY)
+    probe = acquire(pool, until, proxy_filter=ONLY)
     assert probe.probe
-    refuses(pool, until, matching=ONLY)
+    refuses(pool, until, proxy_filter=ONLY)
     pool.release(probe, SUCCESS, until + 1)
     assert [event.proxy.name for event in events.of(ProxyRecovered)] == ["p0"]
     assert shown(pool, "p0", until + 1).state is HealthState.RECOVERING
@@ -400,7 +402,7 @@ def test_a_proxy_that_stays_out_is_asked_less_and_less_often() -> None:
     put_out(pool, "p0", 0)
     now, waits = 0.0, []
     for _ in range(8):
-        until = refuses(pool, now, matching=ONLY).retry_at
+        until = refuses(pool, now, proxy_filter=ONLY).retry_at
         assert until is not None
         waits.append(until - now)
         now = until
@@ -419,7 +421,7 @@ def test_credentials_that_are_accepted_again_begin_with_a_short_wait_the_next_ti
         carry_through(pool, "p0", now, FAULT, failure=PROXY_AUTH)
     carry_through(pool, "p0", 200, SUCCESS)
     put_out(pool, "p0", 200)
-    until = refuses(pool, 200, matching=ONLY).retry_at
+    until = refuses(pool, 200, proxy_filter=ONLY).retry_at
     assert until is not None
     assert until - 200 <= 16.5
 
@@ -429,7 +431,7 @@ def test_an_answer_to_what_was_under_way_does_not_bring_a_proxy_back_that_is_out
     outcome: Outcome,
 ) -> None:
     pool, _ = pool_of_two()
-    late = pool.acquire(0, matching=ONLY)
+    late = acquire(pool, 0, proxy_filter=ONLY)
     put_out(pool, "p0", 0)
     pool.release(late, outcome, 1)
     assert shown(pool, "p0", 1).state is HealthState.OUT
@@ -438,9 +440,9 @@ def test_an_answer_to_what_was_under_way_does_not_bring_a_proxy_back_that_is_out
 
 def test_a_late_refusal_does_not_stand_in_for_the_probes_answer() -> None:
     pool, events = pool_of_two()
-    late = pool.acquire(0, matching=ONLY)
+    late = acquire(pool, 0, proxy_filter=ONLY)
     put_out(pool, "p0", 0)
-    probe = pool.acquire(20, matching=ONLY)
+    probe = acquire(pool, 20, proxy_filter=ONLY)
     pool.release(late, FAULT, 21, failure=PROXY_AUTH)
     assert len(events.of(ProxyOut)) == 1
     pool.release(probe, SUCCESS, 22)
@@ -456,12 +458,12 @@ def test_new_credentials_bring_a_proxy_back_at_once_and_unburdened() -> None:
     seen = shown(pool, "p0", 1)
     assert (seen.state, seen.outcomes) == (HealthState.HEALTHY, 0)
     assert seen.score == shown(pool, "unknown", 1).score
-    assert pool.acquire(1, matching=ONLY).proxy.password == "new-secret"
+    assert acquire(pool, 1, proxy_filter=ONLY).proxy.password == "new-secret"
 
 
 def test_new_credentials_bring_back_a_proxy_whose_old_ones_had_left_it_cooling() -> None:
     pool = make_pool([proxy(**user("old-secret"))], health=cooling(threshold=1, first=30))
-    late = [pool.acquire(0, target=target) for target in ("a.test", "b.test")]
+    late = [acquire(pool, 0, target=target) for target in ("a.test", "b.test")]
     carry(pool, 0, FAULT)
     for attempt in late:
         pool.release(attempt, FAULT, 1, failure=PROXY_AUTH)
@@ -469,26 +471,26 @@ def test_new_credentials_bring_back_a_proxy_whose_old_ones_had_left_it_cooling()
     pool.update(proxy(**user("new-secret")), 2)
     assert shown(pool, "p0", 2).state is HealthState.HEALTHY
     assert pool.available(2) == 3
-    assert pool.acquire(2).proxy.password == "new-secret"
+    assert acquire(pool, 2).proxy.password == "new-secret"
 
 
 def test_a_late_refusal_of_the_old_credentials_does_not_put_the_new_ones_out() -> None:
     pool = make_pool([proxy(**user("old-secret"))])
     events = Events(pool.events)
-    late = [pool.acquire(0, target=f"{number}.test") for number in range(3)]
+    late = [acquire(pool, 0, target=f"{number}.test") for number in range(3)]
     for attempt in late[:2]:
         pool.release(attempt, FAULT, 1, failure=PROXY_AUTH)
     pool.update(proxy(**user("new-secret")), 2)
     pool.release(late[2], FAULT, 3, failure=PROXY_AUTH)
     carry(pool, 3, FAULT, failure=PROXY_AUTH)
     assert len(events.of(ProxyOut)) == 1
-    assert pool.acquire(4).proxy.password == "new-secret"
+    assert acquire(pool, 4).proxy.password == "new-secret"
 
 
 def test_a_late_refusal_of_the_old_credentials_is_not_charged() -> None:
     pool = make_pool([proxy(**user("old-secret"))])
     events = Events(pool.events)
-    late = pool.acquire(0)
+    late = acquire(pool, 0)
     pool.update(proxy(**user("new-secret")), 1)
     pool.release(late, FAULT, 2, failure=PROXY_AUTH)
     assert [event.charged for event in events.of(AttemptEnded)] == [False]
@@ -499,12 +501,12 @@ def test_an_answer_through_the_old_credentials_does_not_speak_for_the_new_ones(
     outcome: Outcome,
 ) -> None:
     pool = make_pool([proxy(**user("old-secret")), proxy("p1")])
-    late = pool.acquire(0, matching=ONLY)
+    late = acquire(pool, 0, proxy_filter=ONLY)
     pool.update(proxy(**user("new-secret")), 1)
     pool.release(late, outcome, 2)
     leases = []
-    while pool.hold(3, matching=ONLY) is None:
-        leases.append(pool.acquire(3, matching=ONLY, target=f"{len(leases)}.test"))
+    while blocked(pool, 3, proxy_filter=ONLY) is None:
+        leases.append(acquire(pool, 3, proxy_filter=ONLY, target=f"{len(leases)}.test"))
     assert len(leases) == 3
     for attempt in leases[:2]:
         pool.release(attempt, FAULT, 4, failure=PROXY_AUTH)
@@ -514,13 +516,13 @@ def test_an_answer_through_the_old_credentials_does_not_speak_for_the_new_ones(
 def test_new_credentials_begin_anew_even_if_the_old_ones_were_not_refused() -> None:
     pool = make_pool([proxy(**user("old-secret")), proxy("p1")], health=cooling(threshold=1))
     events = Events(pool.events)
-    late = pool.acquire(0, matching=ONLY)
+    late = acquire(pool, 0, proxy_filter=ONLY)
     carry_through(pool, "p0", 0, FAULT)
     pool.update(proxy(**user("new-secret")), 1)
     pool.release(late, FAULT, 2)
     assert len(events.of(CooldownStarted)) == 1
     assert shown(pool, "p0", 2).state is HealthState.HEALTHY
-    assert pool.acquire(2, matching=ONLY).proxy.password == "new-secret"
+    assert acquire(pool, 2, proxy_filter=ONLY).proxy.password == "new-secret"
 
 
 def test_an_update_that_changes_only_limits_keeps_what_was_learned() -> None:
@@ -528,7 +530,7 @@ def test_an_update_that_changes_only_limits_keeps_what_was_learned() -> None:
     until = cool_down(pool, 0)
     pool.update(proxy("p0", max_in_flight=9), 1)
     assert shown(pool, "p0", 1).state is HealthState.COOLING
-    refuses(pool, until - 0.1, matching=ONLY)
+    refuses(pool, until - 0.1, proxy_filter=ONLY)
 
 
 def test_a_probe_whose_credentials_are_refused_puts_the_proxy_out() -> None:
@@ -536,21 +538,21 @@ def test_a_probe_whose_credentials_are_refused_puts_the_proxy_out() -> None:
     until = cool_down(pool, 0)
     carry_through(pool, "p0", until, FAULT, failure=PROXY_AUTH)
     assert len(events.of(ProxyOut)) == 1
-    refuses(pool, until + 1, matching=ONLY)
+    refuses(pool, until + 1, proxy_filter=ONLY)
 
 
 def test_a_probe_of_the_old_credentials_does_not_stand_in_the_way_of_one_of_the_new() -> None:
     nodes = [proxy(**user("old-secret")), proxy("p1")]
     pool = make_pool(nodes, health=cooling(threshold=1, first=10))
     carry_through(pool, "p0", 0, FAULT)
-    old = pool.acquire(20, matching=ONLY)
+    old = acquire(pool, 20, proxy_filter=ONLY)
     assert old.probe
     pool.update(proxy(**user("new-secret")), 20)
     carry_through(pool, "p0", 20, FAULT)
-    new = pool.acquire(40, matching=ONLY)
+    new = acquire(pool, 40, proxy_filter=ONLY)
     assert new.probe
     pool.release(old, SUCCESS, 41)
-    refuses(pool, 41, matching=ONLY)
+    refuses(pool, 41, proxy_filter=ONLY)
     pool.release(new, SUCCESS, 42)
     assert shown(pool, "p0", 42).state is HealthState.RECOVERING
 

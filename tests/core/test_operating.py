@@ -18,6 +18,7 @@ from scrapy_proxybalance.core.outcome import PROXY_AUTH
 
 from .helpers import (
     Events,
+    acquire,
     carry,
     carry_through,
     cooling,
@@ -35,7 +36,7 @@ SHOP = "shop.test"
 def test_a_drained_proxy_ends_what_it_carries_and_gets_nothing_until_it_is_enabled() -> None:
     pool = make_pool(proxies(2))
     events = Events(pool.events)
-    attempt = pool.acquire(0, matching={"name": "p0"})
+    attempt = acquire(pool, 0, proxy_filter={"name": "p0"})
     assert pool.drain("p0", 0)
     assert {carry(pool, 0).proxy.name for _ in range(20)} == {"p1"}
     assert pool.release(attempt, Outcome.SUCCESS, 1)
@@ -80,7 +81,7 @@ def test_a_pool_of_which_all_is_drained_is_not_beyond_hope() -> None:
 
 def test_a_proxy_that_leaves_is_not_enabled_again() -> None:
     pool = make_pool(proxies(2))
-    attempt = pool.acquire(0, matching={"name": "p0"})
+    attempt = acquire(pool, 0, proxy_filter={"name": "p0"})
     pool.remove("p0", 0)
     assert not pool.enable("p0", 0)
     pool.release(attempt, Outcome.SUCCESS, 1)
@@ -90,7 +91,7 @@ def test_a_proxy_that_leaves_is_not_enabled_again() -> None:
 def test_a_proxy_that_is_updated_stays_drained_and_one_that_was_leaving_stays() -> None:
     pool = make_pool(proxies(2))
     pool.drain("p0", 0)
-    attempt = pool.acquire(0, matching={"name": "p1"})
+    attempt = acquire(pool, 0, proxy_filter={"name": "p1"})
     pool.remove("p1", 0)
     for name in ("p0", "p1"):
         pool.update(proxy(name, weight=2.0), 0)
@@ -110,14 +111,18 @@ def test_a_proxy_that_is_out_begins_anew_when_it_is_enabled() -> None:
 def test_what_was_under_way_or_resting_before_does_not_keep_an_enabled_proxy_out() -> None:
     pool = make_pool(proxies(2), health=cooling(threshold=1, first=30))
     *refused, late, failed = (
-        pool.acquire(0, matching={"name": "p0"}, target=f"{number}.test") for number in range(4)
+        acquire(pool, 0, proxy_filter={"name": "p0"}, target=f"{number}.test")
+        for number in range(4)
     )
     pool.release(failed, Outcome.PROXY_FAULT, 0)
     for attempt in refused:
         pool.release(attempt, Outcome.PROXY_FAULT, 1, failure=PROXY_AUTH)
     assert shown(pool, "p0", 1).state is HealthState.OUT
     assert pool.enable("p0", 2)
-    new = [pool.acquire(2, matching={"name": "p0"}, target=f"{number}.test") for number in range(2)]
+    new = [
+        acquire(pool, 2, proxy_filter={"name": "p0"}, target=f"{number}.test")
+        for number in range(2)
+    ]
     pool.release(new[0], Outcome.PROXY_FAULT, 3, failure=PROXY_AUTH)
     pool.release(late, Outcome.PROXY_FAULT, 3, failure=PROXY_AUTH)
     assert shown(pool, "p0", 3).state is HealthState.HEALTHY
@@ -130,9 +135,9 @@ def test_a_cooldown_that_is_ended_leads_to_a_probe_and_no_more() -> None:
     events = Events(pool.events)
     carry_through(pool, "p0", 0, Outcome.PROXY_FAULT)
     assert pool.end_cooldown("p0", 1)
-    probe = pool.acquire(1, matching={"name": "p0"})
+    probe = acquire(pool, 1, proxy_filter={"name": "p0"})
     assert probe.probe
-    refuses(pool, 1, matching={"name": "p0"})
+    refuses(pool, 1, proxy_filter={"name": "p0"})
     pool.release(probe, Outcome.SUCCESS, 1)
     assert shown(pool, "p0", 1).state is HealthState.RECOVERING
     assert [event.proxy.name for event in events.of(CooldownShortened)] == ["p0"]
@@ -143,10 +148,10 @@ def test_a_cooldown_goes_on_while_the_proxy_is_drained() -> None:
     carry_through(pool, "p0", 0, Outcome.PROXY_FAULT)
     pool.drain("p0", 0)
     pool.enable("p0", 1)
-    refuses(pool, 1, matching={"name": "p0"})
+    refuses(pool, 1, proxy_filter={"name": "p0"})
     pool.drain("p0", 2)
     pool.enable("p0", 100)
-    assert pool.acquire(100, matching={"name": "p0"}).probe
+    assert acquire(pool, 100, proxy_filter={"name": "p0"}).probe
 
 
 def test_a_session_moves_away_from_a_drained_proxy() -> None:
@@ -169,7 +174,7 @@ def test_a_session_that_has_to_fail_fails_when_its_proxy_is_drained() -> None:
     pool = make_pool(proxies(2), session_lost="fail")
     pool.drain(carry(pool, 0, session="s").proxy.name, 0)
     with pytest.raises(SessionLostError):
-        pool.acquire(0, session="s")
+        acquire(pool, 0, session="s")
 
 
 def test_a_target_is_paused_by_hand_for_as_long_as_that_says_and_then_probed() -> None:

@@ -32,6 +32,8 @@ from scrapy_proxybalance.core.outcome import PROXY_AUTH
 
 from .helpers import (
     Events,
+    acquire,
+    blocked,
     carry,
     carry_through,
     cooling,
@@ -77,7 +79,7 @@ def fail_until_tripped(pool: Pool, now: float, at_most: int = 30, **how: Any) ->
     events = Events(pool.events)
     for number in range(at_most):
         try:
-            attempt = pool.acquire(now, target=f"{number % 2}.test")
+            attempt = acquire(pool, now, target=f"{number % 2}.test")
         except NoProxyAvailableError:
             break
         now += 0.1
@@ -104,7 +106,7 @@ def test_a_gateway_that_refuses_every_connection_trips_after_a_handful() -> None
 
 def test_a_gateway_that_rejects_everything_trips_only_after_its_answers_had_time_to_come() -> None:
     pool, events = in_use()
-    leases = [pool.acquire(1.0, target=f"{number % 2}.test") for number in range(16)]
+    leases = [acquire(pool, 1.0, target=f"{number % 2}.test") for number in range(16)]
     for attempt in leases[:14]:
         end(pool, attempt, 1.05, **REJECTED)
     assert not events.of(GatewayTripped)
@@ -223,7 +225,7 @@ def test_while_it_lasts_probes_go_alone_after_a_second_and_then_every_two() -> N
 def test_a_probe_that_hangs_does_not_keep_the_others_waiting() -> None:
     pool, events = in_use()
     _, now = fail_until_tripped(pool, 1.0, **REFUSED)
-    hanging = pool.acquire(now + 1, target="0.test")
+    hanging = acquire(pool, now + 1, target="0.test")
     assert pool.available(now + 1) == 0
     carry(pool, now + 3, target="0.test")
     assert events.of(GatewayReopened)
@@ -232,7 +234,7 @@ def test_a_probe_that_hangs_does_not_keep_the_others_waiting() -> None:
 
 def test_what_fails_while_it_lasts_is_charged_to_nobody_and_gets_another_try() -> None:
     pool, events = in_use()
-    late = pool.acquire(0.5, target="0.test")
+    late = acquire(pool, 0.5, target="0.test")
     _, now = fail_until_tripped(pool, 1.0, **REFUSED)
     end(pool, late, now, Outcome.AMBIGUOUS, "timeout")
     assert late.outage_suspected
@@ -243,7 +245,7 @@ def test_what_fails_while_it_lasts_is_charged_to_nobody_and_gets_another_try() -
 
 def test_an_answer_to_what_went_out_before_does_not_end_it() -> None:
     pool, events = in_use()
-    late = pool.acquire(0.5, target="0.test")
+    late = acquire(pool, 0.5, target="0.test")
     _, now = fail_until_tripped(pool, 1.0, **REFUSED)
     end(pool, late, now, Outcome.SUCCESS)
     assert not events.of(GatewayReopened)
@@ -291,7 +293,7 @@ def test_an_answer_reopens_it_and_traffic_grows_back_by_doubling() -> None:
     now += 1
     rounds = []
     while pool.available(now) < 32:
-        leases = [pool.acquire(now, target="0.test") for _ in range(pool.available(now))]
+        leases = [acquire(pool, now, target="0.test") for _ in range(pool.available(now))]
         rounds.append(len(leases))
         now += 1.0
         for attempt in leases:
@@ -355,10 +357,10 @@ def test_proxies_on_trial_trip_no_pool_however_many_of_them_fail_in_a_row() -> N
 
 def test_a_gateway_that_refuses_all_credentials_trips_while_earlier_requests_are_answered() -> None:
     pool, events = in_use(40)
-    earlier = [pool.acquire(1.0, target=f"{number % 2}.test") for number in range(12)]
+    earlier = [acquire(pool, 1.0, target=f"{number % 2}.test") for number in range(12)]
     for number, attempt in enumerate(earlier):
         now = 1.1 + number / 10
-        refused = pool.acquire(now, target=f"{number % 2}.test", avoid=[attempt.proxy.name])
+        refused = acquire(pool, now, target=f"{number % 2}.test", avoid=[attempt.proxy.name])
         end(pool, refused, now, Outcome.PROXY_FAULT, PROXY_AUTH)
         end(pool, attempt, now, Outcome.SUCCESS)
         if events.of(GatewayTripped):
@@ -373,12 +375,12 @@ def test_a_gateway_that_refuses_all_credentials_trips_while_earlier_requests_are
 
 def test_a_few_changed_passwords_trip_no_gateway_though_they_are_refused_at_once() -> None:
     pool, events = in_use(200)
-    earlier = [pool.acquire(1.0, target=f"{number % 2}.test") for number in range(19)]
+    earlier = [acquire(pool, 1.0, target=f"{number % 2}.test") for number in range(19)]
     for number in range(60):
         now = 1.1 + number / 100
         attempt = earlier.pop(0)
         end(pool, attempt, now, Outcome.SUCCESS)
-        earlier.append(pool.acquire(now, target="1.test"))
+        earlier.append(acquire(pool, now, target="1.test"))
         if number % 4 == 0:
             put_out(pool, f"g{number // 4}", now)
     assert not events.of(GatewayTripped)
@@ -392,7 +394,7 @@ def test_dead_exits_of_a_gateway_are_found_and_do_not_cost_it_its_limit() -> Non
     for _ in range(6000):
         while len(out) < 30:
             try:
-                attempt = pool.acquire(now, target=f"{rng.randrange(3)}.test")
+                attempt = acquire(pool, now, target=f"{rng.randrange(3)}.test")
             except NoProxyAvailableError:
                 break
             took = 0.3 if attempt.proxy.name in dead else rng.lognormvariate(0.0, 0.5)
@@ -415,7 +417,7 @@ def test_exits_of_a_gateway_that_rejects_in_bursts_pay_nothing_for_it(seed: int)
     for _ in range(2000):
         while len(out) < 40:
             try:
-                attempt = pool.acquire(now, target="0.test")
+                attempt = acquire(pool, now, target="0.test")
             except NoProxyAvailableError:
                 break
             works = sum(1 for _, _, served in out if served) < capacity
@@ -460,7 +462,7 @@ def test_a_pool_that_has_grown_back_has_no_limit_of_its_own_any_more() -> None:
     carry(pool, now + 1, target="0.test")
     for _ in range(6):
         now += 1.0
-        leases = [pool.acquire(now, target="0.test") for _ in range(pool.available(now))]
+        leases = [acquire(pool, now, target="0.test") for _ in range(pool.available(now))]
         for attempt in leases:
             end(pool, attempt, now, Outcome.SUCCESS)
     assert pool.available(now) == pool.capacity
@@ -484,7 +486,7 @@ def test_a_full_gateway_is_passed_over_for_one_with_room() -> None:
         gateways=GatewayPolicy(start=5),
     )
     assert pool.available(0.0) == 3 + 5 + 8
-    names = [pool.acquire(0.0).proxy.name[0] for _ in range(16)]
+    names = [acquire(pool, 0.0).proxy.name[0] for _ in range(16)]
     assert sorted(names) == ["g"] * 3 + ["o"] * 5 + ["p"] * 8
     assert "gateway" in str(refuses(pool, 0.0))
 
@@ -492,8 +494,8 @@ def test_a_full_gateway_is_passed_over_for_one_with_room() -> None:
 def test_a_filter_gets_no_more_than_the_room_of_its_gateways() -> None:
     pool = make_pool(shared(5), gateways=GatewayPolicy(start=7))
     wanted = {"name": ["g0", "g1", "g2"]}
-    assert pool.hold(0.0, matching=wanted, besides=6) is None
-    assert pool.hold(0.0, matching=wanted, besides=7) is not None
+    assert blocked(pool, 0.0, proxy_filter=wanted, ahead=6) is None
+    assert blocked(pool, 0.0, proxy_filter=wanted, ahead=7) is not None
 
 
 def test_a_lone_proxy_has_no_limit_until_another_one_shares_its_gateway() -> None:
@@ -514,7 +516,7 @@ def test_a_lone_proxy_has_no_limit_until_another_one_shares_its_gateway() -> Non
 
 def test_a_proxy_that_moves_to_another_gateway_counts_there() -> None:
     pool = make_pool([*shared(2), *shared(2, "other.test", "o")], gateways=GatewayPolicy(start=3))
-    attempt = pool.acquire(0.0, matching={"name": "g0"})
+    attempt = acquire(pool, 0.0, proxy_filter={"name": "g0"})
     moved = Proxy(name="g0", host="other.test", port=8080, username="moved")
     pool.update(moved, 0.0)
     assert {limit.name: limit.in_flight for limit in pool.gateway_limits()} == {
@@ -531,7 +533,7 @@ def test_a_proxy_that_moves_to_another_gateway_counts_there() -> None:
 
 def test_the_least_of_target_gateways_and_pool_is_named() -> None:
     pool = make_pool([*shared(5), *proxies(1)], gateways=GatewayPolicy(start=6))
-    attempt = pool.acquire(0.0, target="0.test")
+    attempt = acquire(pool, 0.0, target="0.test")
     budget = pool.explain_limit("0.test", 0.0)
     assert (budget.target.limit, budget.gateways.limit, budget.pool.limit) == (float("inf"), 10, 24)
     assert budget.binds is budget.gateways

@@ -7,7 +7,7 @@ import pytest
 from scrapy_proxybalance.core import Outcome
 from scrapy_proxybalance.core.events import CooldownStarted
 
-from .helpers import carry_through, cooling, make_pool, proxy
+from .helpers import acquire, carry_through, cooling, make_pool, proxy
 
 
 def test_rejections_that_the_load_causes_cool_no_exit_of_which_nothing_is_known() -> None:
@@ -20,7 +20,7 @@ def test_rejections_that_the_load_causes_cool_no_exit_of_which_nothing_is_known(
     now = 0.0
     for _ in range(30):
         now += 1.0
-        burst = [pool.acquire(now, target="a.test") for _ in range(pool.available(now))]
+        burst = [acquire(pool, now, target="a.test") for _ in range(pool.available(now))]
         for attempt in burst[5:]:
             pool.release(attempt, Outcome.GATEWAY_FAULT, now + 0.1, failure="connect_503")
         for attempt in burst[:5]:
@@ -53,7 +53,7 @@ def test_only_what_says_that_there_is_too_much_to_do_lowers_the_limit(
         carry_through(pool, one.name, 0.0, Outcome.SUCCESS, target="a.test")
     [before] = pool.gateway_limits()
     for now in range(1, 31):
-        burst = [pool.acquire(now, target="a.test") for _ in range(pool.available(now))]
+        burst = [acquire(pool, now, target="a.test") for _ in range(pool.available(now))]
         for attempt in burst[5:]:
             pool.release(attempt, Outcome.GATEWAY_FAULT, now + 0.1, failure=failure)
         for attempt in burst[:5]:

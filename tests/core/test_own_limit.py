@@ -15,7 +15,7 @@ from scrapy_proxybalance.core.events import CooldownStarted, TargetRefused
 from scrapy_proxybalance.core.limits.own_limit import OwnLimit, Proven
 from scrapy_proxybalance.core.outcome import HOST_REFUSED, NO_RESPONSE, TOO_MANY
 
-from .helpers import Events, carry_through, make_pool, proxies, proxy, shown
+from .helpers import Events, acquire, blocked, carry_through, make_pool, proxies, proxy, shown
 
 if TYPE_CHECKING:
     from scrapy_proxybalance.core import Attempt
@@ -136,8 +136,8 @@ def closes_above(pool: Pool, bears: int, rounds: int) -> None:
     """Send as much as is let go, again and again, through a proxy that bears so many at once."""
     for now in range(1, 1 + rounds):
         leases = []
-        while pool.hold(now, matching=ONLY) is None:
-            leases.append(pool.acquire(now, matching=ONLY))
+        while blocked(pool, now, proxy_filter=ONLY) is None:
+            leases.append(acquire(pool, now, proxy_filter=ONLY))
         for number, attempt in enumerate(reversed(leases)):
             if len(leases) - number > bears:
                 pool.release(attempt, Outcome.AMBIGUOUS, now + 0.1, failure=NO_RESPONSE)
@@ -151,8 +151,8 @@ def test_a_proxy_that_closes_what_is_too_much_carries_less_and_does_not_cool_dow
     carry_through(pool, "p0", 0, Outcome.SUCCESS)
     closes_above(pool, 5, 40)
     leases = []
-    while pool.hold(50, matching=ONLY) is None:
-        leases.append(pool.acquire(50, matching=ONLY))
+    while blocked(pool, 50, proxy_filter=ONLY) is None:
+        leases.append(acquire(pool, 50, proxy_filter=ONLY))
     assert 2 <= len(leases) <= 6
     assert events.of(CooldownStarted) == []
     assert shown(pool, "p0", 50).state is HealthState.HEALTHY
@@ -164,8 +164,8 @@ def test_a_proxy_that_closes_whatever_is_in_flight_carries_up_to_its_cap() -> No
     rng, sent = Random(1), 0
     for now in range(1, 101):
         leases = []
-        while pool.hold(now, matching=ONLY) is None:
-            leases.append(pool.acquire(now, matching=ONLY))
+        while blocked(pool, now, proxy_filter=ONLY) is None:
+            leases.append(acquire(pool, now, proxy_filter=ONLY))
         for attempt in leases:
             if rng.random() < 0.25:
                 pool.release(attempt, Outcome.AMBIGUOUS, now + 0.1, failure=NO_RESPONSE)
@@ -182,8 +182,8 @@ def test_a_proxy_that_closes_no_more_carries_up_to_its_cap_again() -> None:
     assert len(pool.snapshot(6)) == 2
     closes_above(pool, 100, 200)
     leases = []
-    while pool.hold(300, matching=ONLY) is None:
-        leases.append(pool.acquire(300, matching=ONLY))
+    while blocked(pool, 300, proxy_filter=ONLY) is None:
+        leases.append(acquire(pool, 300, proxy_filter=ONLY))
     assert len(leases) == 8
 
 
@@ -217,8 +217,8 @@ def refuses_above(pool: Pool, bears: int, rounds: int, failure: str) -> list[boo
     told = []
     for now in range(rounds):
         leases: dict[str, list[Attempt]] = {}
-        while pool.hold(now, target=SITE) is None:
-            attempt = pool.acquire(now, target=SITE)
+        while blocked(pool, now, target=SITE) is None:
+            attempt = acquire(pool, now, target=SITE)
             leases.setdefault(attempt.proxy.gateway, []).append(attempt)
         for some in leases.values():
             for attempt in some[bears:]:
@@ -243,7 +243,7 @@ def test_proxies_that_say_no_to_what_is_too_much_get_less_and_rest_nowhere(
     assert events.of(CooldownStarted) == []
     assert events.of(TargetRefused) == []
     for number in range(4):
-        assert pool.hold(60, target=SITE, matching={"name": f"p{number}"}) is None
+        assert blocked(pool, 60, target=SITE, proxy_filter={"name": f"p{number}"}) is None
 
 
 def test_a_gateway_that_says_no_to_what_is_too_much_is_at_its_limit() -> None:
@@ -263,8 +263,8 @@ def test_a_proxy_that_goes_to_a_host_and_refuses_some_of_its_pages_carries_as_mu
     pool, rng, sent = make_pool(proxies(1)), Random(3), 0
     for now in range(200):
         leases = []
-        while pool.hold(now, target=SITE) is None:
-            leases.append(pool.acquire(now, target=SITE))
+        while blocked(pool, now, target=SITE) is None:
+            leases.append(acquire(pool, now, target=SITE))
         sent += len(leases)
         for number, attempt in enumerate(leases):
             if now > 5 and rng.random() < 0.05:
@@ -286,7 +286,7 @@ def test_a_proxy_that_has_never_been_at_a_host_and_refuses_it_rests_there() -> N
         assert not attempt.too_many
         if pool.narrows(SITE):
             break
-    assert pool.hold(1, target=SITE, matching=ONLY) is not None
+    assert blocked(pool, 1, target=SITE, proxy_filter=ONLY) is not None
 
 
 @pytest.mark.parametrize(("seconds", "for_number"), [(0.05, True), (5, False)])
@@ -303,9 +303,9 @@ def test_right_after_a_cut_another_host_is_refused_for_the_number_as_well(
 
 def test_idle_connections_are_few_where_few_are_carried() -> None:
     pool = make_pool(proxies(1, max_in_flight=6))
-    assert pool.acquire(0, target=SITE).idle is None
+    assert acquire(pool, 0, target=SITE).idle is None
     pool = make_pool(proxies(1, max_in_flight=6))
     refuses_above(pool, 2, 3, HOST_REFUSED)
-    first, second = (pool.acquire(9, target=SITE) for _ in range(2))
+    first, second = (acquire(pool, 9, target=SITE) for _ in range(2))
     assert first.idle == 1
     assert second.idle == 0

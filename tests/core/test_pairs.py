@@ -21,7 +21,17 @@ from scrapy_proxybalance.core.errors import TargetRefusedError
 from scrapy_proxybalance.core.events import CooldownStarted, PairRested, TargetRefused
 from scrapy_proxybalance.core.outcome import HOST_REFUSED, NO_CONNECT
 
-from .helpers import Events, carry, carry_through, make_pool, proxies, refuses, shown
+from .helpers import (
+    Events,
+    acquire,
+    blocked,
+    carry,
+    carry_through,
+    make_pool,
+    proxies,
+    refuses,
+    shown,
+)
 
 SITE, OTHER = "denied.test", "fine.test"
 
@@ -184,7 +194,7 @@ def test_a_proxy_that_refuses_one_host_is_not_asked_for_it_and_carries_the_other
     pool = make_pool(proxies(2))
     events = Events(pool.events)
     for _ in range(20):
-        carry(pool, 0, target=SITE, matching={"name": "p1"})
+        carry(pool, 0, target=SITE, proxy_filter={"name": "p1"})
     for _ in range(3):
         carry_through(pool, "p0", 0, target=SITE, **HOST)
     assert {carry(pool, 1, target=SITE).proxy.name for _ in range(40)} == {"p1"}
@@ -214,11 +224,11 @@ def test_a_single_page_is_about_the_host_where_the_proxy_is_told_nothing_else(
 ) -> None:
     pool = make_pool(proxies(1))
     for _ in range(6):
-        attempt = pool.acquire(0, target=SITE, tunnel=tunnel)
+        attempt = acquire(pool, 0, target=SITE, tunnel=tunnel)
         pool.release(attempt, now=0, page="https://denied.test/page", **HOST)
     hold = None
     with contextlib.suppress(TargetRefusedError):
-        hold = pool.hold(1, target=SITE)
+        hold = blocked(pool, 1, target=SITE)
         assert not rests
     assert hold is None
 
@@ -239,7 +249,7 @@ def test_many_hosts_that_a_provider_forbids_send_nobody_into_a_cooldown() -> Non
     for number in range(2000):
         target = SITE if number % 5 == 0 else f"{number % 7}.test"
         try:
-            attempt = pool.acquire(number / 100, target=target)
+            attempt = acquire(pool, number / 100, target=target)
         except TargetRefusedError:
             continue
         how = HOST if target == SITE else {"outcome": Outcome.SUCCESS}
@@ -272,9 +282,9 @@ def test_a_pool_of_which_none_does_connect_says_so_for_https_and_carries_http() 
     for name in ("p0", "p1") * 3:
         carry_through(pool, name, 0, target=SITE, tunnel=f"{SITE}:443", **TUNNEL)
     with pytest.raises(NoProxyMatchesError, match="CONNECT"):
-        pool.acquire(1, target=SITE, tunnel=f"{SITE}:443")
+        acquire(pool, 1, target=SITE, tunnel=f"{SITE}:443")
     with pytest.raises(NoProxyMatchesError, match="CONNECT"):
-        pool.hold(1, target=OTHER, connect=True)
+        blocked(pool, 1, target=OTHER, connect=True)
     carry(pool, 1, target=SITE)
 
 
@@ -282,9 +292,9 @@ def test_who_rests_at_a_target_is_waited_for_if_nobody_else_is_free() -> None:
     pool = make_pool(proxies(2, max_in_flight=1))
     for _ in range(3):
         carry_through(pool, "p0", 0, target=SITE, **HOST)
-    pool.acquire(1, matching={"name": "p1"})
+    acquire(pool, 1, proxy_filter={"name": "p1"})
     assert refuses(pool, 1, target=SITE).retry_at == 60
-    hold = pool.hold(1, target=SITE)
+    hold = blocked(pool, 1, target=SITE)
     assert hold is not None
     assert hold.waits_for == ("target", SITE, None)
 
@@ -304,6 +314,6 @@ def test_that_a_proxy_rests_is_told_once_for_each_rest() -> None:
 def test_that_a_target_refuses_a_proxy_alone_is_told() -> None:
     pool = make_pool(proxies(2))
     events = Events(pool.events)
-    pool.keep_apart(pool.acquire(0, target=SITE, matching={"name": "p0"}), 0)
+    pool.keep_apart(acquire(pool, 0, target=SITE, proxy_filter={"name": "p0"}), 0)
     [told] = events.of(PairRested)
     assert (told.proxy.name, told.until, told.reason) == ("p0", 3600, "refused_alone")

@@ -28,6 +28,8 @@ from scrapy_proxybalance.core.outcome import PROXY_AUTH
 from .helpers import (
     ALL_STRATEGIES,
     Events,
+    acquire,
+    blocked,
     carry,
     carry_through,
     cooling,
@@ -50,7 +52,7 @@ SUCCESS, FAULT = Outcome.SUCCESS, Outcome.PROXY_FAULT
 
 def test_a_lease_says_what_it_is_for() -> None:
     pool = make_pool([proxy("a")])
-    attempt = pool.acquire(5, target="shop.test", session="s")
+    attempt = acquire(pool, 5, target="shop.test", session="s")
     assert (attempt.proxy.name, attempt.target, attempt.session) == ("a", "shop.test", "s")
     assert (attempt.started_at, attempt.probe, attempt.ended) == (5, False, False)
 
@@ -58,7 +60,7 @@ def test_a_lease_says_what_it_is_for() -> None:
 def test_a_lease_ends_once_and_only_the_first_end_counts() -> None:
     pool = make_pool([proxy("a")])
     events = Events(pool.events)
-    attempt = pool.acquire(0)
+    attempt = acquire(pool, 0)
     assert pool.release(attempt, SUCCESS, 1)
     for outcome in Outcome:
         assert not pool.release(attempt, outcome, 2, failure=PROXY_AUTH)
@@ -71,7 +73,7 @@ def test_a_lease_ends_once_and_only_the_first_end_counts() -> None:
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_every_outcome_gives_the_lease_back(outcome: Outcome) -> None:
     pool = make_pool([proxy("a", max_in_flight=1)])
-    attempt = pool.acquire(0)
+    attempt = acquire(pool, 0)
     assert pool.in_flight == 1
     pool.release(attempt, outcome, 1)
     assert pool.in_flight == 0
@@ -81,7 +83,7 @@ def test_every_outcome_gives_the_lease_back(outcome: Outcome) -> None:
 def test_grants_are_announced() -> None:
     pool = make_pool([proxy("a")])
     events = Events(pool.events)
-    attempt = pool.acquire(3)
+    attempt = acquire(pool, 3)
     assert [(event.now, event.attempt) for event in events.of(AttemptStarted)] == [(3, attempt)]
 
 
@@ -92,7 +94,7 @@ def test_grants_are_announced() -> None:
 def test_no_proxy_ever_carries_more_than_its_cap(strategy: str) -> None:
     nodes = [proxy("a", max_in_flight=1), proxy("b", max_in_flight=3), proxy("c")]
     pool = make_pool(nodes, strategy=strategy, max_in_flight=2)
-    names = Counter(pool.acquire(0).proxy.name for _ in range(6))
+    names = Counter(acquire(pool, 0).proxy.name for _ in range(6))
     assert names == {"a": 1, "b": 3, "c": 2}
     assert refuses(pool, 0).retry_at is None
     assert pool.capacity == 6
@@ -100,10 +102,10 @@ def test_no_proxy_ever_carries_more_than_its_cap(strategy: str) -> None:
 
 def test_an_ended_lease_makes_room() -> None:
     pool = make_pool([proxy("a", max_in_flight=1)])
-    attempt = pool.acquire(0)
+    attempt = acquire(pool, 0)
     refuses(pool, 1)
     pool.release(attempt, SUCCESS, 2)
-    assert pool.acquire(2).proxy.name == "a"
+    assert acquire(pool, 2).proxy.name == "a"
 
 
 def test_a_rate_holds_and_the_refusal_says_until_when() -> None:
@@ -135,7 +137,7 @@ def _exhaust(pool: Pool, now: float) -> int:
     """Take all that the pool gives at this moment; return how much that was."""
     count = 0
     while pool.available(now) and count < 100:
-        pool.acquire(now)
+        acquire(pool, now)
         count += 1
     refuses(pool, now)
     return count
@@ -165,7 +167,7 @@ def test_available_never_promises_more_than_a_burst_allows_and_catches_up_with_i
         carry(pool, 0)
     available = pool.available(1000)
     assert 1 <= available <= 5
-    attempt = pool.acquire(1000)
+    attempt = acquire(pool, 1000)
     assert pool.available(1000) == 4
     pool.release(attempt, Outcome.SUCCESS, 1000)
     assert _exhaust(pool, 1000) == 4
@@ -193,10 +195,10 @@ def test_a_lease_is_granted_exactly_if_one_is_available(
         if not send and leases:
             pool.release(leases.pop(), SUCCESS, now)
         elif pool.available(now):
-            assert pool.hold(now) is None
-            leases.append(pool.acquire(now))
+            assert blocked(pool, now) is None
+            leases.append(acquire(pool, now))
         else:
-            assert pool.hold(now) is not None
+            assert blocked(pool, now) is not None
             refuses(pool, now)
 
 
@@ -205,9 +207,9 @@ def test_a_lease_is_granted_exactly_if_one_is_available(
 
 def test_nothing_is_held_while_a_proxy_is_free() -> None:
     pool = make_pool(proxies(2))
-    assert pool.hold(0) is None
-    assert pool.hold(0, matching={"name": "p1"}) is None
-    assert pool.hold(0, session="new") is None
+    assert blocked(pool, 0) is None
+    assert blocked(pool, 0, proxy_filter={"name": "p1"}) is None
+    assert blocked(pool, 0, session="new") is None
 
 
 def test_a_hold_tells_why_and_when_to_ask_again() -> None:
@@ -216,19 +218,22 @@ def test_a_hold_tells_why_and_when_to_ask_again() -> None:
     )
     carry_through(pool, "p0", 0, FAULT)
     carry_through(pool, "p1", 5, SUCCESS)
-    hold = pool.hold(6)
+    hold = blocked(pool, 6)
     assert hold is not None
     assert hold.reason
     assert hold.retry_at == pool.next_change() == 15
-    assert pool.hold(15) is None
+    assert blocked(pool, 15) is None
 
 
 def test_requests_that_wait_for_the_same_have_the_same_hold() -> None:
     pool = make_pool(proxies(2, country="de"), max_in_flight=1)
     for _ in range(2):
-        pool.acquire(0)
-    plain, german = pool.hold(0), pool.hold(0, matching={"country": "de"})
-    also, first = pool.hold(0, matching={"country": ["de"]}), pool.hold(0, matching={"name": "p0"})
+        acquire(pool, 0)
+    plain, german = blocked(pool, 0), blocked(pool, 0, proxy_filter={"country": "de"})
+    also, first = (
+        blocked(pool, 0, proxy_filter={"country": ["de"]}),
+        blocked(pool, 0, proxy_filter={"name": "p0"}),
+    )
     assert plain is not None
     assert german is not None
     assert also is not None
@@ -239,11 +244,11 @@ def test_requests_that_wait_for_the_same_have_the_same_hold() -> None:
 
 def test_a_hold_counts_what_others_will_take_first() -> None:
     pool = make_pool(proxies(2, max_in_flight=2))
-    pool.acquire(0, matching={"name": "p0"})
-    assert pool.hold(0, besides=2) is None
-    assert pool.hold(0, besides=3) is not None
-    assert pool.hold(0, matching={"name": "p0"}, besides=1) is not None
-    assert pool.hold(0, matching={"name": "p1"}, besides=1) is None
+    acquire(pool, 0, proxy_filter={"name": "p0"})
+    assert blocked(pool, 0, ahead=2) is None
+    assert blocked(pool, 0, ahead=3) is not None
+    assert blocked(pool, 0, proxy_filter={"name": "p0"}, ahead=1) is not None
+    assert blocked(pool, 0, proxy_filter={"name": "p1"}, ahead=1) is None
 
 
 def test_a_lease_names_the_target_that_its_host_belongs_to() -> None:
@@ -262,7 +267,7 @@ def test_an_empty_pool_has_nothing_to_lease() -> None:
 def test_a_proxy_that_left_is_not_what_to_wait_for() -> None:
     pool = make_pool(proxies(2), max_in_flight=1, health=cooling(threshold=1, first=30))
     carry_through(pool, "p0", 0, FAULT)
-    pool.acquire(0)
+    acquire(pool, 0)
     pool.remove("p0", 1)
     assert refuses(pool, 1).retry_at is None
 
@@ -273,7 +278,7 @@ def test_a_rate_that_a_cooldown_outlasts_is_not_what_to_wait_for() -> None:
     carry_through(pool, "a", 0, FAULT)
     until = shown(pool, "a", 0).cooldown_left
     assert until > 10
-    refused = refuses(pool, 1, matching={"name": "a"})
+    refused = refuses(pool, 1, proxy_filter={"name": "a"})
     assert refused.retry_at == pool.next_change() == until
 
 
@@ -283,11 +288,12 @@ def test_a_rate_that_a_cooldown_outlasts_is_not_what_to_wait_for() -> None:
 @pytest.mark.parametrize("strategy", ALL_STRATEGIES)
 @pytest.mark.parametrize("matching", [None, {"country": "de"}])
 def test_a_proxy_that_is_to_be_avoided_is_used_only_if_there_is_no_other(
-    strategy: str, matching: dict[str, str] | None
+    strategy: str, proxy_filter: dict[str, str] | None
 ) -> None:
     pool = make_pool(proxies(3, country="de", max_in_flight=2), strategy=strategy)
     names = [
-        pool.acquire(0, matching=matching, avoid={"p0", "p2", "gone"}).proxy.name for _ in range(4)
+        acquire(pool, 0, proxy_filter=proxy_filter, avoid={"p0", "p2", "gone"}).proxy.name
+        for _ in range(4)
     ]
     assert names[:2] == ["p1", "p1"]
     assert set(names[2:]) <= {"p0", "p2"}
@@ -296,13 +302,13 @@ def test_a_proxy_that_is_to_be_avoided_is_used_only_if_there_is_no_other(
 @pytest.mark.parametrize("strategy", ALL_STRATEGIES)
 @pytest.mark.parametrize("matching", [None, {"country": "de"}])
 def test_a_proxy_that_is_to_be_avoided_strictly_is_not_used_at_all(
-    strategy: str, matching: dict[str, str] | None
+    strategy: str, proxy_filter: dict[str, str] | None
 ) -> None:
     pool = make_pool(proxies(3, country="de", max_in_flight=2), strategy=strategy)
-    request = {"matching": matching, "avoid": {"p0", "p2", "gone"}, "strictly": True}
-    assert [pool.acquire(0, **request).proxy.name for _ in range(2)] == ["p1", "p1"]
+    request = {"matching": proxy_filter, "avoid": {"p0", "p2", "gone"}, "strictly": True}
+    assert [acquire(pool, 0, **request).proxy.name for _ in range(2)] == ["p1", "p1"]
     refuses(pool, 0, **request)
-    assert pool.acquire(0, matching=matching).proxy.name in ("p0", "p2")
+    assert acquire(pool, 0, proxy_filter=proxy_filter).proxy.name in ("p0", "p2")
 
 
 # Preferring
@@ -311,10 +317,10 @@ def test_a_proxy_that_is_to_be_avoided_strictly_is_not_used_at_all(
 @pytest.mark.parametrize("strategy", ALL_STRATEGIES)
 @pytest.mark.parametrize("matching", [None, {"country": "de"}])
 def test_a_proxy_that_is_preferred_is_used_while_it_is_free(
-    strategy: str, matching: dict[str, str] | None
+    strategy: str, proxy_filter: dict[str, str] | None
 ) -> None:
     pool = make_pool(proxies(5, country="de", max_in_flight=2), strategy=strategy)
-    names = [pool.acquire(0, matching=matching, prefer="p3").proxy.name for _ in range(3)]
+    names = [acquire(pool, 0, proxy_filter=proxy_filter, prefer="p3").proxy.name for _ in range(3)]
     assert names[:2] == ["p3", "p3"]
     assert names[2] != "p3"
 
@@ -323,13 +329,13 @@ def test_a_preference_yields_to_all_that_must_be() -> None:
     rules = {"slow.test": TargetPolicy(spacing=5)}
     nodes = [proxy("a", country="de"), proxy("b", country="fr")]
     pool = make_pool(nodes, targets_by_name=rules, health=cooling(threshold=1))
-    assert pool.acquire(0, prefer="a", matching={"country": "fr"}).proxy.name == "b"
-    assert pool.acquire(0, prefer="a", avoid=["a"]).proxy.name == "b"
-    assert pool.acquire(0, prefer="gone").proxy.name in ("a", "b")
-    assert pool.acquire(0, prefer="a", target="slow.test").proxy.name == "a"
-    assert pool.acquire(1, prefer="a", target="slow.test").proxy.name == "b"
+    assert acquire(pool, 0, prefer="a", proxy_filter={"country": "fr"}).proxy.name == "b"
+    assert acquire(pool, 0, prefer="a", avoid=["a"]).proxy.name == "b"
+    assert acquire(pool, 0, prefer="gone").proxy.name in ("a", "b")
+    assert acquire(pool, 0, prefer="a", target="slow.test").proxy.name == "a"
+    assert acquire(pool, 1, prefer="a", target="slow.test").proxy.name == "b"
     carry_through(pool, "a", 2, FAULT)
-    assert pool.acquire(2, prefer="a").proxy.name == "b"
+    assert acquire(pool, 2, prefer="a").proxy.name == "b"
 
 
 # Whether there is another one
@@ -350,21 +356,21 @@ def test_another_proxy_is_one_that_is_neither_named_nor_cooling_down_nor_out_nor
 def test_another_proxy_may_be_busy() -> None:
     pool = make_pool(proxies(2, max_in_flight=1))
     for _ in range(2):
-        pool.acquire(0)
+        acquire(pool, 0)
     assert pool.has_other(0, {"p0"})
     assert not pool.has_other(0, {"p0", "p1"})
 
 
 def test_another_proxy_has_to_be_one_that_the_request_and_its_target_accept() -> None:
-    rules = {"de.test": TargetPolicy(matching=ProxyFilter({"country": "de"}))}
+    rules = {"de.test": TargetPolicy(proxy_filter=ProxyFilter({"country": "de"}))}
     nodes = [proxy("a", country="de"), proxy("b", country="fr"), proxy("c", country="fr")]
     pool = make_pool(nodes, targets_by_name=rules)
     assert not pool.has_other(0, {"a"}, target="de.test")
     assert pool.has_other(0, {"a"}, target="other.test")
-    assert pool.has_other(0, {"b"}, matching={"country": "fr"})
-    assert not pool.has_other(0, {"b", "c"}, matching={"country": "fr"})
+    assert pool.has_other(0, {"b"}, proxy_filter={"country": "fr"})
+    assert not pool.has_other(0, {"b", "c"}, proxy_filter={"country": "fr"})
     with pytest.raises(NoProxyMatchesError):
-        pool.has_other(0, (), matching={"country": "it"})
+        pool.has_other(0, (), proxy_filter={"country": "it"})
 
 
 # Coming, going, changing
@@ -372,11 +378,11 @@ def test_another_proxy_has_to_be_one_that_the_request_and_its_target_accept() ->
 
 def test_a_proxy_that_joins_takes_part() -> None:
     pool = make_pool(proxies(1), max_in_flight=1)
-    pool.acquire(0)
+    acquire(pool, 0)
     refuses(pool, 0)
     pool.add(proxy("new"), 1)
     assert "new" in pool
-    assert pool.acquire(1).proxy.name == "new"
+    assert acquire(pool, 1).proxy.name == "new"
 
 
 def test_a_name_or_an_endpoint_with_its_credentials_joins_only_once() -> None:
@@ -406,7 +412,7 @@ def test_a_removed_proxy_that_carries_nothing_is_gone_at_once() -> None:
 
 def test_a_removed_proxy_finishes_what_it_carries_and_takes_nothing_new() -> None:
     pool = make_pool(proxies(1))
-    first, second = pool.acquire(0), pool.acquire(0)
+    first, second = acquire(pool, 0), acquire(pool, 0)
     pool.remove("p0", 1)
     refuses(pool, 1)
     assert shown(pool, "p0", 1).draining
@@ -438,7 +444,7 @@ def test_removing_or_updating_a_stranger_is_an_error() -> None:
 def test_an_update_changes_the_limits_and_keeps_what_is_in_flight_and_learned() -> None:
     pool = make_pool([proxy("a", max_in_flight=2)])
     carry(pool, 0, FAULT, latency=1)
-    pool.acquire(0)
+    acquire(pool, 0)
     pool.update(proxy("a", max_in_flight=1), 1)
     seen = shown(pool, "a", 1)
     assert (seen.outcomes, seen.in_flight) == (pytest.approx(1, rel=0.05), 1)
@@ -456,11 +462,11 @@ def test_an_update_does_not_grant_the_rate_anew() -> None:
 
 def test_an_update_takes_back_a_proxy_that_was_leaving() -> None:
     pool = make_pool([proxy("a")])
-    attempt = pool.acquire(0)
+    attempt = acquire(pool, 0)
     pool.remove("a", 1)
     pool.update(proxy("a"), 2)
     pool.release(attempt, SUCCESS, 3)
-    assert pool.acquire(4).proxy.name == "a"
+    assert acquire(pool, 4).proxy.name == "a"
 
 
 def test_an_update_that_is_refused_changes_nothing() -> None:
@@ -482,7 +488,7 @@ def test_good_standing_and_hope_follow_the_proxies_states() -> None:
     seen.append((pool.in_service, pool.beyond_hope))
     put_out(pool, "p1", 0)
     seen.append((pool.in_service, pool.beyond_hope))
-    probe = pool.acquire(20, matching={"name": "p0"})
+    probe = acquire(pool, 20, proxy_filter={"name": "p0"})
     seen.append((pool.in_service, pool.beyond_hope))
     pool.release(probe, SUCCESS, 20)
     seen.append((pool.in_service, pool.beyond_hope))
@@ -523,9 +529,9 @@ def test_a_snapshot_of_some_proxies_shows_them_in_the_order_asked_for() -> None:
 
 def test_a_snapshot_shows_every_proxy_in_the_order_of_joining() -> None:
     pool = make_pool([proxy("b", max_in_flight=3), proxy("a")])
-    attempt = pool.acquire(0, session="s", matching={"name": "b"})
+    attempt = acquire(pool, 0, session="s", proxy_filter={"name": "b"})
     pool.release(attempt, SUCCESS, 1, latency=0.5)
-    pool.acquire(1, matching={"name": "a"})
+    acquire(pool, 1, proxy_filter={"name": "a"})
     first, second = pool.snapshot(1)
     assert (first.proxy.name, first.max_in_flight, first.outcomes) == ("b", 3, 1)
     assert (first.duration, first.sessions, first.in_flight) == (pytest.approx(0.5), 1, 0)
@@ -551,4 +557,4 @@ def test_a_proxy_that_another_process_claimed_first_is_not_leased() -> None:
     assert "p0" in str(error)
     assert error.retry_at is None or error.retry_at > 0
     assert (pool.in_flight, len(pool.sessions), events.seen) == (0, 0, [])
-    assert pool.acquire(10).proxy.name == "p0"
+    assert acquire(pool, 10).proxy.name == "p0"

@@ -52,6 +52,8 @@ from scrapy_proxybalance.core.events import (
 )
 from scrapy_proxybalance.core.outcome import HOST_REFUSED, NO_RESPONSE, PROXY_AUTH
 
+from .helpers import acquire, blocked
+
 if TYPE_CHECKING:
     from scrapy_proxybalance.core.events import Event
 
@@ -408,12 +410,12 @@ class PoolMachine(RuleBasedStateMachine):
         for known in self.known.values():
             known.settle(self.now)
 
-    def acquire(self, target: str, session: str | None, matching: Any, avoid: set[str]) -> None:
+    def acquire(self, target: str, session: str | None, proxy_filter: Any, avoid: set[str]) -> None:
         free_before = self.pool.available(self.now)
         self.settle()
-        held = self.ask(target, session, matching)
+        held = self.ask(target, session, proxy_filter)
         pinned = self.pinned.get(session) if session is not None else None
-        fitting = [known for known in self.known.values() if self.fits(known.proxy, matching)]
+        fitting = [known for known in self.known.values() if self.fits(known.proxy, proxy_filter)]
         eligible = {
             known.proxy.name
             for known in fitting
@@ -422,12 +424,17 @@ class PoolMachine(RuleBasedStateMachine):
             and not known.rests_at(target, self.now)
         }
         try:
-            attempt: Attempt | Exception = self.pool.acquire(
-                self.now, target=target, session=session, matching=matching, avoid=avoid
+            attempt: Attempt | Exception = acquire(
+                self.pool,
+                self.now,
+                target=target,
+                session=session,
+                proxy_filter=proxy_filter,
+                avoid=avoid,
             )
         except (NoProxyAvailableError, NoProxyMatchesError, SessionLostError) as error:
             attempt = error
-        if session is None and matching is None and not self.pool.narrows(target):
+        if session is None and proxy_filter is None and not self.pool.narrows(target):
             assert (free_before > 0) is isinstance(attempt, Attempt)
         if isinstance(attempt, Attempt):
             assert held is None
@@ -475,9 +482,13 @@ class PoolMachine(RuleBasedStateMachine):
             assert self.pinned[session] == name
             self.used[session] = self.now
 
-    def ask(self, target: str, session: str | None, matching: Any) -> Blocked | Exception | None:
+    def ask(
+        self, target: str, session: str | None, proxy_filter: Any
+    ) -> Blocked | Exception | None:
         try:
-            return self.pool.hold(self.now, target=target, session=session, matching=matching)
+            return blocked(
+                self.pool, self.now, target=target, session=session, proxy_filter=proxy_filter
+            )
         except (NoProxyMatchesError, SessionLostError) as error:
             return error
 
@@ -521,10 +532,10 @@ class PoolMachine(RuleBasedStateMachine):
                     assert error.retry_at <= min(moments)
 
     @staticmethod
-    def fits(proxy: Proxy, matching: Any) -> bool:
-        return matching is None or all(
+    def fits(proxy: Proxy, proxy_filter: Any) -> bool:
+        return proxy_filter is None or all(
             getattr(proxy, attribute) in ([value] if isinstance(value, str) else value)
-            for attribute, value in matching.items()
+            for attribute, value in proxy_filter.items()
         )
 
     @property

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scrapy_proxybalance.core import ConfigurationError, Outcome, Proxy, ProxyBalanceError
 from scrapy_proxybalance.core.events import CooldownStarted, ProbeStarted, ProxyOut, ProxyRemoved
 
-from .helpers import Events, cooling, make_pool, proxy, put_out
+from .helpers import Events, acquire, cooling, make_pool, proxy, put_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,7 +137,7 @@ def _life_of_a_pool(password: str) -> list[str]:
     one = {"name": "one"}
 
     def end(outcome: Outcome, now: float, failure: str | None = None) -> None:
-        attempt = pool.acquire(now, target="shop.test", session="s", matching=one)
+        attempt = acquire(pool, now, target="shop.test", session="s", proxy_filter=one)
         shown.extend((repr(attempt), str(attempt)))
         pool.release(attempt, outcome, now, failure=failure, latency=0.5)
         shown.extend((repr(attempt), str(attempt)))
@@ -185,9 +185,9 @@ def _refused_actions(password: str) -> list[Callable[[], object]]:
         session_lost="fail",
     )
     pool.remove("two", 0)
-    pool.acquire(0, session="busy")
+    acquire(pool, 0, session="busy")
     lost = make_pool([_with(password, name="one")], session_lost="fail")
-    lost.acquire(0, session="s")
+    acquire(lost, 0, session="s")
     lost.remove("one", 0)
     return [
         lambda: _with(password, scheme="ftp"),
@@ -197,11 +197,11 @@ def _refused_actions(password: str) -> list[Callable[[], object]]:
         lambda: pool.add(_with(password, name="one", port=9), 0),
         lambda: pool.add(_with(password, name="again"), 0),
         lambda: pool.update(_with(password, name="unknown"), 0),
-        lambda: pool.acquire(0),
-        lambda: pool.acquire(0, session="busy"),
-        lambda: pool.acquire(0, matching={"country": "de"}),
-        lambda: pool.acquire(0, matching={"colour": "red"}),
-        lambda: lost.acquire(0, session="s"),
+        lambda: acquire(pool, 0),
+        lambda: acquire(pool, 0, session="busy"),
+        lambda: acquire(pool, 0, proxy_filter={"country": "de"}),
+        lambda: acquire(pool, 0, proxy_filter={"colour": "red"}),
+        lambda: acquire(lost, 0, session="s"),
     ]
 
 

@@ -16,7 +16,7 @@ from scrapy_proxybalance.core.outcome import PROXY_AUTH
 from scrapy_proxybalance.core.proxies.health import Health
 from scrapy_proxybalance.core.proxies.score import Expectation, expected, explain_score
 
-from .helpers import carry_through, cooling, make_pool, proxies, proxy, shown
+from .helpers import acquire, blocked, carry_through, cooling, make_pool, proxies, proxy, shown
 
 POLICY = HealthPolicy(failure_threshold=10_000)
 
@@ -74,7 +74,7 @@ def test_a_score_is_positive_in_service_and_nothing_else_and_made_of_what_is_sho
     now = 0.0
     for name, outcome, duration, passed, failure in steps:
         now += passed
-        if pool.hold(now, matching={"name": name}) is None:
+        if blocked(pool, now, proxy_filter={"name": name}) is None:
             carry_through(pool, name, now, outcome, latency=duration, failure=failure)
         for node in nodes:
             score, seen = pool.explain(node.name, now), shown(pool, node.name, now)
@@ -104,7 +104,7 @@ def test_the_score_that_is_explained_is_the_one_that_is_chosen_by(
     for now, (name, outcome, duration) in enumerate(steps):
         carry_through(pool, name, now, outcome, latency=duration)
     for _ in range(in_flight):
-        pool.acquire(len(steps), matching={"name": "a"})
+        acquire(pool, len(steps), proxy_filter={"name": "a"})
     later += len(steps)
     for index, name in enumerate("ab"):
         chosen_by = pool._strategies.in_use[0]._view.score(index, later)
@@ -120,7 +120,7 @@ def test_each_request_in_flight_lowers_the_score() -> None:
     pool = make_pool([proxy("a", max_in_flight=3)])
     values = [pool.explain("a", 0).value]
     for _ in range(3):
-        pool.acquire(0)
+        acquire(pool, 0)
         values.append(pool.explain("a", 0).value)
     assert values == sorted(set(values), reverse=True)
 
@@ -128,7 +128,7 @@ def test_each_request_in_flight_lowers_the_score() -> None:
 def test_a_proxy_that_may_carry_more_is_loaded_less_by_the_same_requests() -> None:
     pool = make_pool([proxy("small", max_in_flight=2), proxy("big", max_in_flight=20)])
     for name in ("small", "big"):
-        pool.acquire(0, matching={"name": name})
+        acquire(pool, 0, proxy_filter={"name": name})
     assert pool.explain("big", 0).value > pool.explain("small", 0).value
 
 
@@ -289,7 +289,7 @@ def test_the_whole_duration_counts_where_it_is_known(outcome: Outcome) -> None:
     pool = make_pool(proxies(2), health=cooling(threshold=10_000))
     for now in range(20):
         for name, duration in (("p0", 1.0), ("p1", 5.0)):
-            attempt = pool.acquire(now, target="t", matching={"name": name})
+            attempt = acquire(pool, now, target="t", proxy_filter={"name": name})
             pool.release(attempt, outcome, now, latency=0.1, duration=duration)
         for name in ("p0", "p1"):
             carry_through(pool, name, now, Outcome.SUCCESS, target="t", latency=1.0)

@@ -18,6 +18,8 @@ from scrapy_proxybalance.core.events import (
 from .helpers import (
     ALL_STRATEGIES,
     Events,
+    acquire,
+    blocked,
     carry,
     carry_through,
     cooling,
@@ -63,10 +65,10 @@ def test_a_session_stays_through_faults_below_the_threshold() -> None:
 
 def test_a_session_waits_for_its_busy_proxy_though_others_are_free() -> None:
     pool = make_pool(proxies(5), max_in_flight=1)
-    first = pool.acquire(0, session="s")
+    first = acquire(pool, 0, session="s")
     assert refuses(pool, 0, session="s").retry_at is None
     pool.release(first, Outcome.SUCCESS, 1)
-    assert pool.acquire(1, session="s").proxy is first.proxy
+    assert acquire(pool, 1, session="s").proxy is first.proxy
 
 
 def test_a_session_waits_for_the_rate_of_its_proxy_and_is_told_until_when() -> None:
@@ -127,7 +129,7 @@ def test_ending_an_unknown_session_is_nothing() -> None:
 
 def test_a_session_may_end_while_its_requests_are_in_flight() -> None:
     pool = make_pool(proxies(1))
-    attempt = pool.acquire(0, session="s")
+    attempt = acquire(pool, 0, session="s")
     pool.end_session("s", 1)
     assert pool.release(attempt, Outcome.SUCCESS, 2)
     assert pool.in_flight == 0
@@ -192,7 +194,7 @@ def test_a_session_does_not_go_back_when_its_first_proxy_recovers() -> None:
 def test_a_session_that_nobody_could_take_over_in_the_meantime_goes_on_where_it_was() -> None:
     pool = make_pool(proxies(2), health=cooling())
     events = Events(pool.events)
-    carry(pool, 0, session="s", matching={"name": "p0"})
+    carry(pool, 0, session="s", proxy_filter={"name": "p0"})
     lose(pool, "p0", "cooling")
     pool.drain("p1", 10)
     assert refuses(pool, 11, session="s").retry_at == pool.next_change()
@@ -218,7 +220,7 @@ def test_whoever_waits_for_a_cooling_and_rate_limited_proxy_is_not_told_to_ask_i
     )
     name = carry(pool, 0, FAULT, session="s").proxy.name
     for now in (5, 50, 99):
-        hold, refusal = pool.hold(now, session="s"), refuses(pool, now, session="s")
+        hold, refusal = blocked(pool, now, session="s"), refuses(pool, now, session="s")
         assert hold is not None
         for retry_at in (hold.retry_at, refusal.retry_at):
             assert retry_at is not None
@@ -230,14 +232,14 @@ def test_wait_does_not_wait_for_a_proxy_that_was_removed() -> None:
     pool = make_pool(proxies(3), session_lost="wait")
     lose(pool, carry(pool, 0, session="s").proxy.name, "removed")
     with pytest.raises(SessionLostError, match="'s'"):
-        pool.acquire(11, session="s")
+        acquire(pool, 11, session="s")
 
 
 def test_wait_waits_for_a_proxy_that_is_out_if_its_credentials_have_worked() -> None:
     pool = make_pool(proxies(3), session_lost="wait", health=cooling(threshold=1, first=10))
     name = carry(pool, 0, session="s").proxy.name
     lose(pool, name, "out")
-    hold = pool.hold(11, session="s")
+    hold = blocked(pool, 11, session="s")
     assert hold is not None
     assert hold.retry_at is not None
     assert carry(pool, hold.retry_at, session="s").proxy.name == name
@@ -245,21 +247,21 @@ def test_wait_waits_for_a_proxy_that_is_out_if_its_credentials_have_worked() -> 
 
 def test_wait_does_not_wait_for_a_proxy_whose_credentials_have_never_worked() -> None:
     pool = make_pool(proxies(3), session_lost="wait")
-    name = pool.acquire(0, session="s").proxy.name
+    name = acquire(pool, 0, session="s").proxy.name
     lose(pool, name, "out")
     with pytest.raises(SessionLostError, match="'s'"):
-        pool.acquire(11, session="s")
+        acquire(pool, 11, session="s")
 
 
 @pytest.mark.parametrize("now", [11, 500])
 def test_wait_does_not_wait_for_a_cooling_proxy_that_is_leaving(now: float) -> None:
     pool = make_pool(proxies(3), session_lost="wait", health=cooling(threshold=1))
     name = carry(pool, 0, session="s").proxy.name
-    pool.acquire(1, matching={"name": name})
+    acquire(pool, 1, proxy_filter={"name": name})
     carry_through(pool, name, 10, FAULT)
     pool.remove(name, 10)
     with pytest.raises(SessionLostError, match="'s'"):
-        pool.acquire(now, session="s")
+        acquire(pool, now, session="s")
 
 
 @every_loss
@@ -269,10 +271,10 @@ def test_fail_keeps_failing_a_lost_session_with_an_error_that_names_it(how: str)
     lose(pool, name, how)
     for now in (11, 12, 13):
         with pytest.raises(SessionLostError, match=f"'s'.*{name}"):
-            pool.hold(now, session="s")
+            blocked(pool, now, session="s")
         with pytest.raises(SessionLostError, match=f"'s'.*{name}"):
-            pool.acquire(now, session="s")
-    assert pool.acquire(14, session="another").session == "another"
+            acquire(pool, now, session="s")
+    assert acquire(pool, 14, session="another").session == "another"
 
 
 @every_loss
@@ -289,7 +291,7 @@ def test_a_failing_session_goes_on_when_its_proxy_is_back() -> None:
     name = carry(pool, 0, session="s").proxy.name
     lose(pool, name, "cooling")
     with pytest.raises(SessionLostError):
-        pool.acquire(11, session="s")
+        acquire(pool, 11, session="s")
     assert carry(pool, 50, session="s").proxy.name == name
 
 
@@ -328,24 +330,24 @@ def test_a_session_takes_no_more_than_its_share_of_a_cap() -> None:
     pool = make_pool([proxy("a", max_in_flight=6)])
     for session in "xyz":
         carry(pool, 0, session=session)
-    leases = [pool.acquire(1, session="x"), pool.acquire(1, session="x")]
+    leases = [acquire(pool, 1, session="x"), acquire(pool, 1, session="x")]
     refuses(pool, 1, session="x")
-    assert pool.acquire(1, session="y").session == "y"
+    assert acquire(pool, 1, session="y").session == "y"
     pool.release(leases[0], Outcome.SUCCESS, 2)
-    assert pool.acquire(2, session="x").session == "x"
+    assert acquire(pool, 2, session="x").session == "x"
 
 
 def test_a_session_alone_on_a_proxy_may_use_the_whole_cap() -> None:
     pool = make_pool([proxy("a", max_in_flight=6)])
-    assert [pool.acquire(0, session="x").proxy.name for _ in range(6)] == ["a"] * 6
+    assert [acquire(pool, 0, session="x").proxy.name for _ in range(6)] == ["a"] * 6
 
 
 def test_every_session_may_have_one_request_in_flight_however_many_share_a_proxy() -> None:
     pool = make_pool([proxy("a", max_in_flight=2)])
     for number in range(9):
         carry(pool, 0, session=f"s{number}")
-    assert pool.acquire(1, session="s0").session == "s0"
-    assert pool.acquire(1, session="s1").session == "s1"
+    assert acquire(pool, 1, session="s0").session == "s0"
+    assert acquire(pool, 1, session="s1").session == "s1"
 
 
 def test_a_share_grows_when_other_sessions_end() -> None:
@@ -353,10 +355,10 @@ def test_a_share_grows_when_other_sessions_end() -> None:
     for session in "xy":
         carry(pool, 0, session=session)
     for _ in range(2):
-        pool.acquire(0, session="x")
+        acquire(pool, 0, session="x")
     refuses(pool, 0, session="x")
     pool.end_session("y", 0)
-    assert pool.acquire(0, session="x").session == "x"
+    assert acquire(pool, 0, session="x").session == "x"
 
 
 # The map itself
@@ -376,8 +378,8 @@ def test_the_map_counts_the_sessions_on_each_proxy() -> None:
 
 def test_a_hold_on_a_session_says_what_it_waits_for() -> None:
     pool = make_pool(proxies(2), max_in_flight=1)
-    name = pool.acquire(0, session="s").proxy.name
-    hold, same = pool.hold(0, session="s"), pool.hold(0, session="s")
+    name = acquire(pool, 0, session="s").proxy.name
+    hold, same = blocked(pool, 0, session="s"), blocked(pool, 0, session="s")
     assert hold is not None
     assert same is not None
     assert name in hold.reason

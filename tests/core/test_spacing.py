@@ -23,6 +23,8 @@ from scrapy_proxybalance.core.choosing.spacing import Spacing
 
 from .helpers import (
     ALL_STRATEGIES,
+    acquire,
+    blocked,
     carry,
     cooling,
     make_pool,
@@ -42,7 +44,7 @@ def spaced_pool(count: int = 2, *, spacing: float = 5.0, rule: Any = None, **pol
 
 
 def held(pool: Pool, now: float, **request: Any) -> Blocked:
-    hold = pool.hold(now, **request)
+    hold = blocked(pool, now, **request)
     assert hold is not None
     return hold
 
@@ -111,7 +113,7 @@ def test_other_targets_are_not_slowed() -> None:
     for _ in range(20):
         carry(pool, 0, target=QUICK)
         carry(pool, 0)
-    assert pool.hold(0, target=QUICK) is None
+    assert blocked(pool, 0, target=QUICK) is None
     refuses(pool, 0, target=SLOW)
 
 
@@ -120,7 +122,7 @@ def test_the_hosts_of_a_domain_share_their_rest_and_those_of_a_pattern_do_not() 
     pool = make_pool(proxies(1), targets_by_name={".one.test": rule, "*.each.test": rule})
     assert carry(pool, 0, target="a.one.test").target == ".one.test"
     refuses(pool, 1, target="b.one.test")
-    assert pool.hold(1, target="one.test:8080") is not None
+    assert blocked(pool, 1, target="one.test:8080") is not None
     carry(pool, 0, target="a.each.test")
     carry(pool, 0, target="b.each.test")
     refuses(pool, 1, target="b.each.test")
@@ -162,7 +164,7 @@ def test_a_session_waits_until_its_proxy_has_rested() -> None:
 
 def test_a_new_session_does_not_start_on_a_proxy_that_rests() -> None:
     pool = spaced_pool(4, max_in_flight=9)
-    leases = [pool.acquire(0, target=SLOW, session=f"s{number}") for number in range(4)]
+    leases = [acquire(pool, 0, target=SLOW, session=f"s{number}") for number in range(4)]
     assert len({attempt.proxy.name for attempt in leases}) == 4
     refuses(pool, 0, target=SLOW, session="another")
 
@@ -171,7 +173,7 @@ def test_a_new_session_does_not_start_on_a_proxy_that_rests() -> None:
 def test_a_proxy_to_be_avoided_is_used_rather_than_one_that_rests(strategy: str) -> None:
     pool = spaced_pool(3, strategy=strategy)
     for name in ("p0", "p1"):
-        carry(pool, 0, target=SLOW, matching={"name": name})
+        carry(pool, 0, target=SLOW, proxy_filter={"name": name})
     assert carry(pool, 1, target=SLOW, avoid={"p2"}).proxy.name == "p2"
     refuses(pool, 1, target=SLOW, avoid={"p2"})
 
@@ -190,19 +192,19 @@ def test_the_only_one_of_many_that_does_not_rest_is_found(strategy: str) -> None
 def test_a_hold_says_when_the_first_resting_proxy_is_due() -> None:
     pool = spaced_pool(3)
     for now, name in enumerate(["p0", "p1", "p2"]):
-        carry(pool, now, target=SLOW, matching={"name": name})
+        carry(pool, now, target=SLOW, proxy_filter={"name": name})
     assert held(pool, 3, target=SLOW).retry_at == 5
-    assert held(pool, 3, target=SLOW, matching={"name": ["p1", "p2"]}).retry_at == 6
+    assert held(pool, 3, target=SLOW, proxy_filter={"name": ["p1", "p2"]}).retry_at == 6
     assert SLOW in held(pool, 3, target=SLOW).reason
-    assert pool.hold(5, target=SLOW) is None
+    assert blocked(pool, 5, target=SLOW) is None
 
 
 def test_a_hold_ends_with_whatever_comes_first() -> None:
     pool = spaced_pool(
         [proxy("p0", rate=Rate(1, 3)), proxy("p1")], health=cooling(threshold=1, first=100)
     )
-    carry(pool, 0, target=SLOW, matching={"name": "p1"})
-    carry(pool, 0, target=QUICK, matching={"name": "p0"})
+    carry(pool, 0, target=SLOW, proxy_filter={"name": "p1"})
+    carry(pool, 0, target=QUICK, proxy_filter={"name": "p0"})
     assert held(pool, 1, target=SLOW).retry_at == 3
     carry(pool, 3, target=SLOW)
     assert held(pool, 3, target=SLOW).retry_at == 5
@@ -218,23 +220,23 @@ def test_requests_that_wait_for_a_targets_spacing_are_told_from_others() -> None
     waits = [
         held(pool, 1, target=SLOW).waits_for,
         held(pool, 1, target="third.test").waits_for,
-        held(pool, 1, target=SLOW, matching=german).waits_for,
-        held(pool, 1, target="third.test", matching=german).waits_for,
+        held(pool, 1, target=SLOW, proxy_filter=german).waits_for,
+        held(pool, 1, target="third.test", proxy_filter=german).waits_for,
         pinned,
         held(pool, 1, target="third.test", session="s").waits_for,
     ]
     assert len(set(waits)) == 6
-    assert held(pool, 2, target=SLOW, matching={"country": ["de"]}).waits_for == waits[2]
+    assert held(pool, 2, target=SLOW, proxy_filter={"country": ["de"]}).waits_for == waits[2]
     assert held(pool, 2, target=SLOW, session="s").waits_for == pinned
 
 
 def test_each_proxy_counts_once_for_what_was_let_go_already() -> None:
     pool = spaced_pool(3, max_in_flight=9)
     carry(pool, 0, target=SLOW)
-    assert pool.hold(0, target=SLOW, besides=1) is None
-    assert pool.hold(0, target=SLOW, besides=2) is not None
-    assert pool.hold(0, target=QUICK, besides=26) is None
-    assert pool.hold(0, target=QUICK, besides=27) is not None
+    assert blocked(pool, 0, target=SLOW, ahead=1) is None
+    assert blocked(pool, 0, target=SLOW, ahead=2) is not None
+    assert blocked(pool, 0, target=QUICK, ahead=26) is None
+    assert blocked(pool, 0, target=QUICK, ahead=27) is not None
 
 
 # Whatever happens
@@ -272,25 +274,25 @@ def test_no_two_grants_of_a_proxy_at_a_target_are_closer_than_its_spacing(
     last: dict[tuple[str, str], float] = {}
     leases: list[Attempt] = []
     now = 0.0
-    for step, target, session, matching, pause in lives:
+    for step, target, session, proxy_filter, pause in lives:
         if step == "wait":
             now += pause
         elif step == "end" and leases:
             pool.release(leases.pop(0), Outcome.SUCCESS, now)
         elif step == "send":
-            request = {"target": target, "session": session, "matching": matching}
+            request = {"target": target, "session": session, "matching": proxy_filter}
             try:
-                hold = pool.hold(now, **request)
+                hold = blocked(pool, now, **request)
             except NoProxyMatchesError:  # the session is on a proxy that the target may not get
                 assert session is not None
                 with pytest.raises(NoProxyMatchesError):
-                    pool.acquire(now, **request)
+                    acquire(pool, now, **request)
                 continue
             if hold is not None:
                 assert refuses(pool, now, **request).retry_at == hold.retry_at
                 assert hold.retry_at is None or hold.retry_at > now
                 continue
-            attempt = pool.acquire(now, **request)
+            attempt = acquire(pool, now, **request)
             leases.append(attempt)
             pair = (attempt.target, attempt.proxy.name)
             assert now - last.get(pair, float("-inf")) >= spacing[attempt.target]
@@ -306,13 +308,13 @@ def test_nothing_is_let_go_besides_what_the_pool_can_carry(
     pool = spaced_pool([proxy(f"p{n}", max_in_flight=1 + n % 2) for n in range(4)])
     for target, count in ((SLOW, before), (QUICK, elsewhere)):
         for _ in range(count):
-            if pool.hold(0, target=target) is None:
-                pool.acquire(0, target=target)
-    matching = {"name": names} if names else None
-    free = pool.hold(0, target=SLOW, matching=matching, besides=besides) is None
+            if blocked(pool, 0, target=target) is None:
+                acquire(pool, 0, target=target)
+    proxy_filter = {"name": names} if names else None
+    free = blocked(pool, 0, target=SLOW, proxy_filter=proxy_filter, ahead=besides) is None
     granted = 0
-    while pool.hold(0, target=SLOW, matching=matching) is None:
-        pool.acquire(0, target=SLOW, matching=matching)
+    while blocked(pool, 0, target=SLOW, proxy_filter=proxy_filter) is None:
+        acquire(pool, 0, target=SLOW, proxy_filter=proxy_filter)
         granted += 1
     assert free is (granted > besides)
 

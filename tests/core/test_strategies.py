@@ -26,6 +26,8 @@ from scrapy_proxybalance.core.strategies import sticky as sticky_module
 from .helpers import (
     ALL_STRATEGIES,
     Events,
+    acquire,
+    blocked,
     carry,
     carry_through,
     chi_square,
@@ -132,7 +134,7 @@ def run(
     for _ in range(count):
         if len(out) == slots:
             now = end_one()
-        attempt = pool.acquire(now, target="shop.test")
+        attempt = acquire(pool, now, target="shop.test")
         sent.append((now, attempt.proxy.name))
         out.append((now + seconds(attempt.proxy.name, rng), attempt))
     while out:
@@ -226,7 +228,9 @@ def test_every_proxy_gets_about_the_same(strategy: str, slots: int) -> None:
 @even_ones
 def test_every_proxy_gets_work_when_every_request_has_a_filter(strategy: str) -> None:
     pool = make_pool(proxies(6, country="de"), strategy=strategy)
-    sent = Counter(carry(pool, now, matching={"country": "de"}).proxy.name for now in range(600))
+    sent = Counter(
+        carry(pool, now, proxy_filter={"country": "de"}).proxy.name for now in range(600)
+    )
     assert len(sent) == 6
     assert min(sent.values()) > 40
 
@@ -234,14 +238,14 @@ def test_every_proxy_gets_work_when_every_request_has_a_filter(strategy: str) ->
 @even_ones
 @pytest.mark.parametrize("matching", [None, {"country": "de"}])
 def test_asking_why_a_request_is_held_takes_nobodys_turn(
-    strategy: str, matching: dict[str, str] | None
+    strategy: str, proxy_filter: dict[str, str] | None
 ) -> None:
     pool = make_pool(proxies(2, country="de"), strategy=strategy)
     sent: Counter[str] = Counter()
     for now in range(200):
-        assert pool.hold(now, matching=matching) is None
-        assert pool.hold(now, matching=matching, session=f"new-{now}") is None
-        sent[carry(pool, now, matching=matching).proxy.name] += 1
+        assert blocked(pool, now, proxy_filter=proxy_filter) is None
+        assert blocked(pool, now, proxy_filter=proxy_filter, session=f"new-{now}") is None
+        sent[carry(pool, now, proxy_filter=proxy_filter).proxy.name] += 1
     assert min(sent["p0"], sent["p1"]) > 50
 
 
@@ -375,7 +379,7 @@ def test_least_connections_picks_the_longest_unused_among_equals() -> None:
 def test_least_connections_spreads_leases_evenly() -> None:
     pool = make_pool(proxies(5), strategy="least_connections", max_in_flight=4)
     for _ in range(15):
-        pool.acquire(0)
+        acquire(pool, 0)
     assert [seen.in_flight for seen in pool.snapshot(0)] == [3] * 5
 
 
@@ -412,7 +416,7 @@ def test_least_used_gives_a_newcomer_no_more_than_the_others() -> None:
 def test_least_used_gives_one_that_joins_while_all_are_busy_no_more_than_the_others() -> None:
     pool = make_pool(proxies(2), strategy="least_used", max_in_flight=1)
     run(pool, 200, slots=2)
-    leases = [pool.acquire(1000), pool.acquire(1000)]
+    leases = [acquire(pool, 1000), acquire(pool, 1000)]
     pool.add(proxy("new"), 1000)
     for attempt in leases:
         pool.release(attempt, Outcome.SUCCESS, 1001)
@@ -459,11 +463,11 @@ def test_first_available_takes_the_first_in_the_order_of_the_pool_that_is_free()
         strategy="first_available",
         max_in_flight=2,
     )
-    leases = [pool.acquire(0) for _ in range(5)]
+    leases = [acquire(pool, 0) for _ in range(5)]
     assert [attempt.proxy.name for attempt in leases] == ["a", "a", "b", "b", "c"]
     pool.release(leases[1], Outcome.SUCCESS, 1)
-    assert pool.acquire(1).proxy.name == "a"
-    assert pool.acquire(1, matching={"name": ["c", "b"]}).proxy.name == "c"
+    assert acquire(pool, 1).proxy.name == "a"
+    assert acquire(pool, 1, proxy_filter={"name": ["c", "b"]}).proxy.name == "c"
 
 
 def test_first_available_comes_back_to_the_first_when_its_cooldown_is_over() -> None:
@@ -626,7 +630,7 @@ def test_sticky_lets_no_proxy_carry_more_than_a_quarter_above_its_share(
     pool = make_pool(nodes, strategy="sticky", max_in_flight=100)
     whole = sum(node.weight for node in nodes)
     for number in range(slots):
-        attempt = pool.acquire(0.0, target=f"host-{number % targets}.test")
+        attempt = acquire(pool, 0.0, target=f"host-{number % targets}.test")
         share = 1.25 * (number + 1) * attempt.proxy.weight / whole
         assert shown(pool, attempt.proxy.name, 0.0).in_flight <= ceil(share)
 
@@ -666,13 +670,13 @@ def test_sticky_picks_by_how_things_stand_and_not_by_how_they_came_about(
 
 def test_sticky_comes_back_to_the_first_in_the_ranking_when_that_has_room_again() -> None:
     pool = make_pool(proxies(10), strategy="sticky", max_in_flight=1)
-    first = pool.acquire(0, target="shop.test")
-    second = pool.acquire(0, target="shop.test")
+    first = acquire(pool, 0, target="shop.test")
+    second = acquire(pool, 0, target="shop.test")
     assert second.proxy.name != first.proxy.name
     pool.release(first, Outcome.SUCCESS, 1)
-    assert pool.acquire(1, target="shop.test").proxy.name == first.proxy.name
+    assert acquire(pool, 1, target="shop.test").proxy.name == first.proxy.name
     pool.release(second, Outcome.SUCCESS, 1)
-    assert pool.acquire(1, target="shop.test").proxy.name == second.proxy.name
+    assert acquire(pool, 1, target="shop.test").proxy.name == second.proxy.name
 
 
 def test_sticky_keeps_to_one_proxy_within_a_filter() -> None:
@@ -680,7 +684,7 @@ def test_sticky_keeps_to_one_proxy_within_a_filter() -> None:
     pool = make_pool(nodes, strategy="sticky")
     for wanted in ({"country": "de"}, {"name": ["p1", "p3", "p5"]}):
         names = {
-            carry(pool, now, target="shop.test", matching=wanted).proxy.name for now in range(9)
+            carry(pool, now, target="shop.test", proxy_filter=wanted).proxy.name for now in range(9)
         }
         assert len(names) == 1
 
@@ -756,7 +760,7 @@ def test_weighted_goes_on_finding_out_though_those_it_looked_at_are_never_idle()
     events, rng, now, out = Events(pool.events), Random(3), 0.0, list[tuple[float, Attempt]]()
     while now < 300:
         while len(out) < 16:
-            attempt = pool.acquire(now, target="a.test")
+            attempt = acquire(pool, now, target="a.test")
             out.append((now + rng.lognormvariate(0.0, 0.5), attempt))
         now, attempt = min(out, key=lambda pair: pair[0])
         out.remove((now, attempt))

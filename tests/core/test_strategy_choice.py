@@ -16,7 +16,7 @@ from scrapy_proxybalance.core import (
     View,
 )
 
-from .helpers import carry, carry_through, cooling, make_pool, proxies, proxy
+from .helpers import acquire, blocked, carry, carry_through, cooling, make_pool, proxies, proxy
 
 if TYPE_CHECKING:
     from random import Random
@@ -113,11 +113,11 @@ def test_a_strategy_that_comes_late_knows_how_things_stand() -> None:
     )
     carry_through(pool, "p1", 0, Outcome.PROXY_FAULT)
     carry_through(pool, "p2", 0, Outcome.PROXY_FAULT)
-    pool.acquire(0, matching={"name": "p3"})
-    pool.acquire(0, matching={"name": "p3"})
-    pool.acquire(0, matching={"name": "p0"})
+    acquire(pool, 0, proxy_filter={"name": "p3"})
+    acquire(pool, 0, proxy_filter={"name": "p3"})
+    acquire(pool, 0, proxy_filter={"name": "p0"})
     pool.remove("p0", 0)
-    attempt = pool.acquire(0, strategy=Last)
+    attempt = acquire(pool, 0, strategy=Last)
     assert attempt.proxy.name == "heavy"
     assert last().told[:5] == [
         ("set", "p0", False, False, 1.0, 1),
@@ -130,10 +130,10 @@ def test_a_strategy_that_comes_late_knows_how_things_stand() -> None:
 
 def test_every_strategy_in_use_is_told_of_all_that_happens() -> None:
     pool = make_pool(proxies(2), strategy="first_available")
-    pool.acquire(0, strategy=Last)
+    acquire(pool, 0, strategy=Last)
     told = last().told
     del told[:]
-    attempt = pool.acquire(1)
+    attempt = acquire(pool, 1)
     pool.release(attempt, Outcome.SUCCESS, 2, duration=0.5)
     assert told == [
         ("set", "p0", True, False, 1.0, 1),
@@ -169,13 +169,13 @@ def test_a_strategy_is_told_how_a_request_ended_if_that_says_something_of_the_pr
 def test_a_strategy_is_not_told_of_failures_that_are_the_targets() -> None:
     pool = make_pool(proxies(10), strategy=Last, max_in_flight=1)
     for now in range(20):
-        leases = [pool.acquire(now, target="well.test") for _ in range(10)]
+        leases = [acquire(pool, now, target="well.test") for _ in range(10)]
         for attempt in leases:
             pool.release(attempt, Outcome.SUCCESS, now, duration=1)
     told = last().told
     del told[:]
     for now in range(20, 40):
-        leases = [pool.acquire(now, target="down.test") for _ in range(5)]
+        leases = [acquire(pool, now, target="down.test") for _ in range(5)]
         for attempt in leases:
             pool.release(attempt, Outcome.AMBIGUOUS, now, duration=1)
     # At first it looks like the proxies' fault.
@@ -213,8 +213,8 @@ def test_what_is_no_strategy_is_refused_wherever_it_is_said(choice: Any, parts: 
     tries = (
         lambda: make_pool([], strategy=choice),
         lambda: TargetPolicy(strategy=choice),
-        lambda: pool.acquire(0, strategy=choice),
-        lambda: pool.acquire(0, session="s", strategy=choice),
+        lambda: acquire(pool, 0, strategy=choice),
+        lambda: acquire(pool, 0, session="s", strategy=choice),
     )
     for attempt in tries:
         with pytest.raises(ConfigurationError) as caught:
@@ -235,7 +235,7 @@ def test_one_of_ours_can_be_derived_from(base: type[Strategy]) -> None:
 
     pool = make_pool(proxies(3), strategy=Own)
     for now in range(20):
-        carry(pool, now, matching={"name": ["p0", "p1"]} if now % 2 else None)
+        carry(pool, now, proxy_filter={"name": ["p0", "p1"]} if now % 2 else None)
 
 
 class Careless(Last):
@@ -262,21 +262,21 @@ def test_a_pick_that_may_not_be_used_is_refused_and_caps_and_filters_stand(
 ) -> None:
     monkeypatch.setattr(Careless, "choice", choice)
     pool = make_pool(proxies(3), max_in_flight=1)
-    pool.acquire(0, matching={"name": "p2"})
+    acquire(pool, 0, proxy_filter={"name": "p2"})
     with pytest.raises(ConfigurationError) as caught:
-        pool.acquire(0, strategy=Careless, **request_)
+        acquire(pool, 0, strategy=Careless, **request_)
     for part in ["test_strategy_choice.Careless", *parts]:
         assert part in str(caught.value)
     assert pool.in_flight == 1
-    assert pool.acquire(0, **request_)
+    assert acquire(pool, 0, **request_)
 
 
 def test_none_is_a_good_answer_where_there_is_nobody() -> None:
     pool = make_pool(proxies(1), strategy=Careless, max_in_flight=1)
-    attempt = pool.acquire(0, strategy="random")
-    assert pool.hold(0) is not None
+    attempt = acquire(pool, 0, strategy="random")
+    assert blocked(pool, 0) is not None
     with pytest.raises(Exception, match="every proxy is at its cap"):
-        pool.acquire(0)
+        acquire(pool, 0)
     pool.release(attempt, Outcome.SUCCESS, 1)
 
 
@@ -305,12 +305,12 @@ def test_one_that_breaks_down_fails_its_requests_and_leaves_the_pool_whole(
 ) -> None:
     monkeypatch.setattr(Fragile, "at", at)
     pool = make_pool(proxies(3))
-    attempt = pool.acquire(0, strategy=Fragile)
+    attempt = acquire(pool, 0, strategy=Fragile)
     assert pool.release(attempt, Outcome.SUCCESS, 1)
     pool.remove("p0", 1)
     for now in range(2, 4):
         with pytest.raises(ConfigurationError, match=r"Fragile has failed.*of its own") as caught:
-            pool.acquire(now, strategy=Fragile)
+            acquire(pool, now, strategy=Fragile)
         assert isinstance(caught.value.__cause__, ZeroDivisionError)
     assert pool.in_flight == 0
     assert len(pool) == 2

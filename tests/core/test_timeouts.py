@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scrapy_proxybalance.core import ConfigurationError, Outcome, PoolPolicy
 from scrapy_proxybalance.core.proxies.timeouts import Timeouts
 
-from .helpers import carry, make_pool, proxies
+from .helpers import acquire, carry, make_pool, proxies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -236,9 +236,9 @@ def test_a_target_that_gets_much_slower_is_cut_off_for_some_dozens_of_requests_a
 def test_the_pool_suggests_from_the_durations_that_it_was_told() -> None:
     pool = make_pool(proxies(3), timeout_min=0.5)
     for now in range(40):
-        attempt = pool.acquire(float(now), target=SITE)
+        attempt = acquire(pool, float(now), target=SITE)
         pool.release(attempt, Outcome.SUCCESS, now + 0.5, latency=0.1, duration=1.0)
-    attempt = pool.acquire(50.0, target=SITE)
+    attempt = acquire(pool, 50.0, target=SITE)
     timeout = pool.timeout(attempt, 50.0, own=OWN)
     assert 1.0 < timeout < 3.0
     assert attempt.timeout == timeout
@@ -246,16 +246,16 @@ def test_the_pool_suggests_from_the_durations_that_it_was_told() -> None:
     assert attempt.timeout is None
     assert pool.timeout(attempt, 50.0, own=OWN, last=True) == OWN
     assert attempt.timeout is None
-    assert pool.timeout(pool.acquire(50.0, target="new.test"), 50.0, own=OWN) == OWN
+    assert pool.timeout(acquire(pool, 50.0, target="new.test"), 50.0, own=OWN) == OWN
 
 
 def test_only_the_durations_of_successes_count() -> None:
     pool = make_pool(proxies(3), timeout_min=0.5)
     for now in range(100):
         outcome = (Outcome.TARGET_SIGNAL, Outcome.IGNORED, Outcome.GATEWAY_FAULT)[now % 3]
-        pool.release(pool.acquire(float(now), target=SITE), outcome, float(now), duration=1.0)
+        pool.release(acquire(pool, float(now), target=SITE), outcome, float(now), duration=1.0)
         carry(pool, now, target=SITE)  # of which nobody knows how long it took
-    attempt = pool.acquire(100.0, target=SITE)
+    attempt = acquire(pool, 100.0, target=SITE)
     assert pool.timeout(attempt, 100.0, own=OWN) == OWN
 
 
@@ -264,10 +264,10 @@ def test_the_pool_gives_a_slow_proxy_more_time() -> None:
     pool = make_pool([fast, slow], timeout_min=0.1)
     for now in range(0, 200, 2):
         for name, seconds in ((fast.name, 0.5), (slow.name, 1.5)):
-            attempt = pool.acquire(float(now), target=SITE, matching={"name": name})
+            attempt = acquire(pool, float(now), target=SITE, proxy_filter={"name": name})
             pool.release(attempt, Outcome.SUCCESS, float(now), latency=seconds, duration=seconds)
     timeouts = [
-        pool.timeout(pool.acquire(200.0, target=SITE, matching={"name": name}), 200.0, own=OWN)
+        pool.timeout(acquire(pool, 200.0, target=SITE, proxy_filter={"name": name}), 200.0, own=OWN)
         for name in (fast.name, slow.name)
     ]
     assert timeouts[1] > 1.3 * timeouts[0]
@@ -276,13 +276,13 @@ def test_the_pool_gives_a_slow_proxy_more_time() -> None:
 def test_the_pool_widens_a_timeout_that_ends_many_attempts_in_a_row() -> None:
     pool = make_pool(proxies(6), timeout_min=0.5)
     for now in range(40):
-        attempt = pool.acquire(float(now), target=SITE)
+        attempt = acquire(pool, float(now), target=SITE)
         pool.release(attempt, Outcome.SUCCESS, float(now), duration=1.0)
-    leases = [pool.acquire(50.0, target=SITE, avoid=[f"p{n}" for n in range(i)]) for i in range(6)]
+    leases = [acquire(pool, 50.0, target=SITE, avoid=[f"p{n}" for n in range(i)]) for i in range(6)]
     before = pool.timeout(leases[0], 50.0, own=OWN)
     for attempt in leases:
         pool.release(attempt, Outcome.AMBIGUOUS, 51.0, duration=before, failure="timeout")
-    after = pool.timeout(pool.acquire(51.0, target=SITE), 51.0, own=OWN)
+    after = pool.timeout(acquire(pool, 51.0, target=SITE), 51.0, own=OWN)
     assert after >= 2 * before
 
 

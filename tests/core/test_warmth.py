@@ -26,7 +26,7 @@ from scrapy_proxybalance.core.proxies import warm_connections as warmth_module
 from scrapy_proxybalance.core.proxies.table import Nodes
 from scrapy_proxybalance.core.proxies.warm_connections import RUN, SHARE, WarmConnections
 
-from .helpers import carry, make_pool, proxies, proxy, refuses
+from .helpers import acquire, carry, make_pool, proxies, proxy, refuses
 
 if TYPE_CHECKING:
     from scrapy_proxybalance.core import Attempt, Proxy
@@ -42,7 +42,7 @@ def warm_pool(count: int | list[Proxy] = 50, **policy: Any) -> Pool:
 
 
 def through(pool: Pool, name: str, now: float, outcome: Outcome = Outcome.SUCCESS) -> Attempt:
-    return carry(pool, now, outcome, matching={"name": name}, **HTTPS)
+    return carry(pool, now, outcome, proxy_filter={"name": name}, **HTTPS)
 
 
 def run(pool: Pool, requests: int, at_once: int = 4, **request: Any) -> list[Attempt]:
@@ -53,7 +53,7 @@ def run(pool: Pool, requests: int, at_once: int = 4, **request: Any) -> list[Att
         now = number / 100
         if len(under_way) == at_once:
             pool.release(under_way.popleft(), Outcome.SUCCESS, now, duration=0.1)
-        attempt = pool.acquire(now, **{**HTTPS, **request})
+        attempt = acquire(pool, now, **{**HTTPS, **request})
         under_way.append(attempt)
         leases.append(attempt)
     return leases
@@ -69,7 +69,7 @@ def opened(leases: list[Attempt]) -> int:
 def test_a_proxy_that_has_answered_is_used_again_for_the_same_site() -> None:
     pool = warm_pool()
     through(pool, "p7", 0.0)
-    attempt = pool.acquire(1.0, **HTTPS)
+    attempt = acquire(pool, 1.0, **HTTPS)
     assert (attempt.proxy.name, attempt.carried) == ("p7", 1)
 
 
@@ -95,18 +95,18 @@ def test_nothing_but_a_success_leaves_a_connection(outcome: Outcome) -> None:
 
 def test_a_failure_closes_its_own_connection_only() -> None:
     pool = warm_pool(1)
-    both = [pool.acquire(0.0, **HTTPS) for _ in range(2)]
+    both = [acquire(pool, 0.0, **HTTPS) for _ in range(2)]
     for attempt in both:
         pool.release(attempt, Outcome.SUCCESS, 1.0)
     carry(pool, 2.0, Outcome.AMBIGUOUS, **HTTPS)
-    assert [pool.acquire(3.0, **HTTPS).carried for _ in range(2)] == [1, 0]
+    assert [acquire(pool, 3.0, **HTTPS).carried for _ in range(2)] == [1, 0]
 
 
 def test_a_busy_connection_is_not_there_for_others() -> None:
     pool = warm_pool()
     through(pool, "p7", 0.0)
-    assert pool.acquire(1.0, **HTTPS).proxy.name == "p7"
-    assert pool.acquire(1.0, **HTTPS).carried == 0
+    assert acquire(pool, 1.0, **HTTPS).proxy.name == "p7"
+    assert acquire(pool, 1.0, **HTTPS).carried == 0
 
 
 def test_a_connection_is_believed_in_until_it_has_been_idle_for_long() -> None:
@@ -118,9 +118,9 @@ def test_a_connection_is_believed_in_until_it_has_been_idle_for_long() -> None:
 
 def test_no_more_are_kept_than_the_handler_keeps() -> None:
     pool = warm_pool(1)
-    for attempt in [pool.acquire(0.0, **HTTPS) for _ in range(3)]:
+    for attempt in [acquire(pool, 0.0, **HTTPS) for _ in range(3)]:
         pool.release(attempt, Outcome.SUCCESS, 1.0)
-    assert [pool.acquire(2.0, **HTTPS).carried for _ in range(3)] == [1, 1, 0]
+    assert [acquire(pool, 2.0, **HTTPS).carried for _ in range(3)] == [1, 1, 0]
 
 
 def test_without_a_policy_nothing_is_remembered() -> None:
@@ -146,7 +146,7 @@ def test_what_joins_in_the_place_of_a_proxy_that_is_gone_has_no_connections() ->
     through(pool, "p1", 0.0)
     pool.remove("p1", 1.0)
     pool.add(proxy("new"), 1.0)
-    assert carry(pool, 2.0, matching={"name": "new"}, **HTTPS).carried == 0
+    assert carry(pool, 2.0, proxy_filter={"name": "new"}, **HTTPS).carried == 0
 
 
 @pytest.mark.parametrize("values", [{"idle_seconds": 0}, {"most_idle": 0}])
@@ -186,7 +186,7 @@ def test_a_much_worse_proxy_is_not_used_for_being_warm() -> None:
     nodes = [proxy("slow", weight=0.1), *proxies(30)]
     pool = warm_pool(nodes)
     through(pool, "slow", 0.0)
-    assert pool.acquire(1.0, **HTTPS).proxy.name != "slow"
+    assert acquire(pool, 1.0, **HTTPS).proxy.name != "slow"
 
 
 def test_the_longest_unused_comes_first_to_be_looked_at() -> None:
@@ -215,13 +215,13 @@ def test_filters_sessions_and_avoided_proxies_go_before() -> None:
     pool = warm_pool([*proxies(20, country="de"), proxy("fr", country="fr")])
     for number in range(10):
         through(pool, f"p{number}", 0.0)
-    assert carry(pool, 1.0, matching={"country": "fr"}, **HTTPS).proxy.name == "fr"
-    german = carry(pool, 1.0, matching={"country": "de"}, **HTTPS)
+    assert carry(pool, 1.0, proxy_filter={"country": "fr"}, **HTTPS).proxy.name == "fr"
+    german = carry(pool, 1.0, proxy_filter={"country": "de"}, **HTTPS)
     assert german.carried == 1
     avoid = [f"p{number}" for number in range(10)]
     assert carry(pool, 1.0, avoid=avoid, **HTTPS).proxy.name not in avoid
     through(pool, "p15", 1.0)
-    carry(pool, 1.0, session="login", matching={"name": "p17"}, **HTTPS)
+    carry(pool, 1.0, session="login", proxy_filter={"name": "p17"}, **HTTPS)
     assert {carry(pool, 2.0, session="login", **HTTPS).proxy.name for _ in range(5)} == {"p17"}
 
 
@@ -238,7 +238,7 @@ def test_a_proxy_in_a_cooldown_is_not_used_for_being_warm() -> None:
     for second in range(3):
         through(pool, "p3", float(second))
     for _ in range(3):
-        carry(pool, 4.0, Outcome.PROXY_FAULT, matching={"name": "p3"}, target="other.test")
+        carry(pool, 4.0, Outcome.PROXY_FAULT, proxy_filter={"name": "p3"}, target="other.test")
     assert all(carry(pool, 5.0, **HTTPS).proxy.name != "p3" for _ in range(20))
 
 
@@ -246,7 +246,7 @@ def test_caps_hold() -> None:
     pool = warm_pool(3, max_in_flight=2)
     run(pool, 30, at_once=2)
     for _ in range(4):
-        pool.acquire(1.0, **HTTPS)
+        acquire(pool, 1.0, **HTTPS)
     refuses(pool, 1.0, **HTTPS)
 
 
@@ -393,6 +393,6 @@ def test_a_new_connection_does_not_make_a_proxy_look_slow() -> None:
         now = float(number)
         # p1 gets a request a minute or more apart, and so a new connection each time.
         name = "p1" if number % 65 == 64 else "p0"
-        attempt = pool.acquire(now, matching={"name": name}, **HTTPS)
+        attempt = acquire(pool, now, proxy_filter={"name": name}, **HTTPS)
         pool.release(attempt, Outcome.SUCCESS, now, duration=0.1 if attempt.carried else 0.5)
     assert pool.explain("p1", 200.0).slowness == pytest.approx(1.0, abs=0.3)

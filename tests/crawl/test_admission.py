@@ -27,6 +27,7 @@ from scrapy.utils.misc import build_from_crawler
 from scrapy_proxybalance import ProxyBalanceMiddleware, ProxyBalanceQueue
 from scrapy_proxybalance.core import Outcome
 
+from ..core.helpers import acquire
 from .crawling import BASE_SETTINGS, UrlsSpider, crawl, crawl_test
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def context_of(crawler: Crawler) -> CrawlContext:
 def pin(crawler: Crawler, session: str = "s") -> None:
     """Give a session its proxy: of a new one no more than one request is let out."""
     pool, now = context_of(crawler).pool, context_of(crawler).clock()
-    pool.release(pool.acquire(now, session=session), Outcome.SUCCESS, now)
+    pool.release(acquire(pool, now, session=session), Outcome.SUCCESS, now)
 
 
 def make_queue(
@@ -218,7 +219,7 @@ def test_len_counts_what_is_set_aside() -> None:
     with opened(**ONE_AT_A_TIME) as crawler:
         pool = context_of(crawler).pool
         queue = make_queue(crawler, ProxyBalanceQueue)
-        pool.acquire(context_of(crawler).clock(), session="s")
+        acquire(pool, context_of(crawler).clock(), session="s")
         for request in session_requests(5):
             queue.push(request)
         assert queue.pop() is None
@@ -230,7 +231,7 @@ def test_len_counts_what_is_set_aside() -> None:
 def test_close_puts_back_what_was_set_aside_and_a_resumed_queue_has_it_all(tmp_path: Path) -> None:
     with opened(**ONE_AT_A_TIME) as crawler:
         context = context_of(crawler)
-        context.pool.acquire(context.clock(), session="s")
+        acquire(context.pool, context.clock(), session="s")
         queue = make_queue(crawler, ProxyBalanceQueue, tmp_path)
         pushed = [*session_requests(5, "a.test"), *session_requests(3, "b.test")]
         for request in pushed:
@@ -272,7 +273,7 @@ def test_what_was_set_aside_goes_when_its_proxy_is_free() -> None:
     with opened(**ONE_AT_A_TIME) as crawler:
         context = context_of(crawler)
         queue = make_queue(crawler, ProxyBalanceQueue)
-        attempt = context.pool.acquire(context.clock(), session="s")
+        attempt = acquire(context.pool, context.clock(), session="s")
         for request in session_requests(2):
             queue.push(request)
         assert queue.pop() is None
@@ -285,7 +286,7 @@ def test_what_was_set_aside_goes_when_its_proxy_is_free() -> None:
 def test_len_does_not_count_what_waits_for_a_suspended_target(tmp_path: Path) -> None:
     with opened(**ONE_AT_A_TIME) as crawler:
         context = context_of(crawler)
-        context.pool.acquire(context.clock(), session="s")
+        acquire(context.pool, context.clock(), session="s")
         queue = make_queue(crawler, ProxyBalanceQueue, tmp_path)
         aside, queued = session_requests(4), [Request(f"http://a.test/plain{n}") for n in range(3)]
         shared = Request("http://a.test/slot", meta={"download_slot": "shared"})

@@ -21,6 +21,7 @@ from scrapy_proxybalance.core import Outcome
 from scrapy_proxybalance.plugin import crawl as context
 from scrapy_proxybalance.plugin.scheduling import waiting as set_aside
 
+from ..core.helpers import acquire
 from .crawling import UrlsSpider, crawl, crawl_test
 from .test_admission import land, make_queue, opened, pop_all, session_requests
 from .test_admission import urls as by_url
@@ -245,7 +246,7 @@ def test_a_queue_that_finds_no_room_aside_is_left_out_until_there_is_some() -> N
     ) as crawler:
         shared = context_of(crawler)
         queue = make_queue(crawler, ProxyBalanceQueue)
-        busy = [shared.pool.acquire(shared.clock(), session="s") for _ in range(50)]
+        busy = [acquire(shared.pool, shared.clock(), session="s") for _ in range(50)]
         crowd, late = session_requests(1000, "a.test"), session_requests(3, "b.test")
         for request in crowd:
             queue.push(request)

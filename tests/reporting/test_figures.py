@@ -10,6 +10,8 @@ from scrapy_proxybalance.core import Outcome, Pool, PoolPolicy, Proxy
 from scrapy_proxybalance.reporting.figures import Figures
 from scrapy_proxybalance.reporting.summary import summary_lines
 
+from ..core.helpers import acquire
+
 
 def watched_pool(size: int, **policy: str) -> tuple[Pool, Figures]:
     proxies = [
@@ -22,10 +24,10 @@ def watched_pool(size: int, **policy: str) -> tuple[Pool, Figures]:
 def test_percentiles_and_success_rate_are_those_of_what_was_judged() -> None:
     pool, figures = watched_pool(1)
     for number in range(100):
-        attempt = pool.acquire(float(number), target="shop.example")
+        attempt = acquire(pool, float(number), target="shop.example")
         pool.release(attempt, Outcome.SUCCESS, float(number), latency=number / 100)
     for outcome in (Outcome.IGNORED, Outcome.PROXY_FAULT):
-        pool.release(pool.acquire(200.0), outcome, 200.0, failure="dns")
+        pool.release(acquire(pool, 200.0), outcome, 200.0, failure="dns")
     counted = figures.proxies["p1"]
     assert counted.requests == 102
     assert counted.success_rate == 100 / 101
@@ -41,13 +43,13 @@ def test_a_proxy_that_was_never_used_has_no_rate_and_no_latency() -> None:
 
 def test_a_single_response_is_its_own_percentile() -> None:
     pool, figures = watched_pool(1)
-    pool.release(pool.acquire(0.0), Outcome.SUCCESS, 1.0, latency=0.7)
+    pool.release(acquire(pool, 0.0), Outcome.SUCCESS, 1.0, latency=0.7)
     assert figures.proxies["p1"].latency_percentile(95) == 0.7
 
 
 def test_the_summary_of_a_large_pool_shows_the_busiest_and_sums_up_the_rest() -> None:
     pool, figures = watched_pool(100, strategy="round_robin")
-    leases = [pool.acquire(0.0, target="shop.example") for _ in range(100)]
+    leases = [acquire(pool, 0.0, target="shop.example") for _ in range(100)]
     for attempt in leases:
         pool.release(attempt, Outcome.SUCCESS, 1.0, latency=0.1)
     lines = list(summary_lines(pool, figures, 1.0))
@@ -57,7 +59,7 @@ def test_the_summary_of_a_large_pool_shows_the_busiest_and_sums_up_the_rest() ->
 
 def test_the_summary_names_the_targets_that_refused() -> None:
     pool, figures = watched_pool(1)
-    attempt = pool.acquire(0.0, target="shop.example")
+    attempt = acquire(pool, 0.0, target="shop.example")
     pool.release(attempt, Outcome.TARGET_SIGNAL, 1.0, failure="429")
     pool.targets.refused("shop.example", started_at=0.0, now=1.0, reason="response 429")
     assert list(summary_lines(pool, figures, 1.0))[-1] == (
@@ -68,7 +70,7 @@ def test_the_summary_names_the_targets_that_refused() -> None:
 def test_a_crawl_of_very_many_targets_is_counted_in_bounded_memory() -> None:
     pool, figures = watched_pool(1)
     for number in range(3000):
-        attempt = pool.acquire(float(number), target=f"host-{number}.example")
+        attempt = acquire(pool, float(number), target=f"host-{number}.example")
         pool.release(attempt, Outcome.SUCCESS, float(number))
     assert len(figures.targets) == 1000
 
@@ -144,7 +146,7 @@ def test_only_targets_that_have_refused_are_sampled() -> None:
 
     pool = Pool([Proxy(host="proxy.example", port=1)], PoolPolicy(), rng=random.Random(3))
     figures = Figures(pool, held)
-    pool.release(pool.acquire(0.0, target="polite.example"), Outcome.SUCCESS, 1.0)
+    pool.release(acquire(pool, 0.0, target="polite.example"), Outcome.SUCCESS, 1.0)
     refuse(pool, 2.0)
     asked.clear()
     figures.sample(3.0)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from scrapy_proxybalance.core import Outcome
 from scrapy_proxybalance.reporting.crawl_report import OutOfService
 
-from ..core.helpers import carry_through, cooling, make_pool, proxies, put_out
+from ..core.helpers import acquire, carry_through, cooling, make_pool, proxies, put_out
 
 
 def test_a_drained_proxy_that_recovers_is_out_of_service_until_it_is_enabled() -> None:
     pool = make_pool(proxies(2), health=cooling(threshold=1, first=10))
     out = OutOfService(pool.events)
     carry_through(pool, "p0", 0, Outcome.PROXY_FAULT)
-    probe = pool.acquire(50, matching={"name": "p0"})
+    probe = acquire(pool, 50, proxy_filter={"name": "p0"})
     pool.drain("p0", 60)
     pool.release(probe, Outcome.SUCCESS, 70)
     pool.enable("p0", 100)

@@ -10,6 +10,8 @@ from scrapy_proxybalance.core import HealthPolicy, Outcome, Pool, PoolPolicy, Pr
 from scrapy_proxybalance.reporting.figures import Figures
 from scrapy_proxybalance.reporting.pool_view import PoolView, printable
 
+from ..core.helpers import acquire
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -31,7 +33,7 @@ class Watched:
     def ended(self, name: str, *outcomes: Outcome, failure: str | None = None) -> None:
         for outcome in outcomes:
             self.now += 0.01
-            attempt = self.pool.acquire(self.now, matching={"name": name}, target="a.example")
+            attempt = acquire(self.pool, self.now, proxy_filter={"name": name}, target="a.example")
             self.pool.release(attempt, outcome, self.now, latency=0.02, failure=failure)
 
     def view(self) -> PoolView:
@@ -94,7 +96,7 @@ def test_to_be_shown_counts_nothing() -> None:
 
 def test_a_proxy_that_takes_no_more_requests_is_drained() -> None:
     watched = Watched("a")
-    watched.pool.acquire(1.0)
+    acquire(watched.pool, 1.0)
     watched.pool.drain("a", 1.0)
     watched.now = 2.0
     assert watched.view().worst(1)[0].cells[:3] == ("a", "drained", "1/4")

@@ -7,6 +7,8 @@ from random import Random
 from scrapy_proxybalance.core import HealthPolicy, Outcome, Pool, PoolPolicy, Proxy
 from scrapy_proxybalance.reporting.standing import standing
 
+from ..core.helpers import acquire
+
 SUCCESS, FAULT, TIMEOUT = Outcome.SUCCESS, Outcome.PROXY_FAULT, Outcome.AMBIGUOUS
 
 
@@ -21,7 +23,7 @@ def alone(name: str) -> Proxy:
 
 def ended(pool: Pool, name: str, *outcomes: Outcome, now: float = 0.0, failure: str = "") -> None:
     for outcome in outcomes:
-        attempt = pool.acquire(now, matching={"name": name}, target="a.example")
+        attempt = acquire(pool, now, proxy_filter={"name": name}, target="a.example")
         pool.release(attempt, outcome, now, failure=failure or None)
 
 
@@ -34,7 +36,7 @@ def words(pool: Pool, now: float = 1.0) -> dict[str, str]:
 def test_only_a_proxy_that_something_useful_has_come_back_through_is_healthy() -> None:
     pool = pool_of(*map(alone, ("fresh", "tried", "hanging", "good", "refused")))
     ended(pool, "tried", FAULT, TIMEOUT)
-    pool.acquire(0.0, matching={"name": "hanging"})
+    acquire(pool, 0.0, proxy_filter={"name": "hanging"})
     ended(pool, "good", SUCCESS, FAULT)
     ended(pool, "refused", Outcome.TARGET_SIGNAL)
     assert words(pool) == {

@@ -13,6 +13,8 @@ from scrapy_proxybalance.core import events as pool_events
 from scrapy_proxybalance.reporting.figures import Figures, TargetFigures
 from scrapy_proxybalance.reporting.stats import KEYS, PREFIX, StatsWriter
 
+from ..core.helpers import acquire
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -41,7 +43,7 @@ def watched() -> tuple[Any, Figures, dict[str, Any]]:
         settings=SimpleNamespace(stats_per_proxy=2),
     )
     figures.sample(1.0)
-    pool.release(pool.acquire(1.0), Outcome.GATEWAY_FAULT, 16.0, failure="connect_503")
+    pool.release(acquire(pool, 1.0), Outcome.GATEWAY_FAULT, 16.0, failure="connect_503")
     figures.events = _EveryEvent()
     figures.sessions_ended["expired"] = 1
     figures.cut_off = figures.rescued = figures.reused = 1

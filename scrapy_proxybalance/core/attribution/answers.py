@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..outcome import SAME_PAGE
 from ..structures.bounded_dict import BoundedDict
 
 # A target that others had answers of is taken to give an odd answer so often, with the weight of so
@@ -37,7 +38,6 @@ _KINDS = 16
 _KINDS_IN_ALL = 1000
 # The kind of a page as one wants it, and of one that is the same for different URLs.
 _USEFUL = ""
-_SAME_PAGE = "same_page"
 _TARGETS = 2000
 # Whoever gets an answer for so much of all that it asks for says nothing about others.
 ALWAYS = 0.9
@@ -163,7 +163,7 @@ class Answers:
 
     def same_page(self, target: str, who: str) -> None:
         """Take note of a page that a proxy gives for different URLs, and others do not."""
-        self._known(target).note(who, _SAME_PAGE)
+        self._known(target).note(who, SAME_PAGE)
 
     def heard(self, target: str, who: str) -> int:
         """Return how many others have had an answer of a target."""

@@ -52,7 +52,7 @@ class Learner:
     :param rng: jitters the cooldowns.
     :param events: is told of cooldowns and recoveries.
     :param availability: counts who is in service.
-    :param varied: whether an attempt's proxy has another exit at each attempt, or is the pool's only one.
+    :param varied: whether an attempt's proxy has another exit each time, or is the pool's only one.
     """
 
     def __init__(

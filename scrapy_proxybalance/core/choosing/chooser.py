@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ..attempt import Blocked
+from ..attempt import Blocked, Want
 from ..errors import NoProxyMatchesError, SessionLostError, TargetRefusedError
 from ..proxies.filters import ProxyFilter
 from ..proxies.health import COOLING
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..proxies.filters import FilterSpec
     from ..proxies.table import Node, Nodes
     from ..proxies.warm_connections import WarmConnections
-    from ..strategies import Strategy, StrategyChoice
+    from ..strategies import Strategy
     from ..strategies.active import Strategies
     from ..targets.policy import TargetPolicy
     from .pairs import Pairs
@@ -93,27 +93,20 @@ class Chooser:
         self._session_lost = session_lost
         self._warm_connections = warm_connections
 
-    def choose(
-        self,
-        now: float,
-        target: str,
-        rule: TargetPolicy,
-        session: str | None,
-        matching: FilterSpec | None,
-        avoid: Collection[str],
-        strictly: bool,
-        prefer: str | None,
-        asked_for: StrategyChoice | None,
-        tunnel: str | None,
-    ) -> Node | Blocked:
-        """Return the proxy for a request; see :meth:`Pool.acquire`."""
+    def choose(self, want: Want, target: str, rule: TargetPolicy, now: float) -> Node | Blocked:
+        """Return the proxy for a request; see :meth:`Pool.acquire`.
+
+        :param target: what it goes to, by the rules for targets; ``rule`` is what holds for that.
+        """
         self._availability.advance(now)
-        strategy = self._strategies.find(rule.strategy if asked_for is None else asked_for)
+        strategy = self._strategies.find(rule.strategy if want.strategy is None else want.strategy)
+        session, tunnel, avoid = want.session, want.tunnel, want.avoid
         if session is not None:
-            pinned = self._session_member(session, target, rule, now)
+            pinned = self._session_node(session, target, rule, now)
             if pinned is not None:
                 return pinned
-        eligible = self._eligible(now, target, rule, matching, connect=tunnel is not None)
+        eligible = self._eligible(now, target, rule, want.proxy_filter, connect=tunnel is not None)
+        prefer = want.prefer
         if prefer is not None and session is None and prefer not in avoid:
             preferred = self._preferred(prefer, eligible)
             if preferred is not None:
@@ -125,53 +118,42 @@ class Chooser:
                 pick.warm = warm_connections.offer(tunnel, now, proxies=self._availability.serving)
             else:
                 pick.warm = self._warm(warm_connections, tunnel, now, eligible)
-        index = self._pick(strategy, pick, eligible, avoid, strictly=strictly)
+        index = self._pick(strategy, pick, eligible, avoid, strictly=want.strictly)
         if index is None:
             return self._nothing_free(eligible, target)
         if session is not None:
             index = self._spread(strategy, index, pick, eligible, avoid)
         return self._nodes.at(index)
 
-    def hold(
-        self,
-        now: float,
-        target: str,
-        rule: TargetPolicy,
-        session: str | None,
-        matching: FilterSpec | None,
-        besides: int,
-        *,
-        connect: bool = False,
+    def blocked(
+        self, want: Want, target: str, rule: TargetPolicy, now: float, ahead: int
     ) -> Blocked | None:
-        """Return why a request has to wait; see :meth:`Pool.hold`."""
+        """Return why a request has to wait for a proxy; see :meth:`Pool.blocked`."""
         self._availability.advance(now)
+        session = want.session
         if session is not None:
-            pinned = self._session_member(session, target, rule, now, besides)
+            pinned = self._session_node(session, target, rule, now, ahead)
             if pinned is not None:
                 return pinned if isinstance(pinned, Blocked) else None
-            if besides:
+            if ahead:
                 return Blocked(
                     reason=f"session {session!r} is about to get its proxy",
                     waits_for=("session", session),
                     retry_at=None,
                 )
-        eligible = self._eligible(now, target, rule, matching, connect=connect)
+        connect = want.tunnel is not None
+        eligible = self._eligible(now, target, rule, want.proxy_filter, connect=connect)
         once = rule.spacing is not None  # each proxy will do for one request, however free it is
-        if self._has_free(eligible, besides, once=once):
+        if self._has_free(eligible, ahead, once=once):
             return None
         return self._nothing_free(eligible, target)
 
     def has_other(
-        self,
-        now: float,
-        target: str,
-        rule: TargetPolicy,
-        matching: FilterSpec | None,
-        besides: Collection[str],
+        self, want: Want, target: str, rule: TargetPolicy, now: float, besides: Collection[str]
     ) -> bool:
         """Return whether there is a proxy for a request, other than some; see :meth:`Pool.has_other`."""
         self._availability.advance(now)
-        eligible = self._eligible(now, target, rule, matching, connect=False)
+        eligible = self._eligible(now, target, rule, want.proxy_filter, connect=False)
         among, resting = eligible.among, eligible.resting
         return any(
             node.proxy.name not in besides
@@ -188,7 +170,7 @@ class Chooser:
         now: float,
         target: str,
         rule: TargetPolicy,
-        matching: FilterSpec | None,
+        proxy_filter: FilterSpec | None,
         *,
         connect: bool,
     ) -> _Eligible:
@@ -200,11 +182,13 @@ class Chooser:
             raise NoProxyMatchesError(
                 f"no proxy of the pool ({len(self._nodes)}) does CONNECT, which https://{target} needs"
             )
-        if matching is None and not rule.narrows_proxies and not apart:
+        if proxy_filter is None and not rule.narrows_proxies and not apart:
             return _ALL
-        wanted = rule.matching
-        if matching is not None:
-            own = matching if isinstance(matching, ProxyFilter) else ProxyFilter(matching)
+        wanted = rule.proxy_filter
+        if proxy_filter is not None:
+            own = (
+                proxy_filter if isinstance(proxy_filter, ProxyFilter) else ProxyFilter(proxy_filter)
+            )
             wanted = own if wanted is None else wanted & own
         key = wanted.key if wanted is not None else None
         return _Eligible(
@@ -230,10 +214,10 @@ class Chooser:
         try:
             return self._nodes.matching(wanted)
         except NoProxyMatchesError as error:
-            if rule.matching is None:
+            if rule.proxy_filter is None:
                 raise
             raise NoProxyMatchesError(
-                f"{error}; {rule.matching.text} is the filter of target {target!r}"
+                f"{error}; {rule.proxy_filter.text} is the filter of target {target!r}"
             ) from None
 
     def _has_free(self, eligible: _Eligible, besides: int, *, once: bool) -> bool:
@@ -390,7 +374,7 @@ class Chooser:
 
     # Where a session is
 
-    def _session_member(
+    def _session_node(
         self, session: str, target: str, rule: TargetPolicy, now: float, besides: int = 0
     ) -> Node | Blocked | None:
         """Return a session's proxy, why it has to wait for it, or ``None`` to choose one."""
@@ -449,9 +433,9 @@ class Chooser:
     ) -> Blocked | None:
         """Return why a session's proxy may not be used for a target now, or ``None`` if it may."""
         name = node.proxy.name
-        if rule.matching is not None and not rule.matching(node.proxy):
+        if rule.proxy_filter is not None and not rule.proxy_filter(node.proxy):
             raise NoProxyMatchesError(
-                f"session {session!r} is on proxy {name}, which the filter {rule.matching.text} of "
+                f"session {session!r} is on proxy {name}, which the filter {rule.proxy_filter.text} of "
                 f"target {target!r} does not accept; use another session for this target"
             )
         if rule.spacing is None:

@@ -41,7 +41,7 @@ class TargetPolicy:
     :param rate: requests over time; ``None`` for no limit.
     :param max_in_flight: requests at once; ``None`` for no limit.
     :param spacing: seconds between two requests through the same proxy; ``None`` for no limit.
-    :param matching: which proxies may be used; ``None`` for all.
+    :param proxy_filter: which proxies may be used; ``None`` for all.
     :param strategy: chooses among them; ``None`` for that of the whole pool.
     """
 
@@ -53,13 +53,13 @@ class TargetPolicy:
     rate: Rate | None = None
     max_in_flight: int | None = None
     spacing: float | None = None
-    matching: ProxyFilter | None = None
+    proxy_filter: ProxyFilter | None = None
     strategy: StrategyChoice | None = None
 
     @property
     def narrows_proxies(self) -> bool:
         """Whether not every free proxy may be used for a request."""
-        return self.matching is not None or self.spacing is not None
+        return self.proxy_filter is not None or self.spacing is not None
 
     def __attrs_post_init__(self) -> None:
         if not 0 < self.pause <= self.pause_max:

@@ -207,7 +207,7 @@ TARGET_KEYS: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
     "rate": ("rate", _rate),
     "in_flight": ("max_in_flight", integer),
     "spacing": ("spacing", _seconds),
-    "filter": ("matching", _filter),
+    "filter": ("proxy_filter", _filter),
     "strategy": ("strategy", _strategy),
     "pause": ("pause", _seconds),
     "pause_max": ("pause_max", _seconds),

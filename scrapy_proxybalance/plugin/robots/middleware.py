@@ -149,7 +149,7 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
             context.clock(),
             answer.proxies,
             target=context.target_of(request),
-            matching=request_meta.filter_of(request),
+            proxy_filter=request_meta.filter_of(request),
         )
 
     async def _fetch_together(self, middleware: ProxyBalanceMiddleware, request: Request) -> None:
@@ -305,7 +305,7 @@ def _stay_with_proxy(context: CrawlContext, request: Request) -> None:
     if proxy is None or target == request.meta[request_meta.ROBOTS].target:
         return
     try:
-        context.pool.hold(context.clock(), target=target, matching={"name": proxy})
+        context.pool.hold(context.clock(), target=target, proxy_filter={"name": proxy})
     except NoProxyMatchesError:
         return  # there it may not be used
     request.meta[request_meta.PROXY_FILTER] = {"name": proxy}

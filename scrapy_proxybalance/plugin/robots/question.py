@@ -249,7 +249,7 @@ class Question:
             self._context.clock(),
             self._asked | _carriers(self._under_way),
             target=self.target,
-            matching=request_meta.filter_of(self._for),
+            proxy_filter=request_meta.filter_of(self._for),
         )
 
     def _is_late(self) -> bool:

@@ -53,8 +53,8 @@ def _slot_and_host(key: str) -> tuple[str, str]:
 def _wish(context: CrawlContext, request: Request) -> Hashable:
     """Return what is equal for requests that ask for the same proxies; ``None`` for any."""
     session = request_meta.session_of(request, context.settings.session_meta_key)
-    matching = request_meta.filter_of(request)
-    if session is None and matching is None:
+    proxy_filter = request_meta.filter_of(request)
+    if session is None and proxy_filter is None:
         connect = context.pool.some_do_no_connect and request.url.startswith("https:")
         return "connect" if connect and not request_meta.proxy_is_users(request) else None
     if request_meta.proxy_is_users(request):
@@ -62,7 +62,7 @@ def _wish(context: CrawlContext, request: Request) -> Hashable:
     if session is not None:
         return "session", session
     try:
-        return "filter", ProxyFilter(matching).key
+        return "filter", ProxyFilter(proxy_filter).key
     except Exception:
         return None
 
@@ -347,7 +347,7 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
                 now,
                 target=target,
                 session=request_meta.session_of(request, context.settings.session_meta_key),
-                matching=request_meta.filter_of(request),
+                proxy_filter=request_meta.filter_of(request),
                 besides=context.admissions.wishing(wish),
                 connect=request.url.startswith("https:"),
             )

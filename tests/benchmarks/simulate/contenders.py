@@ -9,13 +9,20 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
-from scrapy_proxybalance.core import NoProxyAvailableError, Outcome, Pool, PoolPolicy, Proxy
-from scrapy_proxybalance.core.outcome import PROXY_AUTH
+from scrapy_proxybalance.core import (
+    Attempt,
+    Blocked,
+    Dispatcher,
+    Pool,
+    PoolPolicy,
+    Proxy,
+    Step,
+    Verdict,
+    Want,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from scrapy_proxybalance.core import Attempt
 
     from .plan import Scenario
     from .world import End
@@ -64,7 +71,7 @@ def target_name(target: int) -> str:
 
 
 class Ours:
-    """The pool, as a crawl drives it: the target's gate first, then an attempt."""
+    """The pool, as a crawl drives it."""
 
     free_cuts = 3
 
@@ -81,56 +88,38 @@ class Ours:
         ]
         policy = PoolPolicy(strategy=strategy, max_in_flight=scenario.pool.cap)
         self.pool = Pool(proxies, policy, rng=Random(seed))
+        self._dispatcher = Dispatcher(self.pool)
         self._own_timeout = scenario.load.timeout
 
     def acquire(self, now: float, target: int, tried: Sequence[int]) -> Handle | Held:
-        """Attempt a proxy."""
-        name, gate = target_name(target), self.pool.targets
-        if not gate.may_send(name, now):
-            return Held(gate.ready_at(name, now))
-        try:
-            attempt = self.pool.acquire(now, target=name, avoid=[str(index) for index in tried])
-        except NoProxyAvailableError as error:
-            return Held(error.retry_at)
-        probe = gate.send(name, now)
-        return Handle(int(attempt.proxy.name), target, now, (attempt, probe))
+        """Start an attempt."""
+        want = Want(target=target_name(target), avoid=[str(index) for index in tried])
+        attempt = self._dispatcher.start(want, now)
+        if isinstance(attempt, Blocked):
+            return Held(attempt.retry_at)
+        if not isinstance(attempt, Attempt):
+            raise TypeError(f"not through the pool: {attempt!r}")
+        return Handle(int(attempt.proxy.name), target, now, attempt)
 
     def timeout(self, handle: Handle, cuts: int, *, last: bool) -> float:
         """Return the pool's adaptive timeout."""
-        attempt, _ = _ticket(handle)
+        attempt = _attempt(handle)
         return self.pool.timeout(attempt, handle.at, own=self._own_timeout, cuts=cuts, last=last)
 
     def release(self, handle: Handle, end: End, now: float) -> bool:
-        """End the attempt; what the plugin sends again free of charge is free here."""
-        attempt, probe = _ticket(handle)
-        name, gate = attempt.target, self.pool.targets
-        self.pool.release(
-            attempt,
-            end.outcome,
-            now,
-            latency=end.latency,
-            duration=end.seconds,
-            failure=end.failure,
+        """Finish the attempt; return whether it is free of charge."""
+        verdict = Verdict(outcome=end.outcome, failure=end.failure, retry_after=end.retry_after)
+        followup = self._dispatcher.finish(
+            _attempt(handle), verdict, now, latency=end.latency, duration=end.seconds
         )
-        gate.ended(name)
-        if end.outcome is Outcome.TARGET_SIGNAL:
-            gate.refused(
-                name, started_at=handle.at, now=now, reason=end.failure or "", wait=end.retry_after
-            )
-        elif probe and end.outcome is not Outcome.SUCCESS:
-            gate.probe_lost(name, now, arrived=end.outcome is Outcome.AMBIGUOUS)
-        return (
-            end.outcome is Outcome.TARGET_SIGNAL
-            or end.failure == PROXY_AUTH
-            or attempt.outage_suspected
-        )
+        return followup.step is Step.SEND_AGAIN
 
 
-def _ticket(handle: Handle) -> tuple[Attempt, bool]:
-    ticket = handle.ticket
-    if not isinstance(ticket, tuple):
-        raise TypeError(f"not a lease of the pool: {ticket!r}")
-    return ticket
+def _attempt(handle: Handle) -> Attempt:
+    attempt = handle.ticket
+    if not isinstance(attempt, Attempt):
+        raise TypeError(f"not an attempt of the pool: {attempt!r}")
+    return attempt
 
 
 class Plain:
