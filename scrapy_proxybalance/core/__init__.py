@@ -4,7 +4,7 @@ What lives here may not know Scrapy, Twisted, I/O, a clock or a source of random
 it passes ``now`` and a ``random.Random``, so that tests and simulations run it in virtual time.
 """
 
-from .attempt import Attempt, Blocked, DirectAttempt, Want
+from .attempt import AnyAttempt, Attempt, Blocked, DirectAttempt, Want
 from .dispatcher import Dispatcher
 from .errors import (
     ConfigurationError,
@@ -19,6 +19,7 @@ from .history import History
 from .limits.budget import Budget, Limit
 from .limits.ledger import Ledger, LocalLedger
 from .limits.rate import Rate
+from .limits.retry_budget import RetryBudget
 from .outcome import Outcome
 from .policy import PoolPolicy
 from .pool import Pool
@@ -36,6 +37,7 @@ from .verdict import Verdict
 
 __all__ = [
     "STRATEGIES",
+    "AnyAttempt",
     "Attempt",
     "Blocked",
     "Budget",
@@ -63,6 +65,7 @@ __all__ = [
     "ProxySnapshot",
     "Rate",
     "RefusalPolicy",
+    "RetryBudget",
     "Score",
     "SessionLostError",
     "Step",

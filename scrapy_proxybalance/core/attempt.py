@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import attrs
 
@@ -32,6 +32,9 @@ class Want:
         ``None`` for that of the target's rule, or else the policy's.
     :param tunnel: what the connection can be used again for, such as the site's host and port where
         the proxy tunnels; ``None`` where a new one costs little. See ``PoolPolicy.warm``.
+    :param timeout: the request's own, in seconds, if a shorter one may end it, see
+        :class:`Timeouts`; then :attr:`Attempt.timeout` says which. ``None`` to leave it alone.
+    :param cuts: how often its page was cut off so already.
     :param retry: whether it counts towards the retry budget.
     :param overdue: whether it goes even where that has no room.
     :param direct: whether it goes through no proxy of the pool: only its target is asked.
@@ -45,6 +48,8 @@ class Want:
     prefer: str | None = None
     strategy: StrategyChoice | None = None
     tunnel: str | None = None
+    timeout: float | None = None
+    cuts: int = 0
     retry: bool = False
     overdue: bool = False
     direct: bool = False
@@ -56,7 +61,7 @@ class Attempt:
 
     For users: ``proxy``; ``target``; ``session``; ``started_at``: when it was granted, in seconds.
     ``target_probe``: whether it finds out if a target that was paused bears requests again. ``timeout``:
-    seconds after which it is to be cut off, where ``Pool.timeout`` has set less than the user's own;
+    seconds after which it is to be cut off, where that is less than the request's own;
     ``None`` otherwise. ``idle``: how many idle connections its proxy, or gateway, may have besides;
     ``None`` for any number. ``ended``.
 
@@ -114,6 +119,10 @@ class DirectAttempt:
     ended: bool = False
     proxy: ClassVar[None] = None
     retry: ClassVar[bool] = False
+
+
+#: What a request that goes has, through the pool or not.
+AnyAttempt: TypeAlias = "Attempt | DirectAttempt"
 
 
 @attrs.frozen(kw_only=True)

@@ -40,8 +40,9 @@ class Dispatcher:
     :param retry_budget: how many retries may go; ``None`` for any number.
     :param on_refusal: what follows when a target refuses.
 
-    ``answered_at``: when anything was last answered through the pool, minus infinity before that;
-    ``has_failed``: whether an attempt through it has failed.
+    ``dropped_targets``: those that are dropped from the crawl, as they refuse. ``answered_at``: when
+    anything was last answered through the pool, minus infinity before that; ``has_failed``: whether an
+    attempt through it has failed.
     """
 
     def __init__(
@@ -53,11 +54,12 @@ class Dispatcher:
     ) -> None:
         self.pool = pool
         self.retry_budget = retry_budget
+        self.dropped_targets: set[str] = set()
         self.answered_at = float("-inf")
         self.has_failed = False
         self._targets = pool.targets
         self._second_opinion = SecondOpinion(pool)
-        self._followups = Followups(pool, on_refusal or RefusalPolicy())
+        self._followups = Followups(pool, on_refusal or RefusalPolicy(), self.dropped_targets)
 
     def blocked(
         self, want: Want, now: float, ahead: int = 0, *, ahead_of_all: int = 0
@@ -119,6 +121,9 @@ class Dispatcher:
             else:
                 budget.sent(now)
         attempt.target_probe = targets.send(attempt.target, now)
+        attempt.cuts = want.cuts
+        if want.timeout is not None and not attempt.target_probe:  # for that, others wait
+            self.pool.limit_time(attempt, want.timeout, now)
         return attempt
 
     def finish(
@@ -182,7 +187,12 @@ class Dispatcher:
         )
         self._end_at_target(attempt, verdict, now)
         if outcome is TARGET_SIGNAL:
-            return self._followups.of_refusal(attempt, verdict, _said(verdict, answer), now)
+            return self._followups.of_refusal(
+                attempt,
+                verdict,
+                in_words(verdict, answer.status if answer is not None else None),
+                now,
+            )
         if answer is not None:
             if verdict is SUCCEEDED and answer.status < 500:
                 return _DELIVERED
@@ -216,7 +226,12 @@ class Dispatcher:
             self._targets.answered(attempt.target, attempt.started_at, now)
         self._end_at_target(attempt, verdict, now)
         if verdict.outcome is TARGET_SIGNAL:
-            return self._followups.of_refusal(attempt, verdict, _said(verdict, answer), now)
+            return self._followups.of_refusal(
+                attempt,
+                verdict,
+                in_words(verdict, answer.status if answer is not None else None),
+                now,
+            )
         return Followup(step=Step.DELIVER, verdict=verdict)
 
     def _end_at_target(
@@ -247,16 +262,3 @@ class Dispatcher:
 def _is_page(verdict: Verdict, answer: Answer | None) -> bool:
     """Return whether a request got what it asked for, as far as its target can give it now."""
     return answer is not None and verdict.outcome not in FAILED and answer.status < 500
-
-
-def _said(verdict: Verdict, answer: Answer | None) -> str:
-    """Return in words what a target said."""
-    failure = verdict.failure or "refused"
-    if answer is None:
-        return failure
-    words = f"response {answer.status}"
-    if failure not in ("refused", str(answer.status)):
-        words += f" ({failure})"
-    if verdict.header is not None:
-        words += f" with {verdict.header}"
-    return words

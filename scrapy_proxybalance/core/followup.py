@@ -12,10 +12,11 @@ import attrs
 
 from .outcome import AMBIGUOUS, GATEWAY_FAULT, PROXY_AUTH, PROXY_FAULT, TOO_MANY, TRAFFIC_USED_UP
 from .proxies.credentials import REFUSED_BY
-from .verdict import FORBIDDEN
+from .verdict import FORBIDDEN, IGNORED, in_words
 
 if TYPE_CHECKING:
     from .attempt import Attempt, DirectAttempt
+    from .attribution.answer import Answer
     from .history import History
     from .pool import Pool
     from .verdict import Verdict
@@ -72,6 +73,15 @@ class Followup:
     close: bool = False
     refused_by: int = 0
 
+    @property
+    def sends_again(self) -> bool:
+        """Whether the page is to be asked for again."""
+        return self.step is Step.SEND_AGAIN or self.step is Step.RETRY
+
+
+#: What follows from an attempt of which nobody knows how it ended.
+CANCELLED = Followup(step=Step.DELIVER, verdict=IGNORED)
+
 
 @attrs.frozen(kw_only=True)
 class RefusalPolicy:
@@ -90,25 +100,30 @@ class Followups:
 
     :param pool: whose attempts they are.
     :param policy: what follows when a target refuses.
+    :param dropped: the targets that are dropped; it is added to.
     """
 
-    def __init__(self, pool: Pool, policy: RefusalPolicy) -> None:
+    def __init__(self, pool: Pool, policy: RefusalPolicy, dropped: set[str]) -> None:
         self._pool = pool
         self._policy = policy
+        self._dropped = dropped
 
     def of_refusal(
-        self, attempt: Attempt | DirectAttempt, verdict: Verdict, said: str, now: float
+        self,
+        attempt: Attempt | DirectAttempt,
+        verdict: Verdict,
+        answer: Answer | None,
+        now: float,
     ) -> Followup:
-        """Do as the policy says when a target refuses.
-
-        :param said: what it said, in words.
-        """
+        """Do as the policy says when a target refuses."""
+        said = in_words(verdict, answer.status if answer is not None else None)
         targets, target = self._pool.targets, attempt.target
         started_at, forbidden = attempt.started_at, verdict.failure == FORBIDDEN
         if forbidden and not targets.forbidden(target, started_at=started_at, now=now):
             return Followup(step=Step.DELIVER, verdict=verdict)
         policy = self._policy.on_forbidden if forbidden else self._policy.on_rate_limited
         if policy == DROP_TARGET:
+            self._dropped.add(target)
             stopped = targets.suspend(target, now, said)
         else:
             stopped = targets.refused(

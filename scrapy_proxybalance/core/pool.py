@@ -373,29 +373,20 @@ class Pool:
         """Let an attempt's proxy rest for an hour at its target, which refuses it and serves others."""
         self._endings.keep_apart(attempt, now)
 
-    def timeout(
-        self, attempt: Attempt, now: float, *, own: float, cuts: int = 0, last: bool = False
-    ) -> float:
-        """Return after how many seconds a leased request is to be cut off, and remember it.
+    def limit_time(self, attempt: Attempt, own: float, now: float) -> None:
+        """Set after how many seconds an attempt is to be cut off, if that is less than its own.
 
         From how long the target usually takes, see :class:`Timeouts`: it needs ``duration``
         with each :meth:`release`, and the failure ``timeout`` for what was cut off.
-
-        :param own: the user's own timeout in seconds, which it never exceeds.
-        :param cuts: how often this page has been cut off by such a timeout already.
-        :param last: whether the page would be lost if it was cut off: then it gets ``own``.
         """
-        attempt.timeout, attempt.cuts = None, cuts
-        if last:
-            return own
-        expectation = self._scoring.expected(attempt.node, now)
         suggested = self._timeouts.suggest(
-            attempt.target, now, slowness=slowness_of(expectation), cuts=cuts
+            attempt.target,
+            now,
+            slowness=slowness_of(self._scoring.expected(attempt.node, now)),
+            cuts=attempt.cuts,
         )
-        if suggested is None or suggested >= own:
-            return own
-        attempt.timeout = suggested
-        return suggested
+        if suggested is not None and suggested < own:
+            attempt.timeout = suggested
 
     def end_session(self, session: str, now: float) -> None:
         """Forget which proxy a session was on."""

@@ -39,3 +39,19 @@ UNSUPPORTED = "unsupported"
 
 SUCCEEDED = Verdict(outcome=Outcome.SUCCESS)
 IGNORED = Verdict(outcome=Outcome.IGNORED)
+
+
+def in_words(verdict: Verdict, status: int | None) -> str:
+    """Return what a target said.
+
+    :param status: of its response; ``None`` if there was none.
+    """
+    failure = verdict.failure or "refused"
+    if status is None:
+        return failure
+    words = f"response {status}"
+    if verdict.failure not in (None, str(status)):
+        words += f" ({failure})"
+    if verdict.header is not None:
+        words += f" with {verdict.header}"
+    return words

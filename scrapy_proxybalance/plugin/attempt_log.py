@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from scrapy import Request
     from scrapy.http import Response
 
-    from ..core import Outcome
+    from ..core import AnyAttempt, Outcome
     from ..core.verdict import Verdict
-    from .context import CrawlContext, Flight
+    from .context import CrawlContext
 
 logger = logging.getLogger(__name__)
 
@@ -77,43 +77,47 @@ class AttemptLog:
         self._listeners: list[Callable[[AttemptRecord], None]] = []
         self._crawl = secrets.token_hex(4)
         self._pages = 0
+        self._started: dict[AnyAttempt, tuple[str, int, float]] = {}
 
     def subscribe(self, listener: Callable[[AttemptRecord], None]) -> None:
         """Call ``listener`` with every attempt that ends from now on; if it raises, that is logged."""
         self._listeners.append(listener)
 
-    def departs(self, request: Request) -> tuple[str, int]:
-        """Count an attempt; return what identifies its page, and which of that page's it is."""
-        if not self._listeners:
-            return "", 0
-        return request_meta.count_attempt(request, self._next_id)
+    def started(self, request: Request, attempt: AnyAttempt, waited: float) -> None:
+        """Count an attempt.
 
-    def not_sent(self, request: Request) -> None:
-        """Take note that an attempt was stopped before anything was sent: it was none."""
+        :param waited: the seconds for which it has waited for a proxy, once it was its turn.
+        """
         if self._listeners:
+            page, number = request_meta.count_attempt(request, self._next_id)
+            self._started[attempt] = page, number, waited
+
+    def not_sent(self, request: Request, attempt: AnyAttempt) -> None:
+        """Take note that an attempt was stopped before anything was sent: it was none."""
+        if self._started.pop(attempt, None) is not None:
             request_meta.uncount_attempt(request)
 
     def ended(
         self,
         request: Request,
-        flight: Flight,
+        attempt: AnyAttempt,
         verdict: Verdict,
         *,
         duration: float | None = None,
         response: Response | None = None,
     ) -> None:
         """Tell of an attempt. To be called when all that follows from it has happened."""
-        if not self._listeners:
+        if attempt not in self._started:
             return
         context = self._context
-        request_id, number = flight.page
-        attempt = AttemptRecord(
-            timestamp=context.wall_clock() - (context.clock() - flight.started_at),
+        request_id, number, waited = self._started.pop(attempt)
+        record = AttemptRecord(
+            timestamp=context.wall_clock() - (context.clock() - attempt.started_at),
             request_id=request_id,
             url=_without_credentials(request.url),
-            target=flight.target,
-            proxy=flight.attempt.proxy.name if flight.attempt is not None else None,
-            session=request_meta.session_of(request, context.settings.session_meta_key),
+            target=attempt.target,
+            proxy=attempt.proxy.name if attempt.proxy is not None else None,
+            session=attempt.session,
             attempt=number,
             status=response.status if response is not None else None,
             failure=verdict.failure,
@@ -121,12 +125,12 @@ class AttemptLog:
             latency=_latency(request, duration) if response is not None else None,
             duration=duration,
             size=len(response.body) if response is not None else None,
-            waited=flight.waited,
-            target_paused=not context.pool.targets.state(flight.target).gets_traffic,
+            waited=waited,
+            target_paused=not context.pool.targets.state(attempt.target).gets_traffic,
         )
         for listener in self._listeners:
             try:
-                listener(attempt)
+                listener(record)
             except Exception:
                 logger.exception("A listener failed on an attempt")
 

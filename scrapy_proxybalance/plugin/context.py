@@ -11,7 +11,6 @@ import logging
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
-import attrs
 from scrapy import signals
 from scrapy.exceptions import CloseSpider
 from scrapy.utils.asyncio import call_later, create_looping_call
@@ -19,8 +18,9 @@ from scrapy.utils.defer import deferred_from_coro, maybe_deferred_to_future
 from scrapy.utils.job import job_dir
 from twisted.internet.defer import Deferred
 
-from ..core import ConfigurationError, Outcome, Pool, TargetState
-from ..core.verdict import Verdict
+from ..core import ConfigurationError, Dispatcher, Pool, RefusalPolicy, TargetState
+from ..core.events import TargetReopened
+from ..core.verdict import IGNORED
 from .attempt_log import AttemptLog
 from .requests import meta as request_meta
 from .scheduling.admissions import Admissions
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from scrapy.utils.asyncio import AsyncioLoopingCall, CallLaterResult
     from twisted.internet.task import LoopingCall
 
-    from ..core import Attempt
+    from ..core import AnyAttempt
     from .config.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -67,24 +67,6 @@ class HoldingQueue(Protocol):
 
     def target_changed(self, target: str) -> None:
         """Take note that what holds a target may not hold it any more."""
-
-
-@attrs.define(kw_only=True)
-class Flight:
-    """A request on its way: ``attempt`` is ``None`` where the user has chosen the proxy.
-
-    ``headers_at``: when the response's headers came, in seconds on the context's clock. ``waited``: for
-    how many seconds it has waited for a proxy, once it was its turn. ``page``: what identifies its
-    page, and which attempt at that it is; only for :class:`AttemptLog`.
-    """
-
-    target: str
-    attempt: Attempt | None
-    started_at: float
-    target_probe: bool
-    waited: float
-    page: tuple[str, int]
-    headers_at: float | None = None
 
 
 class CrawlContext:
@@ -117,24 +99,28 @@ class CrawlContext:
         self.admissions = Admissions()
         self.slots = DownloadSlots(crawler, self.admissions)
         self.retries = Retries(settings, clock(), rng)
-        self.attempts = AttemptLog(self)
-        self.dropped_targets: set[str] = set()
+        self.attempt_log = AttemptLog(self)
+        self.dispatcher = Dispatcher(
+            self.pool,
+            retry_budget=self.retries.budget,
+            on_refusal=RefusalPolicy(
+                on_rate_limited=settings.on_rate_limited, on_forbidden=settings.on_forbidden
+            ),
+        )
+        self.dropped_targets = self.dispatcher.dropped_targets
         #: Whether a queue has found nothing that could be sent, and waits to be asked again.
         self.hungry = False
         #: Targets whose robots.txt is being fetched: until it is there, nobody else need ask.
         self.asking_robots: set[str] = set()
-        #: When anything was last answered through the pool, whatever its target.
-        self.answered_at = float("-inf")
-        #: Whether an attempt through the pool has failed.
-        self.failed_once = False
         self._queues: list[HoldingQueue] = []
-        self._flights: dict[Request, Flight] = {}
+        self._attempts: dict[Request, AnyAttempt] = {}
         self._waiters: list[Deferred[None]] = []
         self._wake_call: CallLaterResult | None = None
         self._wake_at = float("inf")
         self._unusable_since: float | None = None
         self._resumable = job_dir(crawler.settings) is not None
         self._tick_loop: AsyncioLoopingCall | LoopingCall | None = None
+        self.pool.events.subscribe(self._target_reopened, TargetReopened)
         crawler.signals.connect(self._spider_opened, signal=signals.spider_opened)
         crawler.signals.connect(self._spider_idle, signal=signals.spider_idle)
         crawler.signals.connect(self._spider_closed, signal=signals.spider_closed)
@@ -145,88 +131,35 @@ class CrawlContext:
 
     # Requests on their way
 
-    def depart(
-        self, request: Request, target: str, attempt: Attempt | None, *, waited: float
-    ) -> None:
+    def track(self, request: Request, attempt: AnyAttempt, *, waited: float) -> None:
         """Take note that a request is on its way.
 
         :param waited: the seconds for which it has waited for a proxy since it left the queue.
         """
-        now = self.clock()
-        if request in self._flights:
+        if request in self._attempts:
             self._give_up([request])
-        if attempt is not None:
-            self.retries.departs(request, now)
-        waited += self.admissions.waited(request)
-        self.admissions.depart(request, self.slots.key_of(request), target)
-        self._flights[request] = Flight(
-            target=target,
-            attempt=attempt,
-            started_at=now,
-            target_probe=self.pool.targets.send(target, now),
-            waited=waited,
-            page=self.attempts.departs(request),
-        )
+        self._attempts[request] = attempt
+        self.attempt_log.started(request, attempt, waited + self.admissions.waited(request))
+        self.admissions.depart(request, self.slots.key_of(request), attempt.target)
         self._feed()
 
-    def flight_of(self, request: Request) -> Flight | None:
-        """Return how a request is on its way, or ``None`` if it is not."""
-        return self._flights.get(request)
-
-    def flights(self) -> list[tuple[Request, Flight]]:
-        """Return what is on its way."""
-        return list(self._flights.items())
-
-    def land(self, request: Request) -> Flight | None:
-        """Take note that a request is back; the caller ends the flight that it gets."""
+    def untrack(self, request: Request) -> AnyAttempt | None:
+        """Take note that a request is back; the caller finishes, or cancels, its attempt."""
         self.admissions.strike(request)
-        return self._flights.pop(request, None)
+        return self._attempts.pop(request, None)
 
-    def end(
-        self,
-        flight: Flight,
-        outcome: Outcome,
-        *,
-        latency: float | None = None,
-        duration: float | None = None,
-        failure: str | None = None,
-        part: float | None = None,
-        page: str | None = None,
-        responded: bool = False,
-    ) -> None:
-        """End a flight: release its attempt and let waiting requests try again.
+    def attempt_of(self, request: Request) -> AnyAttempt | None:
+        """Return the attempt of a request that is on its way, or ``None`` if it is not."""
+        return self._attempts.get(request)
 
-        :param responded: whether there was a response. Through a tunnel even an error is the target's.
-        """
-        targets = self.pool.targets
-        if flight.attempt is not None:
-            answered = outcome in (Outcome.SUCCESS, Outcome.TARGET_SIGNAL) or (
-                responded and outcome is Outcome.AMBIGUOUS and flight.attempt.tunnel is not None
-            )
-            if answered:
-                self.answered_at = self.clock()
-            elif outcome is not Outcome.IGNORED:
-                self.failed_once = True
-            self.pool.release(
-                flight.attempt,
-                outcome,
-                self.clock(),
-                latency=latency,
-                duration=duration,
-                failure=failure,
-                part=part,
-                page=page,
-                answered=answered,
-            )
-        elif outcome is Outcome.SUCCESS:
-            targets.answered(flight.target, flight.started_at, self.clock())
-        if flight.target_probe and outcome not in (Outcome.SUCCESS, Outcome.TARGET_SIGNAL):
-            arrived = outcome in (Outcome.AMBIGUOUS, Outcome.GATEWAY_FAULT)
-            targets.probe_lost(
-                flight.target, self.clock(), arrived=arrived, started_at=flight.started_at
-            )
-        targets.ended(flight.target)
-        self._rouse()
+    def attempts(self) -> list[tuple[Request, AnyAttempt]]:
+        """Return what is on its way."""
+        return list(self._attempts.items())
+
+    def cancel(self, attempt: AnyAttempt) -> None:
+        """End an attempt of which nothing was sent, or of which nobody knows how it ended."""
+        self.dispatcher.cancel(attempt, self.clock())
+        self.rouse()
 
     def sweep(self) -> bool:
         """End what was swallowed: flights and admissions of requests that the downloader has left.
@@ -237,17 +170,17 @@ class CrawlContext:
         :return: whether there was anything.
         """
         active = self._downloader.active
-        swallowed = [request for request in self._flights if request not in active]
+        swallowed = [request for request in self._attempts if request not in active]
         self._give_up(swallowed)
         return self.admissions.sweep(active) or bool(swallowed)
 
     def _give_up(self, requests: list[Request]) -> None:
-        """End flights of which nobody will say how they ended."""
+        """End attempts of which nobody will say how they ended."""
         for request in requests:
-            flight = self.land(request)
-            if flight is not None:
-                self.end(flight, Outcome.IGNORED)
-                self.attempts.ended(request, flight, Verdict(outcome=Outcome.IGNORED))
+            attempt = self.untrack(request)
+            if attempt is not None:
+                self.cancel(attempt)
+                self.attempt_log.ended(request, attempt, IGNORED)
 
     def is_back(self, request: Request) -> None:
         """Take note that a request itself, not a copy, comes to the scheduler again.
@@ -261,7 +194,7 @@ class CrawlContext:
     def has_swallowed(self) -> bool:
         """Whether something was swallowed for certain: more is out than the downloader has."""
         under_way = len(self._downloader.active)
-        return len(self._flights) > under_way or len(self.admissions) > under_way
+        return len(self._attempts) > under_way or len(self.admissions) > under_way
 
     def recall(self, target: str) -> None:
         """Stop the requests to a target that wait in a download slot, past every middleware."""
@@ -297,6 +230,9 @@ class CrawlContext:
         """Have the requests to a target fail from now on."""
         self.dropped_targets.add(target)
         self.target_changed(target)
+
+    def _target_reopened(self, event: TargetReopened) -> None:
+        self.target_changed(event.target)
 
     def asks_robots(self, target: str) -> None:
         """Take note that the robots.txt of a target is being fetched."""
@@ -358,7 +294,7 @@ class CrawlContext:
 
     def look_again(self) -> None:
         """Let requests that wait for a proxy or a target try again: something was changed by hand."""
-        self._rouse()
+        self.rouse()
         self._feed()
 
     def _wake(self) -> None:
@@ -366,7 +302,8 @@ class CrawlContext:
         self._wake_at = float("inf")
         wake(self.crawler.engine)
 
-    def _rouse(self) -> None:
+    def rouse(self) -> None:
+        """Let those try again that wait for a change: an attempt has ended."""
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             self._fire(waiter)
@@ -394,8 +331,8 @@ class CrawlContext:
             self._tick_loop.stop()
         if self._wake_call is not None:
             self._wake_call.cancel()
-        self._give_up(list(self._flights))
-        self._rouse()
+        self._give_up(list(self._attempts))
+        self.rouse()
 
     def _tick(self) -> None:
         if self.sweep():
@@ -403,14 +340,14 @@ class CrawlContext:
         if self.closing and self._resumable:
             # Who stops a crawl to go on later does not want to sit DOWNLOAD_DELAY out.
             self._recall(self.admissions.is_admitted)
-        self._rouse()
+        self.rouse()
         self._close_if_exhausted()
 
     def _close_if_exhausted(self) -> None:
-        pool, now = self.pool, self.clock()
+        pool, dispatcher, now = self.pool, self.dispatcher, self.clock()
         pool.available(now)
         # Nor is a pool in service through which nothing has ever come back.
-        silent = self.answered_at == float("-inf") and self.failed_once
+        silent = dispatcher.answered_at == float("-inf") and dispatcher.has_failed
         if (pool.in_service and not silent) or pool.all_drained:
             self._unusable_since = None
             return

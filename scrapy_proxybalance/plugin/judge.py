@@ -1,4 +1,4 @@
-"""Whose fault the end of an attempt was: the user's classifier first, then the plugin, then comparison.
+"""Whose fault the end of an attempt was by itself: the user's classifier says first, then the plugin.
 
 The one place where a verdict comes from. Knows requests, responses and exceptions; what follows from a
 verdict is the middleware's.
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from scrapy import Request
     from scrapy.http import Response
 
-    from ..core import Attempt
     from .config.settings import Settings
-    from .second_opinion import SecondOpinion
 
 logger = logging.getLogger(__name__)
 
@@ -35,17 +33,13 @@ class Judge:
     """Judges the ends of the attempts of one crawl.
 
     :param settings: with the user's classifier and marks.
-    :param second_opinion: compares a response with what others got from its target.
     :param wall_clock: seconds since the epoch.
     """
 
-    def __init__(
-        self, settings: Settings, second_opinion: SecondOpinion, wall_clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, settings: Settings, wall_clock: Callable[[], float]) -> None:
         self._wall_clock = wall_clock
         self._classifier = settings.classifier
         self._marks = settings.proxy_marks
-        self._second_opinion = second_opinion
 
     def verdict(self, request: Request, result: Response | Exception) -> Verdict:
         """Return whose fault the end of an attempt was, from its response or exception alone."""
@@ -57,17 +51,13 @@ class Judge:
         verdict = verdict or self._classify(request, result)
         return _for_robots(request, result, verdict)
 
-    def compared(self, request: Request, response: Response, attempt: Attempt | None) -> Verdict:
-        """Return whose fault a response was, compared with what others got from its target.
-
-        :param attempt: that it came through; ``None`` for a direct one, which is compared with nothing.
-        """
+    def of_response(self, request: Request, response: Response) -> tuple[Verdict, bool]:
+        """Return whose fault a response was by itself, and whether it may be compared with others."""
         verdict = self._users(request, response)
-        if verdict is None:
-            verdict = self._classify(request, response)
-            if attempt is not None and request_meta.ROBOTS not in request.meta:
-                verdict = self._second_opinion.compare(request, attempt, verdict, response)
-        return _for_robots(request, response, verdict)
+        if verdict is not None:
+            return _for_robots(request, response, verdict), False
+        verdict = _for_robots(request, response, self._classify(request, response))
+        return verdict, request_meta.ROBOTS not in request.meta
 
     def _classify(self, request: Request, result: Response | Exception) -> Verdict:
         return classify(request, result, self._marks, wall_now=self._wall_clock())

@@ -17,10 +17,10 @@ import attrs
 from scrapy.exceptions import IgnoreRequest, NotConfigured
 from scrapy.utils.httpobj import urlparse_cached
 
-from ..core import NoProxyAvailableError, Outcome, TargetState
-from ..core.outcome import PROXY_AUTH, TIMEOUT, TOO_MANY, TRAFFIC_USED_UP
-from ..core.proxies.credentials import REFUSED_BY
-from ..core.verdict import FORBIDDEN, IGNORED, Verdict
+from ..core import Attempt, Blocked, NoProxyAvailableError, Outcome, Step, TargetState, Want
+from ..core.outcome import TIMEOUT
+from ..core.verdict import FORBIDDEN, IGNORED
+from ..http.answer import HttpAnswer
 from ..reporting import install
 from .config import proxy_checks
 from .config.settings import Settings, read_one
@@ -37,9 +37,9 @@ from .requests.cache import JudgedCache
 from .requests.certificates import Certificates
 from .requests.download_time import DownloadTime
 from .requests.redaction import redact_exception
+from .requests.retries_elsewhere import RetriesElsewhere
 from .requests.unknown_failures import UnknownFailures
 from .requests.users_proxy import UsersProxy
-from .second_opinion import FAILED, SecondOpinion
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,23 +51,12 @@ if TYPE_CHECKING:
     # typing.Self requires Python 3.11
     from typing_extensions import Self
 
-    from .context import Flight
+    from ..core import AnyAttempt, Followup
 
 logger = logging.getLogger(__name__)
 
 #: Where the add-on puts the middleware.
 ORDER = 740
-
-# When so many proxies have refused their credentials for a page and no other page was answered since,
-# it is about the page.
-_REFUSED_BY_ALL = 6
-# When so many say for a page that the traffic is used up, it counts as a failure like any other.
-_USED_UP_AT = 6
-# So many failures of a page cost no retry for looking like an outage: then it may be its site after all.
-_SPARED_AT_MOST = 6
-
-# When a page was one too many at once so often, it counts as a failure like any other.
-_TOO_MANY_AT = 20
 
 # How often, in seconds, a request asks whether another one has come back, unless it is told.
 _TURN = 1.0
@@ -120,8 +109,8 @@ class ProxyBalanceMiddleware:
         # Scrapy's signals hold their receivers weakly.
         self._download_time = DownloadTime(self.context)
         self._adaptive_timeout = AdaptiveTimeout(self.context)
-        self._second_opinion = SecondOpinion(self.context)
-        self.judge = Judge(self.settings, self._second_opinion, wall_clock)
+        self.judge = Judge(self.settings, wall_clock)
+        self._retries_elsewhere = RetriesElsewhere(crawler)
         self._cache = JudgedCache(self.context, self.judge.verdict)
         #: What the telnet console calls ``pool``, for consoles that take no variables from others.
         self.console, reporters = install(self.context)
@@ -162,59 +151,78 @@ class ProxyBalanceMiddleware:
             )
         arrived_at = context.clock()
         deadline = arrived_at + self.settings.acquire_timeout
-        is_retry = request_meta.is_retry(request)  # the queue has not charged it
         while True:
             if request_meta.ROBOTS in request.meta and (
                 context.closing or request.meta[request_meta.ROBOTS].is_over
             ):
                 # It bypasses the scheduler and would be tried again until the closing is over.
                 raise IgnoreRequest("nobody waits for this robots.txt any more")
-            try:
-                now = context.clock()
-                if not context.pool.targets.may_send(target, now):
-                    raise TargetHeldError(target, context.pool.targets.ready_at(target, now))
-                if not context.slots.may_depart(context.slots.key_of(request)):
-                    raise NoProxyAvailableError(f"the download slot of {target} is full", None)
-                if is_retry and now < deadline and not context.closing:
-                    # It bypasses the scheduler: it waits for a while, and goes anyhow.
-                    context.retries.check_room(now)
-                attempt = None
-                if users_own:
-                    self._watch.departs_with_users(request)
-                else:
-                    self._watch.check(request)
-                    attempt = context.pool.acquire(
-                        now,
-                        target=target,
-                        session=request_meta.session_of(request, self.settings.session_meta_key),
-                        proxy_filter=request_meta.filter_of(request),
-                        avoid=request_meta.tried(request),
-                        strictly=request_meta.avoids_strictly(request),
-                        prefer=request_meta.take_preferred(request),
-                        strategy=request_meta.strategy_of(request),
-                        tunnel=request_meta.tunnel_of(request),
-                    )
-                if is_retry:
-                    context.retries.goes(request, now)
-                context.depart(request, target, attempt, waited=now - arrived_at)
-                request_meta.forget_latency(request)
-                if attempt is not None:
-                    request_meta.assign(request, attempt.proxy)
-                    request_meta.limit_idle(request, attempt.idle)
-                    self._watch.departs(request)
-                    self._adaptive_timeout.limit(request)
-                return None
-            except UnprovenError:
-                await context.wait_for_change(_TURN)
-                sent_back = None
-            except NoProxyAvailableError as error:
-                if context.has_swallowed and context.sweep():
-                    continue
-                sent_back = await self.hold(
-                    request, error, deadline=deadline, retry_at=error.retry_at
+            now = context.clock()
+            if not context.slots.may_depart(context.slots.key_of(request)):
+                held: Blocked = Blocked(
+                    reason=f"the download slot of {target} is full", waits_for=None, retry_at=None
                 )
+            else:
+                try:
+                    if not users_own:
+                        self._watch.check(request)
+                except UnprovenError:
+                    await context.wait_for_change(_TURN)
+                    continue
+                want = self._want(request, target, direct=users_own, overdue=now >= deadline)
+                started = context.dispatcher.start(want, now)
+                if not isinstance(started, Blocked):
+                    self._goes(request, started, waited=now - arrived_at)
+                    return None
+                held = started
+            if context.has_swallowed and context.sweep():
+                continue
+            error = (
+                TargetHeldError(target, held.retry_at)
+                if held.by_target
+                else NoProxyAvailableError(held.reason, held.retry_at)
+            )
+            sent_back = await self.hold(request, error, deadline=deadline, retry_at=held.retry_at)
             if sent_back is not None:
                 return sent_back
+
+    def _want(self, request: Request, target: str, *, direct: bool, overdue: bool) -> Want:
+        """Return what a request asks the core for."""
+        session = request_meta.session_of(request, self.settings.session_meta_key)
+        if direct:
+            return Want(target=target, session=session, direct=True)
+        avoid, strictly = request_meta.avoided(request)
+        retry = request_meta.is_retry(request)
+        return Want(
+            target=target,
+            session=session,
+            proxy_filter=request_meta.filter_of(request),
+            avoid=avoid,
+            strictly=strictly,
+            prefer=request_meta.take_preferred(request),
+            strategy=request_meta.strategy_of(request),
+            tunnel=request_meta.tunnel_of(request),
+            timeout=self._adaptive_timeout.own(request),
+            cuts=request_meta.history_of(request).cuts,
+            retry=retry,
+            # One that bypasses the scheduler waits for a while, and goes anyhow.
+            overdue=retry and (overdue or self.context.closing),
+        )
+
+    def _goes(self, request: Request, attempt: AnyAttempt, *, waited: float) -> None:
+        """Send a request on its way, through the proxy of its attempt."""
+        self.context.track(request, attempt, waited=waited)
+        request_meta.forget_latency(request)
+        if not isinstance(attempt, Attempt):
+            self._watch.departs_with_users(request)
+            return
+        if attempt.retry:
+            self.context.retries.went(request, attempt.started_at)
+        request_meta.assign(request, attempt.proxy)
+        request_meta.limit_idle(request, attempt.idle)
+        if attempt.timeout is not None:
+            request_meta.limit_time(request, attempt.timeout)
+        self._watch.departs(request)
 
     async def hold(
         self, request: Request, error: Exception, *, deadline: float, retry_at: float | None
@@ -238,7 +246,7 @@ class ProxyBalanceMiddleware:
             # While the spider is closing, only what bypasses the scheduler comes a second time.
             sent_back = request not in self._given_back_at_closing
         if sent_back:
-            context.land(request)
+            context.untrack(request)
             resent = request_meta.resend(request)
             if closing:
                 self._given_back_at_closing.add(resent)
@@ -261,109 +269,111 @@ class ProxyBalanceMiddleware:
         return None
 
     def process_response(self, request: Request, response: Response) -> Request | Response:
-        """End the attempt, and leave a target alone that refuses."""
+        """Finish the attempt, and leave a target alone that refuses."""
         request_meta.restore_timeout(request)
-        flight = self.context.land(request)
-        if flight is None:
+        context = self.context
+        attempt = context.untrack(request)
+        if attempt is None:
             return response
-        verdict = None
-        if flight.attempt is not None:
+        verdict, compare = None, False
+        if isinstance(attempt, Attempt):
             request_meta.forget_credentials(request)
-            verdict = self._watch.verdict(request, response, flight.attempt)
-            self._certificates.answered(request, response, flight.target)
-        verdict = verdict or self.judge.compared(request, response, flight.attempt)
-        if verdict.outcome not in FAILED and response.status < 500:
-            self.context.retries.answered(request, self.context.clock())
-        if request_meta.ROBOTS in request.meta and flight.target_probe:
+            verdict = self._watch.verdict(request, response, attempt)
+            self._certificates.answered(request, response, attempt.target)
+        if verdict is None:
+            verdict, compare = self.judge.of_response(request, response)
+        if request_meta.ROBOTS in request.meta and attempt.target_probe:
             # Whether the target bears a crawl again is for a page to say; and one question is enough.
             request.meta["dont_retry"] = True
             if verdict.outcome is Outcome.SUCCESS:
                 verdict = attrs.evolve(verdict, outcome=Outcome.IGNORED)
-        duration = self._download_time.of(request, flight)
-        self.context.end(
-            flight,
-            verdict.outcome,
+        duration = self._download_time.of(request, attempt)
+        history = request_meta.history_of(request)
+        followup = context.dispatcher.finish(
+            attempt,
+            verdict,
+            context.clock(),
             latency=request.meta.get("download_latency"),
             duration=duration,
-            failure=verdict.failure,
-            part=verdict.part,
+            answer=HttpAnswer(
+                request,
+                response,
+                wall_now=context.wall_clock(),
+                is_anonymous=b"Proxy-Authorization" not in request.headers,
+                stopped="download_stopped" in response.flags,
+            ),
+            compare=compare,
             page=request.url,
-            responded=True,
+            history=history,
         )
+        request_meta.keep_history(request, history)
+        context.rouse()
         try:
-            if verdict.outcome is Outcome.TARGET_SIGNAL:
-                resend = self._refused(request, flight, verdict, said(response, verdict))
-            else:
-                resend = self._after_response(request, flight, verdict, response)
+            resend = self._follow(request, attempt, followup)
+            if resend is None and followup.step is Step.RETRY:
+                resend = self._retries_elsewhere.after(request, followup.verdict, response)
         finally:
             if "cached" in response.flags:
-                self.context.attempts.not_sent(request)
+                context.attempt_log.not_sent(request, attempt)
             else:
-                self.context.attempts.ended(
-                    request, flight, verdict, duration=duration, response=response
+                context.attempt_log.ended(
+                    request, attempt, followup.verdict, duration=duration, response=response
                 )
         if resend is None:
-            self._cache.delivered(request, verdict)
+            self._cache.delivered(request, followup.verdict)
             self._end_session(request)
         return resend or response
 
-    def _after_response(
-        self, request: Request, flight: Flight, verdict: Verdict, response: Response
-    ) -> Request | None:
-        """Return the request that asks for a page again that was a proxy's own, or may be."""
-        if verdict.outcome in FAILED:
-            resend = self._failed(request, flight, verdict)
-            if resend is not None:
-                return resend
-        elif flight.attempt is not None and (verdict.unsure or response.status >= 500):
-            # Nobody is blamed for that; another proxy is to be asked while there is one.
-            request_meta.mark_tried(request, flight.attempt.proxy)
-        return self._second_opinion.again(request, flight, verdict, response)
-
     def process_exception(self, request: Request, exception: Exception) -> Request | None:
-        """End the attempt; a request that was stopped unsent goes back to the scheduler."""
-        admitted = self.context.admissions.is_admitted(request)
-        flight = self.context.land(request)
-        if flight is None:
-            cut_off = self._adaptive_timeout.cut_off(request, exception)
+        """Finish the attempt; a request that was stopped unsent goes back to the scheduler."""
+        context = self.context
+        admitted = context.admissions.is_admitted(request)
+        history = request_meta.history_of(request)
+        attempt = context.untrack(request)
+        if attempt is None:
+            cut_off = self._adaptive_timeout.cut_off(request, exception, history)
+            request_meta.keep_history(request, history)
             return request_meta.resend(request) if cut_off else None
-        if flight.attempt is not None:
+        if attempt.proxy is not None:
             request_meta.forget_credentials(request)
         if isinstance(exception, StoppedError):
-            self.context.end(flight, Outcome.IGNORED)
-            self.context.attempts.not_sent(request)
+            context.cancel(attempt)
+            context.attempt_log.not_sent(request, attempt)
             return request_meta.resend(request)
         if isinstance(exception, GivenUpError):
-            return self._given_up(request, flight, admitted=admitted)
-        redact_exception(exception, flight.attempt.proxy if flight.attempt is not None else None)
+            return self._given_up(request, attempt, admitted=admitted)
+        redact_exception(exception, attempt.proxy)
         verdict = self.judge.verdict(request, exception)
-        if flight.attempt is not None:
-            verdict = self._certificates.judge(request, verdict, flight.attempt)
-            self._watch.failed(request, exception, verdict, flight.attempt)
-        duration = self._download_time.of(request, flight, timed_out=verdict.failure == TIMEOUT)
-        cut_off = self._adaptive_timeout.cut_off(request, exception)
-        self.context.end(
-            flight,
-            verdict.outcome,
+        if isinstance(attempt, Attempt):
+            verdict = self._certificates.judge(request, verdict, attempt, history)
+            self._watch.failed(request, exception, verdict, attempt)
+        duration = self._download_time.of(request, attempt, timed_out=verdict.failure == TIMEOUT)
+        followup = context.dispatcher.finish(
+            attempt,
+            verdict,
+            context.clock(),
             duration=duration,
-            failure=verdict.failure,
-            part=verdict.part,
+            cut_off=self._adaptive_timeout.cut_off(request, exception, history),
             page=request.url,
+            history=history,
         )
+        request_meta.keep_history(request, history)
+        context.rouse()
         try:
-            return self._after_failure(
-                request, flight, verdict, cut_off=cut_off
-            ) or self._unknown.retry(request, flight, verdict, exception)
+            resend = self._follow(request, attempt, followup)
+            if resend is None and attempt.proxy is not None:
+                resend = self._unknown.retry(request, verdict, exception)
+            return resend
         finally:
             if isinstance(exception, IgnoreRequest):  # of a middleware nearer to the downloader
-                self.context.attempts.not_sent(request)
+                context.attempt_log.not_sent(request, attempt)
             else:
-                self.context.attempts.ended(request, flight, verdict, duration=duration)
+                context.attempt_log.ended(request, attempt, verdict, duration=duration)
 
-    def _given_up(self, request: Request, flight: Flight, *, admitted: bool) -> Request:
+    def _given_up(self, request: Request, attempt: AnyAttempt, *, admitted: bool) -> Request:
         """End the attempt of a request that held up the closing; return it, if it can go back."""
-        self.context.end(flight, Outcome.IGNORED)
-        self.context.attempts.ended(request, flight, IGNORED)
+        self.context.cancel(attempt)
+        self.context.attempt_log.ended(request, attempt, IGNORED)
         if not self.context.admissions.in_use and request_meta.ROBOTS not in request.meta:
             admitted = request not in self._given_back_at_closing
         if not admitted:  # whoever waits for it waits outside of the scheduler
@@ -372,91 +382,37 @@ class ProxyBalanceMiddleware:
         self._given_back_at_closing.add(resent)
         return resent
 
-    def _after_failure(
-        self, request: Request, flight: Flight, verdict: Verdict, *, cut_off: bool
-    ) -> Request | None:
-        """Return the request anew, if it is to go again as if this attempt had not been made."""
-        if verdict.outcome is Outcome.TARGET_SIGNAL:
-            return self._refused(request, flight, verdict, verdict.failure or "refused")
-        if cut_off:
-            self._failed(request, flight, verdict)
-            return request_meta.resend(request)
-        if verdict.outcome is Outcome.IGNORED:
-            return None
-        return self._failed(request, flight, verdict)
+    def _follow(self, request: Request, attempt: AnyAttempt, followup: Followup) -> Request | None:
+        """Do what follows from an attempt's end; return the request anew if it is to be sent again.
 
-    def _failed(self, request: Request, flight: Flight, verdict: Verdict) -> Request | None:
-        """Mark the proxy as tried; where it did not let us in at all, another one is free of charge.
-
-        That ends when so many refuse their credentials for this page, and not for others, that it is
-        about the page. So is another try free when nothing gets through the gateway, or the pool. What
-        was sent as a probe may be sent as often as the outage lasts; anything else so many times.
+        :raises IgnoreRequest: if its target is dropped.
         """
-        attempt, pool = flight.attempt, self.context.pool
-        if attempt is None:
-            return None
-        if verdict.failure == PROXY_AUTH and attempt.node.answered:
-            refused, others_answered = request_meta.mark_refused(
-                request, attempt.proxy, pool.answers
-            )
-            single = pool.refused_pages.is_a_single_one
-            if refused >= REFUSED_BY and (
-                others_answered or (single and refused >= _REFUSED_BY_ALL)
-            ):
-                logger.warning(
-                    "%d proxies refuse their credentials for %s, and not for other pages: it is given "
-                    "up. Some providers answer so for a page or a site that they do not serve.",
-                    refused,
-                    request,
-                )
-                return None
-        if attempt.outage_suspected:
-            if attempt.gateway_probe or attempt.pool_probe:
-                return request_meta.resend(request)
-            if request_meta.spared(request) < _SPARED_AT_MOST:
-                request_meta.mark_spared(request)
-                return request_meta.resend(request)
-        request_meta.mark_tried(request, attempt.proxy)
-        # Like a page that its target refuses, one that it is not let through for costs no retry.
-        tried = len(request_meta.tried(request))
-        free = (
-            verdict.failure == PROXY_AUTH
-            or (verdict.failure == TOO_MANY and verdict.certain)
-            or (attempt.too_many and request_meta.mark_too_many(request) <= _TOO_MANY_AT)
-            or (verdict.failure == TRAFFIC_USED_UP and tried < min(len(pool), _USED_UP_AT))
-        )
-        return request_meta.resend(request) if free else None
-
-    def _refused(
-        self, request: Request, flight: Flight, verdict: Verdict, said: str
-    ) -> Request | None:
-        """Do as the policy says when a target refuses; return the request if it is to wait."""
-        targets, target, now = self.context.pool.targets, flight.target, self.context.clock()
-        forbidden = verdict.failure == FORBIDDEN
-        if forbidden:
-            if self._retries_403:
+        context, target, verdict = self.context, attempt.target, followup.verdict
+        if verdict.outcome is Outcome.TARGET_SIGNAL:
+            forbidden = verdict.failure == FORBIDDEN
+            if forbidden and self._retries_403:
                 # No refusal is tried again through another IP, whatever RETRY_HTTP_CODES says.
                 request.meta["dont_retry"] = True
-            if not targets.forbidden(target, started_at=flight.started_at, now=now):
-                return None
-        policy = self.settings.on_forbidden if forbidden else self.settings.on_rate_limited
-        if policy == "drop":
-            self.context.drop(target)
-            new = targets.suspend(target, now, said)
-        else:
-            new = targets.refused(
-                target, started_at=flight.started_at, now=now, reason=said, wait=verdict.retry_after
-            )
-        if new:
-            self.context.recall(target)
-            if policy == "close_spider":
+            if followup.stopped:
+                context.target_changed(target)
+                context.recall(target)
+            if followup.close:
                 reason = REASON_FORBIDDEN if forbidden else REASON_RATE_LIMITED
-                self.context.close_spider(reason.format(target=target))
-        if forbidden:
-            return None
-        if policy == "drop":
+                context.close_spider(reason.format(target=target))
+        if followup.step is Step.SEND_AGAIN:
+            if followup.delayed:
+                request_meta.delay(request)
+            return request_meta.resend(request)
+        if followup.step is Step.DROP:
             raise dropped(target)
-        return request_meta.resend(request)
+        if followup.refused_by:
+            logger.warning(
+                "%d proxies refuse their credentials for %s, and not for other pages: it is given "
+                "up. Some providers answer so for a page or a site that they do not serve.",
+                followup.refused_by,
+                request,
+            )
+        return None
 
     def _end_session(self, request: Request) -> None:
         if request.meta.get(request_meta.SESSION_END):
@@ -477,13 +433,3 @@ class ProxyBalanceMiddleware:
 def dropped(target: str) -> IgnoreRequest:
     """Return the error of a request to a target that is dropped from the crawl."""
     return IgnoreRequest(f"{target} refuses and is dropped from this crawl")
-
-
-def said(response: Response, verdict: Verdict) -> str:
-    """Return in words what a response said."""
-    words = f"response {response.status}"
-    if verdict.failure not in (None, str(response.status)):
-        words += f" ({verdict.failure})"
-    if verdict.header is not None:
-        words += f" with {verdict.header}"
-    return words

@@ -70,7 +70,7 @@ class CrawlReport:
         self._report = Report()
         self._began = context.wall_clock()
         self._paused = Spans()
-        context.attempts.subscribe(self.add)
+        context.attempt_log.subscribe(self.add)
         events = context.pool.events
         self._out = OutOfService(events)
         events.subscribe(self._pauses, TargetPaused, TargetSuspended)

@@ -16,6 +16,7 @@ from ..core.events import (
     PoolTripped,
     ProxyOut,
     ProxyRecovered,
+    RefusalWithdrawn,
     SessionReassigned,
     TargetPaused,
     TargetPauseExtended,
@@ -65,11 +66,13 @@ class EventLog:
         self._context = context
         self._figures = figures
         self._refused: set[str] = set()
+        self._withdrawn: set[str] = set()  # gateways
         self._rests, self._targets_refused = 0, 0
         context.crawler.signals.connect(self._log_refused, signal=signals.spider_closed)
         events = context.pool.events
         events.subscribe(self._log, *(CooldownStarted, ProxyRecovered, ProxyOut, SessionReassigned))
         events.subscribe(self._log_rest, PairRested, TargetRefused)
+        events.subscribe(self._log_withdrawn, RefusalWithdrawn)
         events.subscribe(
             self._log_outage, *(GatewayTripped, GatewayReopened, PoolTripped, PoolReopened)
         )
@@ -100,6 +103,18 @@ class EventLog:
                 event.lost,
                 event.proxy.name,
             )
+
+    def _log_withdrawn(self, event: RefusalWithdrawn) -> None:
+        gateway = event.proxy.gateway
+        logger.log(
+            logging.DEBUG if gateway in self._withdrawn else logging.WARNING,
+            "%s say the same through %s (response %d), which no site can do: it is taken for that "
+            "proxy's, or its gateway's, and less is sent through it",
+            " and ".join(event.targets),
+            event.proxy.name,
+            event.status,
+        )
+        self._withdrawn.add(gateway)
 
     def _log_rest(self, event: PairRested | TargetRefused) -> None:
         """Log it for the first few; of a pair once for its rests in a row."""

@@ -54,7 +54,7 @@ class RequestLog:
         self._writer = FeedWriter(crawler, "PROXYBALANCE_REQUEST_LOG", feed, COLUMNS)
         self._attempts: list[AttemptRecord] = []
         self._loop: AsyncioLoopingCall | LoopingCall | None = None
-        context.attempts.subscribe(self.add)
+        context.attempt_log.subscribe(self.add)
         crawler.signals.connect(self._writer.open, signal=signals.spider_opened)
         crawler.signals.connect(self.start, signal=signals.spider_opened)
         crawler.signals.connect(self.stop, signal=signals.spider_closed)

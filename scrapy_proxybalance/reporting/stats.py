@@ -134,8 +134,8 @@ class StatsWriter:
         yield "connections/reused", figures.reused
         for key, event in _EVENTS.items():
             yield key, figures.events[event]
-        yield "retries", self._context.retries.let_out
-        held = self._context.retries.seconds_held(self._context.clock())
+        yield "retries", self._context.retries.budget.let_out
+        held = self._context.retries.budget.seconds_held(self._context.clock())
         yield "retries/seconds_held", round(held, 3)
         for reason, count in figures.sessions_ended.items():
             yield f"sessions/ended/{reason}", count

@@ -136,7 +136,7 @@ class Judged:
                 *(CooldownStarted, CooldownTakenBack, ProxyOut),
                 *(GatewayTripped, PoolTripped, AttemptStarted),
             )
-            middleware.context.attempts.subscribe(self._tried)
+            middleware.context.attempt_log.subscribe(self._tried)
 
         crawler.signals.connect(opened, signal=signals.spider_opened, weak=False)
 

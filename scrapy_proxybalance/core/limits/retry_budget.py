@@ -49,6 +49,10 @@ class RetryBudget:
         self._saved = self._at_most
         self._earned = 0.0
         self._now = now
+        #: How many retries went.
+        self.let_out = 0
+        self._seconds_held = 0.0
+        self._held_since: float | None = None
 
     def sent(self, now: float) -> None:
         """Take note of a request that is sent and is no retry."""
@@ -56,13 +60,24 @@ class RetryBudget:
         self._earned += self._share
 
     def room(self, now: float) -> int:
-        """Return how many retries may go now."""
+        """Return how many retries may go now. To be asked only if there is one that would go."""
         self._advance(now)
-        return max(0, int(self._earned + self._saved + _ROUNDING))
+        room = max(0, int(self._earned + self._saved + _ROUNDING))
+        if room:
+            self._seconds_held, self._held_since = self.seconds_held(now), None
+        elif self._held_since is None:
+            self._held_since = now
+        return room
+
+    def seconds_held(self, now: float) -> float:
+        """Return for how long, in all, there were retries that only the budget held back."""
+        so_far = 0.0 if self._held_since is None else now - self._held_since
+        return self._seconds_held + so_far
 
     def ready_at(self, now: float) -> float:
         """Return from when on a retry may go, even if nothing else is sent before."""
-        if self.room(now) > 0:
+        self._advance(now)
+        if self._earned + self._saved + _ROUNDING >= 1.0:
             return now
         # What was earned fades, and is left out: it would make this sooner by a fraction of a second.
         return now + (1.0 - min(self._saved, 1.0)) / self._floor
@@ -70,6 +85,7 @@ class RetryBudget:
     def take(self, now: float) -> None:
         """Charge a retry that goes. One for which there was no room is paid back before the next."""
         self._advance(now)
+        self.let_out += 1
         earned = min(self._earned, 1.0)
         self._earned -= earned
         self._saved -= 1.0 - earned

@@ -21,6 +21,7 @@ from ...core import Outcome
 from ...core.outcome import CLOSED_AFTER_CONNECT, CONNECT_CLOSED, NO_RESPONSE, TIMEOUT
 from ...core.verdict import CERTIFICATE, UNSUPPORTED, Verdict
 from ...http.connect import of_connect
+from ...http.errors import unknown
 from ...http.library_errors import chain, connect_status, is_bad_certificate, of_library
 from .tunnel_errors import ClosedAfterConnectError, ConnectClosedError, ConnectFailedError
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from scrapy import Request
 
 _TUNNEL_STATUS = re.compile(r"'status': (\d{3})")
-_LONGEST_FAILURE = 40
 
 
 def _named(*names: str) -> tuple[type[Exception], ...]:
@@ -117,11 +117,7 @@ def of_exception(request: Request, exception: Exception) -> Verdict:
     failed = next((one for one in inside if isinstance(one, ResponseFailed)), None)
     if failed is not None:
         return _of_failed_response(failed)
-    return (
-        of_library(inside)
-        or _of_row(_BROAD, exception)
-        or Verdict(outcome=Outcome.AMBIGUOUS, failure=type(exception).__name__[:_LONGEST_FAILURE])
-    )
+    return of_library(inside) or _of_row(_BROAD, exception) or unknown(exception)
 
 
 def _of_row(rows: tuple[_Row, ...], exception: Exception) -> Verdict | None:

@@ -131,7 +131,7 @@ class ProxyWatch:
             return
         first, started_at = self._first[page]
         request = first()
-        under_way = request is not None and self._context.flight_of(request) is not None
+        under_way = request is not None and self._context.attempt_of(request) is not None
         awaited = under_way or self._looked_up
         if awaited and self._context.clock() - started_at < _PATIENCE:
             raise UnprovenError(f"the first answer through the handler of {page} is awaited", None)

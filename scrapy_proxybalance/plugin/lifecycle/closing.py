@@ -99,15 +99,15 @@ class Closing:
         ends = now >= self._since + ENDS_WITHIN
         late = [
             request
-            for request, flight in context.flights()
+            for request, attempt in context.attempts()
             if request in self._cancels
             and request not in self._given_up
-            and flight.attempt is not None
+            and attempt.proxy is not None
             and (
                 ends
                 or (
                     not request_meta.has_headers(request)
-                    and now >= max(self._since, flight.started_at) + BEGINS_WITHIN
+                    and now >= max(self._since, attempt.started_at) + BEGINS_WITHIN
                 )
             )
         ]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from scrapy import Request
     from scrapy.crawler import Crawler
 
+    from ...core import History
     from ..context import CrawlContext
 
 logger = logging.getLogger(__name__)
@@ -55,37 +56,24 @@ class AdaptiveTimeout:
     def _crawls_own(self) -> float:
         return crawls_timeout(self._context.crawler)
 
-    def limit(self, request: Request) -> None:
-        """Give a request that departs a shorter timeout, if enough is known of its target.
+    def own(self, request: Request) -> float | None:
+        """Return the timeout of a request if a shorter one may end it; ``None`` if not, in seconds.
 
         Left alone is a request that sets its own timeout; one whose method is not safe to repeat; one
-        that would not be sent again, whatever happens to it; and one that others wait for: the probe
-        of a target, and robots.txt.
+        that would not be sent again, whatever happens to it; and robots.txt, which others wait for.
         """
-        flight = self._context.flight_of(request)
         if (
             not self._enabled
-            or flight is None
-            or flight.attempt is None
-            or flight.target_probe
             or request.method not in _SAFE_METHODS
             or urlparse_cached(request).path == "/robots.txt"
         ):
-            return
+            return None
         own = request_meta.timeout_of(request)
-        if not own or own != self._crawls_own:
-            return
-        timeout = self._context.pool.timeout(
-            flight.attempt,
-            self._context.clock(),
-            own=own,
-            cuts=request_meta.cuts(request),
-            last=self._is_last(request),
-        )
-        if timeout < own:
-            request_meta.limit_time(request, timeout)
+        if not own or own != self._crawls_own or self._is_last(request):
+            return None
+        return float(own)
 
-    def cut_off(self, request: Request, exception: Exception) -> bool:
+    def cut_off(self, request: Request, exception: Exception, history: History) -> bool:
         """Give a request its own timeout back; return whether it was ours that ended the attempt.
 
         Then it has to be sent again.
@@ -95,7 +83,7 @@ class AdaptiveTimeout:
             return False
         if classify(request, exception).failure != TIMEOUT:
             return False
-        request_meta.mark_cut(request)
+        history.cuts += 1
         logger.debug(
             "%s took longer than %.1f s, which is long for its target: it is sent again and gets more "
             "time; that costs no retry",

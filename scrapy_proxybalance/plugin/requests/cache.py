@@ -57,7 +57,7 @@ class JudgedCache:
 
     def store(self, storage: Any, spider: Spider, request: Request, response: Response) -> None:
         """Store a response when its verdict is there; at once if nobody is going to judge it."""
-        if self._context.flight_of(request) is None:
+        if self._context.attempt_of(request) is None:
             storage.store_response(spider, request, response)
         else:
             self._waiting[request] = _Waiting(storage, spider, response)

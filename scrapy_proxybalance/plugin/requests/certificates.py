@@ -13,13 +13,12 @@ import attrs
 from ...core import Outcome
 from ...core.structures.bounded_dict import BoundedDict
 from ...core.verdict import CERTIFICATE, Verdict
-from . import meta as request_meta
 
 if TYPE_CHECKING:
     from scrapy import Request
     from scrapy.http import Response
 
-    from ...core import Attempt
+    from ...core import Attempt, History
 
 # The certificate of a target is bad when so many proxies, or so many attempts, say so.
 _PROXIES = 2
@@ -43,14 +42,16 @@ class Certificates:
             self._good[target] = None
             self._bad.pop(target, None)
 
-    def judge(self, request: Request, verdict: Verdict, attempt: Attempt) -> Verdict:
+    def judge(
+        self, request: Request, verdict: Verdict, attempt: Attempt, history: History
+    ) -> Verdict:
         """Return the verdict on a failed attempt, with what is known of its target's certificate.
 
         A request whose target is to blame is not tried again.
         """
         if verdict.failure != CERTIFICATE:
             return verdict
-        request_meta.mark_tried(request, attempt.proxy)
+        history.tried += (attempt.proxy.name,)
         target = attempt.target
         if target in self._good:
             return attrs.evolve(verdict, outcome=Outcome.AMBIGUOUS)

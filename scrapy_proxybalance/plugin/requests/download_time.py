@@ -7,6 +7,7 @@ nobody when a download begins; what it tells is put together here.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from scrapy import signals
 
@@ -15,7 +16,8 @@ from . import meta as request_meta
 if TYPE_CHECKING:
     from scrapy import Request
 
-    from ..context import CrawlContext, Flight
+    from ...core import AnyAttempt
+    from ..context import CrawlContext
 
 
 class DownloadTime:
@@ -31,6 +33,7 @@ class DownloadTime:
     def __init__(self, context: CrawlContext) -> None:
         self._context = context
         self._listens = False
+        self._headers_at: WeakKeyDictionary[AnyAttempt, float] = WeakKeyDictionary()
         settings = context.crawler.settings
         if settings.getfloat("DOWNLOAD_DELAY") or settings.getbool("AUTOTHROTTLE_ENABLED"):
             self._listen()
@@ -41,18 +44,18 @@ class DownloadTime:
         connect(self._headers_received, signal=signals.headers_received)
 
     def _headers_received(self, request: Request) -> None:
-        flight = self._context.flight_of(request)
-        if flight is not None:
-            flight.headers_at = self._context.clock()
+        attempt = self._context.attempt_of(request)
+        if attempt is not None:
+            self._headers_at[attempt] = self._context.clock()
 
-    def of(self, request: Request, flight: Flight, *, timed_out: bool = False) -> float | None:
+    def of(self, request: Request, attempt: AnyAttempt, *, timed_out: bool = False) -> float | None:
         """Return the seconds that an attempt, which has just ended, took.
 
         :param timed_out: whether it was cut off by its timeout, which begins with the download.
         :return: ``None`` where nobody knows: it may have waited in a slot with a delay.
         """
         now, slots = self._context.clock(), self._context.slots
-        since_departure = now - flight.started_at
+        since_departure = now - attempt.started_at
         if not slots.has_delay(slots.key_of(request)):
             return since_departure
         if not self._listens:
@@ -60,7 +63,7 @@ class DownloadTime:
         seconds: Any = None
         if timed_out:
             seconds = request_meta.timeout_of(request)
-        elif flight.headers_at is not None:
-            seconds = request.meta.get("download_latency", 0.0) + now - flight.headers_at
+        elif attempt in self._headers_at:
+            seconds = request.meta.get("download_latency", 0.0) + now - self._headers_at[attempt]
         # A user may have written anything.
         return min(seconds, since_departure) if isinstance(seconds, int | float) else None

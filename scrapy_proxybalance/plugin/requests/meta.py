@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import attrs
 from scrapy.utils.httpobj import urlparse_cached
+
+from ...core.history import History, OddAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -34,29 +37,19 @@ ROBOTS = "_proxybalance_robots"
 
 #: The URL that we wrote to ``proxy``, without credentials: tells our choice from the user's.
 _CHOSEN = "_proxybalance_chosen"
-#: ``(url, names)``: the proxies that have failed this URL.
-_TRIED = "_proxybalance_tried"
-#: ``(url, names, answers)``: the proxies that have refused their credentials for this URL, and how many
-#: answers the pool had had when the first did.
-_REFUSED = "_proxybalance_refused"
-#: ``(url, kind, who, ...)``: what was odd about the last answer for this URL, see OddAnswer.
-_ODD = "_proxybalance_odd"
-#: Whether those may not be used even where no other proxy is free.
-_STRICTLY = "_proxybalance_strictly"
+#: ``(url, ...)``: what earlier attempts at this URL have left behind, see :class:`History`.
+_HISTORY = "_proxybalance_history"
+#: ``(url, names, strictly)``: proxies that are not to be used for this URL; if ``strictly``, not even
+#: where no other is free, and wherever it is redirected to.
+_AVOID = "_proxybalance_avoid"
 #: The name of the proxy to send a request through if that is free; for its next attempt only.
 _PREFERRED = "_proxybalance_preferred"
 #: ``(ours, theirs)``: the timeout that we wrote to ``download_timeout``, and what stood there before.
 _TIMEOUTS = "_proxybalance_timeouts"
-#: ``(url, count)``: how often attempts at this URL were cut off by a timeout of ours.
-_CUTS = "_proxybalance_cuts"
-#: ``(url, count)``: how often attempts at this URL cost no retry because of a suspected outage.
-_SPARED = "_proxybalance_spared"
-#: Whether the last one did, and has to wait like a retry before it goes again.
-_JUST_SPARED = "_proxybalance_just_spared"
+#: Whether it comes back because nothing seems to get through, and has to wait before it goes again.
+_DELAYED = "_proxybalance_delayed"
 #: How many idle connections to its proxy may stay open when a request is sent.
 _IDLE = "_proxybalance_idle"
-#: ``(url, count)``: how often attempts at this URL were one too many at once for their proxy.
-_TOO_MANY = "_proxybalance_too_many"
 #: ``(what is asked, id, count)``: what the attempts at a page have in common, and how many there were.
 _ATTEMPTS = "_proxybalance_attempts"
 #: Where RetryMiddleware counts how often a request has been retried; a copy of meta has it, too.
@@ -71,6 +64,7 @@ _AUTH_PROXY = "_auth_proxy"
 _AUTHORIZATION = b"Proxy-Authorization"
 _BASIC = b"basic "
 _LOCAL_SCHEMES = ("data:", "file:")
+_NOTHING = History()
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -146,10 +140,22 @@ def strategy_of(request: Request) -> Any:
     return request.meta.get(STRATEGY)
 
 
-def tried(request: Request) -> tuple[str, ...]:
-    """Return the names of the proxies that have failed this URL already, or are to be avoided."""
-    url, names = request.meta.get(_TRIED, ("", ()))
-    return tuple(names) if url == request.url or avoids_strictly(request) else ()
+def history_of(request: Request) -> History:
+    """Return what earlier attempts at a request's URL have left behind."""
+    kept = request.meta.get(_HISTORY)
+    if kept is None or kept[0] != request.url:
+        return History()
+    _, tried, refused_by, answers_before, odd, *counts = kept
+    odd = None if odd is None else OddAnswer(*odd)
+    return History(tuple(tried), tuple(refused_by), answers_before, odd, *counts)
+
+
+def keep_history(request: Request, history: History) -> None:
+    """Keep what the attempts at a request's URL have left behind, for those to come."""
+    if history != _NOTHING:
+        request.meta[_HISTORY] = (request.url, *attrs.astuple(history, recurse=False))
+    elif _HISTORY in request.meta:
+        del request.meta[_HISTORY]
 
 
 def avoid(request: Request, names: Iterable[str], *, strictly: bool) -> None:
@@ -157,59 +163,23 @@ def avoid(request: Request, names: Iterable[str], *, strictly: bool) -> None:
 
     :param strictly: even if no other is free, and wherever it is redirected to.
     """
-    request.meta[_TRIED] = (request.url, tuple(names))
-    request.meta[_STRICTLY] = strictly
+    request.meta[_AVOID] = (request.url, tuple(names), strictly)
 
 
-def avoids_strictly(request: Request) -> bool:
-    """Return whether a request may not go through those that are :func:`tried`."""
-    return bool(request.meta.get(_STRICTLY))
+def avoided(request: Request) -> tuple[tuple[str, ...], bool]:
+    """Return the proxies that a request is not to go through, and whether not even if no other is free.
 
-
-def mark_tried(request: Request, proxy: Proxy) -> None:
-    """Remember, for the retries to come, that a proxy has failed this URL."""
-    request.meta[_TRIED] = (request.url, (*tried(request), proxy.name))
-
-
-def mark_refused(request: Request, proxy: Proxy, answers: int) -> tuple[int, bool]:
-    """Remember that a proxy has refused its credentials for this URL.
-
-    :param answers: how many answers the pool has had so far.
-    :return: how many proxies have refused it, and whether there were answers since the first did.
+    Those that have failed its URL are among them.
     """
-    url, names, before = request.meta.get(_REFUSED, ("", (), answers))
-    if url != request.url:
-        names, before = (), answers
-    names = (*names, proxy.name)
-    request.meta[_REFUSED] = (request.url, names, before)
-    return len(names), answers > before
-
-
-class OddAnswer(NamedTuple):
-    """An answer that may be a proxy's own.
-
-    ``kind``: what it looked like. ``who``: who was compared. ``proxy``: the name of the one that gave
-    it. ``part``: what that was charged with, 0 to 1. ``at``: when it came, in seconds on the pool's
-    clock. ``generation``: that of its attempt.
-    """
-
-    kind: str
-    who: str
-    proxy: str
-    part: float
-    at: float
-    generation: int
-
-
-def odd_answer(request: Request) -> OddAnswer | None:
-    """Return the odd answer that was the last for this URL, if it was odd."""
-    url, *odd = request.meta.get(_ODD, ("",))
-    return OddAnswer(*odd) if url == request.url else None
-
-
-def mark_odd(request: Request, odd: OddAnswer) -> None:
-    """Remember, for the second opinion, what was odd about an answer."""
-    request.meta[_ODD] = (request.url, *odd)
+    names: tuple[str, ...] = ()
+    strictly = False
+    if _AVOID in request.meta:
+        url, given, strictly = request.meta[_AVOID]
+        if strictly or url == request.url:
+            names = tuple(given)
+    if _HISTORY in request.meta:
+        names += history_of(request).tried
+    return names, strictly
 
 
 def prefer(request: Request, proxy: str) -> None:
@@ -307,40 +277,14 @@ def idle_of(request: Request) -> int | None:
     return request.meta.get(_IDLE)
 
 
-def mark_too_many(request: Request) -> int:
-    """Count an attempt at this URL that was one too many at once; return how many there were."""
-    url, count = request.meta.get(_TOO_MANY, ("", 0))
-    count = count + 1 if url == request.url else 1
-    request.meta[_TOO_MANY] = (request.url, count)
-    return int(count)
+def delay(request: Request) -> None:
+    """Have a request wait before it goes again: nothing seems to get through."""
+    request.meta[_DELAYED] = True
 
 
-def cuts(request: Request) -> int:
-    """Return how often attempts at this URL were cut off by a timeout of ours."""
-    url, count = request.meta.get(_CUTS, ("", 0))
-    return int(count) if url == request.url else 0
-
-
-def mark_cut(request: Request) -> None:
-    """Remember, for the attempts to come, that this one was cut off by a timeout of ours."""
-    request.meta[_CUTS] = (request.url, cuts(request) + 1)
-
-
-def spared(request: Request) -> int:
-    """Return how often attempts at this URL cost no retry because of a suspected outage."""
-    url, count = request.meta.get(_SPARED, ("", 0))
-    return int(count) if url == request.url else 0
-
-
-def mark_spared(request: Request) -> None:
-    """Remember that this attempt costs no retry because of a suspected outage."""
-    request.meta[_SPARED] = (request.url, spared(request) + 1)
-    request.meta[_JUST_SPARED] = True
-
-
-def take_just_spared(request: Request) -> bool:
-    """Return whether a request comes back because of a suspected outage, and forget it."""
-    return bool(request.meta.pop(_JUST_SPARED, False))
+def take_delayed(request: Request) -> bool:
+    """Return whether a request has to wait before it goes again, and forget it."""
+    return bool(request.meta.pop(_DELAYED, False))
 
 
 def count_attempt(request: Request, new_id: Callable[[], str]) -> tuple[str, int]:

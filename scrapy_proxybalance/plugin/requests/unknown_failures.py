@@ -13,16 +13,12 @@ from scrapy.downloadermiddlewares.retry import RetryMiddleware, get_retry_reques
 from scrapy.settings import default_settings
 from scrapy.utils.misc import load_object
 
-from ...core import Outcome
+from ...core.followup import FAILED
 from ...core.verdict import CERTIFICATE, Verdict
 
 if TYPE_CHECKING:
     from scrapy import Request
     from scrapy.crawler import Crawler
-
-    from ..context import Flight
-
-_FAILED = (Outcome.PROXY_FAULT, Outcome.GATEWAY_FAULT, Outcome.AMBIGUOUS)
 
 
 class UnknownFailures:
@@ -45,14 +41,11 @@ class UnknownFailures:
         names = [*settings.getlist("RETRY_EXCEPTIONS"), *default_settings.RETRY_EXCEPTIONS]
         return tuple(load_object(name) for name in names)
 
-    def retry(
-        self, request: Request, flight: Flight, verdict: Verdict, exception: Exception
-    ) -> Request | None:
+    def retry(self, request: Request, verdict: Verdict, exception: Exception) -> Request | None:
         """Return a request that has failed through the pool, to be sent again if nobody else would."""
         spider = self._crawler.spider
         if (
-            flight.attempt is None
-            or not (verdict.outcome in _FAILED or verdict.failure == CERTIFICATE)
+            not (verdict.outcome in FAILED or verdict.failure == CERTIFICATE)
             or not self._enabled
             or spider is None
             or request.meta.get("dont_retry")

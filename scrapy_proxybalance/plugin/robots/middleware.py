@@ -20,7 +20,7 @@ from scrapy.utils.defer import maybe_deferred_to_future
 from scrapy.utils.misc import build_from_crawler, load_object
 from twisted.internet.defer import Deferred
 
-from ...core import NoProxyMatchesError
+from ...core import NoProxyMatchesError, Want
 from ...core.events import TargetPaused
 from ..context import ROBOTS_NOT_FETCHED
 from ..middleware import ProxyBalanceMiddleware, dropped
@@ -146,10 +146,9 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
         """Return whether there is a proxy to confirm an answer."""
         context = middleware.context
         return context.pool.has_other(
+            Want(target=context.target_of(request), proxy_filter=request_meta.filter_of(request)),
             context.clock(),
             answer.proxies,
-            target=context.target_of(request),
-            proxy_filter=request_meta.filter_of(request),
         )
 
     async def _fetch_together(self, middleware: ProxyBalanceMiddleware, request: Request) -> None:
@@ -244,7 +243,7 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
         if context.closing or target in context.dropped_targets:
             return
         why = finding.reason
-        if finding.timed_out and context.answered_at == float("-inf"):
+        if finding.timed_out and context.dispatcher.answered_at == float("-inf"):
             why += "; no proxy of the pool has got any answer yet"
         new = context.pool.targets.refused(
             target,
@@ -267,7 +266,11 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
         context = middleware.context
         now = since = context.clock()
         until = now + min(_NO_PROXY_SECONDS_MAX, _NO_PROXY_SECONDS * 2.0 ** min(times - 1, 60))
-        while now < until and not context.closing and (doubts or context.answered_at < since):
+        while (
+            now < until
+            and not context.closing
+            and (doubts or context.dispatcher.answered_at < since)
+        ):
             await context.wait_for_change(until - now)
             now = context.clock()
 
@@ -305,7 +308,7 @@ def _stay_with_proxy(context: CrawlContext, request: Request) -> None:
     if proxy is None or target == request.meta[request_meta.ROBOTS].target:
         return
     try:
-        context.pool.hold(context.clock(), target=target, proxy_filter={"name": proxy})
+        context.pool.blocked(Want(target=target, proxy_filter={"name": proxy}), context.clock())
     except NoProxyMatchesError:
         return  # there it may not be used
     request.meta[request_meta.PROXY_FILTER] = {"name": proxy}

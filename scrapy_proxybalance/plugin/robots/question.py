@@ -27,9 +27,11 @@ from ...core import (
     NoProxyMatchesError,
     Outcome,
     TargetState,
+    Want,
 )
 from ...core.outcome import CLOSED, TIMEOUT
-from ..middleware import TargetHeldError, said
+from ...core.verdict import in_words
+from ..middleware import TargetHeldError
 from ..requests import meta as request_meta
 from ..requests.adaptive_timeout import crawls_timeout
 
@@ -221,7 +223,7 @@ class Question:
             return Finding(kind=Kind.UNCONFIRMED, answer=self._doubted)
         if self._no_proxy is None:
             return Finding(kind=Kind.NOT_ASKED)
-        if self._context.answered_at >= self._began_at:
+        if self._context.dispatcher.answered_at >= self._began_at:
             return attrs.evolve(self._no_proxy, kind=Kind.UNREACHABLE)
         return self._no_proxy
 
@@ -246,10 +248,9 @@ class Question:
     def _has_other(self) -> bool:
         """Return whether there is a proxy that has not been asked."""
         return self._context.pool.has_other(
+            Want(target=self.target, proxy_filter=request_meta.filter_of(self._for)),
             self._context.clock(),
             self._asked | _carriers(self._under_way),
-            target=self.target,
-            proxy_filter=request_meta.filter_of(self._for),
         )
 
     def _is_late(self) -> bool:
@@ -357,7 +358,7 @@ class Question:
         if result.status >= 500 or verdict.outcome not in (Outcome.SUCCESS, Outcome.IGNORED):
             # Of a target that was paused, one question is enough.
             last = not self._open or verdict.outcome is Outcome.TARGET_SIGNAL
-            self._failed(verdict, said(result, verdict), carriers, last=last)
+            self._failed(verdict, in_words(verdict, result.status), carriers, last=last)
             return None
         return self._weigh(Answer(request, result, frozenset(carriers)))
 

@@ -27,6 +27,7 @@ class _Entry:
     waits_for_lease: bool
     wish: Hashable = None
     waited: float = 0.0
+    retry: bool = False
     departed: bool = False
 
 
@@ -42,6 +43,8 @@ class Admissions:
         self.listeners: list[Callable[[str, str], None]] = []
         #: How many admitted requests have yet to attempt a proxy.
         self.unleased = 0
+        #: How many of them are retries.
+        self.retries = 0
         self._entries: dict[Request, _Entry] = {}
         self._in_slot: Counter[str] = Counter()
         self._departed_in_slot: Counter[str] = Counter()
@@ -63,19 +66,22 @@ class Admissions:
         waits_for_lease: bool,
         wish: Hashable = None,
         waited: float = 0.0,
+        retry: bool = False,
     ) -> None:
         """Enter a request that leaves the queue.
 
         :param wish: equal for requests that ask for the same proxies: a session, a filter.
         :param waited: the seconds for which it waited for such a proxy.
+        :param retry: whether it will be charged to the retry budget.
         """
         if request in self._entries:
             self.strike(request)
-        entry = _Entry(slot, target, True, waits_for_lease, wish, waited)
+        entry = _Entry(slot, target, True, waits_for_lease, wish, waited, retry)
         self._enter(request, entry)
         self.unleased += waits_for_lease
         if waits_for_lease:
             self._on_the_way[target] += 1
+            self.retries += retry
             if wish is not None:
                 self._wishing[wish] += 1
         self._tell(slot, target)
@@ -144,6 +150,7 @@ class Admissions:
         if entry.waits_for_lease:
             entry.waits_for_lease = False
             self.unleased -= 1
+            self.retries -= entry.retry
             _count_down(self._on_the_way, entry.target)
             if entry.wish is not None:
                 _count_down(self._wishing, entry.wish)

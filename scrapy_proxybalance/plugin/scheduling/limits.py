@@ -9,6 +9,8 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from ...core import Want
+
 if TYPE_CHECKING:
     from ...core import Blocked
     from ..context import CrawlContext
@@ -45,7 +47,7 @@ class AdmissionLimits:
         """Return how many requests may be let out to a target now."""
         context = self._context
         if target == RETRIES:
-            return context.retries.room(now)
+            return context.retries.budget.room(now) - context.admissions.retries
         on_the_way = context.admissions.on_the_way_to(target)
         room = context.pool.targets.available(target, now) - on_the_way
         if target in context.dropped_targets:
@@ -59,7 +61,7 @@ class AdmissionLimits:
     def target_ready_at(self, target: str, now: float) -> float | None:
         """Return from when there may be room."""
         if target == RETRIES:
-            return self._context.retries.ready_at(now)
+            return self._context.retries.budget.ready_at(now)
         ready_at = self._context.pool.targets.ready_at(target, now)
         if ready_at is not None and ready_at <= now:
             hold = None
@@ -77,6 +79,6 @@ class AdmissionLimits:
     def _hold(self, target: str, now: float) -> Blocked | None:
         besides = self._context.admissions.on_the_way_to(target)
         try:
-            return self._context.pool.hold(now, target=target, besides=besides)
+            return self._context.pool.blocked(Want(target=target), now, besides)
         except Exception:  # for the middleware to raise: the request is to fail, not the queue
             return None

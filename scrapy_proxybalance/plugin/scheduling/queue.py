@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrapy.pqueues import DownloaderAwarePriorityQueue, DownloaderInterface
 
-from ...core import Blocked, ProxyFilter, TargetState
+from ...core import Blocked, ProxyFilter, TargetState, Want
 from ...core.events import TargetPaused, TargetSuspended
 from ..middleware import ProxyBalanceMiddleware
 from ..requests import meta as request_meta
@@ -154,11 +154,14 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
             return None
         request, slot, target, wish, waited = admissible
         self._count.remove(target)
-        if request_meta.is_retry(request):
-            context.retries.goes(request, now)
-        waits_for_lease = request_meta.is_remote(request)
         context.admissions.admit(
-            request, slot, target, waits_for_lease=waits_for_lease, wish=wish, waited=waited
+            request,
+            slot,
+            target,
+            waits_for_lease=request_meta.is_remote(request),
+            wish=wish,
+            waited=waited,
+            retry=request_meta.is_retry(request),
         )
         return request
 
@@ -326,8 +329,12 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
             retry_at = self._limits.target_ready_at(target, now)
             return Blocked(reason=f"{target} is held", waits_for=target, retry_at=retry_at)
         hold = self._hold(context, request, target, _wish(context, request), now)
-        if hold is None and request_meta.is_retry(request) and not context.retries.room(now):
-            retry_at = context.retries.ready_at(now)
+        if (
+            hold is None
+            and request_meta.is_retry(request)
+            and self._limits.target_room(RETRIES, now) <= 0
+        ):
+            retry_at = self._limits.target_ready_at(RETRIES, now)
             return Blocked(reason="retries are held back", waits_for=RETRIES, retry_at=retry_at)
         return hold
 
@@ -343,14 +350,13 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
         if wish is None or target in context.dropped_targets:
             return None
         try:
-            return context.pool.hold(
-                now,
+            want = Want(
                 target=target,
                 session=request_meta.session_of(request, context.settings.session_meta_key),
                 proxy_filter=request_meta.filter_of(request),
-                besides=context.admissions.wishing(wish),
-                connect=request.url.startswith("https:"),
+                tunnel=request.url if request.url.startswith("https:") else None,
             )
+            return context.pool.blocked(want, now, context.admissions.wishing(wish))
         except Exception:
             return None
 

@@ -75,7 +75,7 @@ class Metrics:
         self._latency = Buckets()
         self._waited = Buckets()
         context.pool.events.subscribe(self._lease_ended, AttemptEnded)
-        context.attempts.subscribe(self._attempted)
+        context.attempt_log.subscribe(self._attempted)
 
     def _lease_ended(self, event: AttemptEnded) -> None:
         if event.latency is not None and event.outcome is Outcome.SUCCESS:
@@ -204,7 +204,12 @@ class Metrics:
             {(str(failure),): float(count) for failure, count in self._figures.failures.items()},
         )
         for kind, what, text, value in (
-            (CounterMetricFamily, "retries", "Retries that were sent.", context.retries.let_out),
+            (
+                CounterMetricFamily,
+                "retries",
+                "Retries that were sent.",
+                context.retries.budget.let_out,
+            ),
             (
                 GaugeMetricFamily,
                 "sessions",

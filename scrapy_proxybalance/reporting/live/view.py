@@ -87,7 +87,7 @@ class LiveView:
                 "capacity": pool.capacity,
                 "requests": figures.requests,
                 "success_rate": figures.success_rate,
-                "retries": context.retries.let_out,
+                "retries": context.retries.budget.let_out,
                 "held": figures.held,
                 "paused_targets": sum(1 for _ in pool.targets),
                 "sessions": len(pool.sessions),

@@ -104,7 +104,10 @@ class Ours:
     def timeout(self, handle: Handle, cuts: int, *, last: bool) -> float:
         """Return the pool's adaptive timeout."""
         attempt = _attempt(handle)
-        return self.pool.timeout(attempt, handle.at, own=self._own_timeout, cuts=cuts, last=last)
+        attempt.cuts = cuts
+        if not last:
+            self.pool.limit_time(attempt, self._own_timeout, handle.at)
+        return attempt.timeout or self._own_timeout
 
     def release(self, handle: Handle, end: End, now: float) -> bool:
         """Finish the attempt; return whether it is free of charge."""
