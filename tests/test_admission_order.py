@@ -30,14 +30,15 @@ from scrapy.squeues import (
 from scrapy.utils.misc import build_from_crawler
 
 from scrapy_proxybalance import ProxyBalanceMiddleware, ProxyBalanceQueue
-from scrapy_proxybalance.core import NoProxyAvailableError, Outcome
+from scrapy_proxybalance.core import Blocked, Outcome, Verdict, Want
+from scrapy_proxybalance.plugin.requests import meta as request_meta
 
-from .core.helpers import acquire
 from .crawl.crawling import BASE_SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from scrapy_proxybalance.http.answer import HttpAnswer
     from scrapy_proxybalance.plugin.context import CrawlContext
 
 
@@ -142,22 +143,33 @@ class Crawl:
         self.under_way.append(request)
 
     def send(self, request: Request) -> None:
-        """Do as the middleware does: attempt a proxy, if one can be had."""
-        target = self.context.target_of(request)
-        try:
-            attempt = acquire(
-                self.context.pool, self.now, target=target, session=request.meta.get("session")
-            )
-        except NoProxyAvailableError:
+        """Do as the middleware does: start an attempt, if it can start."""
+        if self.context.attempt_of(request) is not None:
             return
-        self.context.depart(request, target, attempt, waited=0.0)
+        retry = request_meta.is_retry(request)
+        want = Want(
+            target=self.context.target_of(request), session=request.meta.get("session"), retry=retry
+        )
+        attempt = self.context.dispatcher.start(want, self.now)
+        if isinstance(attempt, Blocked):
+            return
+        if retry:
+            self.context.retries.went(request, self.now)
+        self.context.track(request, attempt, waited=0.0)
 
-    def end(self, request: Request, outcome: Outcome = Outcome.SUCCESS) -> None:
+    def end(
+        self,
+        request: Request,
+        outcome: Outcome = Outcome.SUCCESS,
+        answer: HttpAnswer | None = None,
+    ) -> None:
         """Do as the middleware and the downloader do with a request that is over."""
         self.under_way.remove(request)
-        flight = self.context.land(request)
-        if flight is not None:
-            self.context.end(flight, outcome)
+        attempt = self.context.untrack(request)
+        if attempt is not None:
+            verdict = Verdict(outcome=outcome)
+            self.context.dispatcher.finish(attempt, verdict, self.now, answer=answer, compare=False)
+            self.context.rouse()
         self.downloader._get_slot(request)[1].active.remove(request)
         self.downloader.active.remove(request)
 
@@ -191,6 +203,8 @@ def pop_all(crawl: Crawl, queue: DownloaderAwarePriorityQueue) -> list[str]:
     popped = []
     while (request := queue.pop()) is not None:
         crawl.begin(request)
+        if request_meta.is_retry(request):
+            crawl.send(request)  # which is when the budget is charged
         popped.append(request.url.removeprefix("http://"))
     return popped
 
@@ -330,7 +344,7 @@ class Held(RuleBasedStateMachine):
 
     def pop_one(self) -> bool:
         self.crawl.woken_at = None
-        may_retry = self.crawl.context.retries.room(self.crawl.now) > 0
+        may_retry = self.crawl.context.retries.budget.room(self.crawl.now) > 0
         request = self.queue.pop()
         if request is None:
             return False

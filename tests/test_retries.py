@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from scrapy import Request
+from scrapy.http import Response
 from scrapy.squeues import FifoMemoryQueue, PickleFifoDiskQueue
 
 from scrapy_proxybalance import ProxyBalanceQueue
+from scrapy_proxybalance.http.answer import HttpAnswer
 from scrapy_proxybalance.plugin.requests import meta as request_meta
 
 from .test_admission_order import SETTINGS, Crawl, numbered, pop_all, url_of
@@ -160,8 +162,8 @@ def test_retries_beyond_the_budget_wait_and_the_engine_is_woken_for_the_next(
             assert crawl.woken_at is not None
             crawl.now = crawl.woken_at
     assert came == [(0, 1), (10, 1), (20, 1), (30, 1)]
-    assert crawl.context.retries.let_out == 4
-    assert crawl.context.retries.seconds_held(crawl.now) == pytest.approx(30)
+    assert crawl.context.retries.budget.let_out == 4
+    assert crawl.context.retries.budget.seconds_held(crawl.now) == pytest.approx(30)
 
 
 def test_retries_that_wait_for_the_budget_hold_nothing_else(
@@ -210,8 +212,8 @@ def test_a_retry_that_gets_its_answer_costs_nothing(crawl_with: Callable[..., Cr
         [_] = pop_all(crawl, queue)
         [request] = crawl.under_way
         crawl.send(request)
-        crawl.context.retries.answered(request, crawl.now)
-        crawl.end(request)
+        response = Response(request.url)
+        crawl.end(request, answer=HttpAnswer(request, response, wall_now=0.0))
     assert len(queue) == 0
 
 
@@ -249,7 +251,8 @@ def gone(crawl: Crawl, queue: DownloaderAwarePriorityQueue) -> Request:
     request = queue.pop()
     assert request is not None
     crawl.begin(request)
-    assert crawl.context.retries.room(crawl.now) == 0
+    crawl.send(request)
+    assert crawl.context.retries.budget.room(crawl.now) == 0
     return request
 
 
@@ -260,7 +263,7 @@ def test_a_retry_that_the_plugin_itself_sends_again_is_not_charged_twice(
     queue = queue_of(crawl)
     queue.push(request_meta.resend(gone(crawl, queue)))
     assert pop_all(crawl, queue) == ["a.test/0"]
-    assert crawl.context.retries.let_out == 1
+    assert crawl.context.retries.budget.let_out == 1
 
 
 def test_where_a_retry_was_redirected_to_is_no_retry(crawl_with: Callable[..., Crawl]) -> None:

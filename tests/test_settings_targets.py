@@ -52,14 +52,14 @@ def test_every_key_of_a_target_is_read() -> None:
         "ramp": 30,
     }
     policy = targets({"example.com": entry})["example.com"]
-    assert policy.matching is not None
-    assert policy.matching(Proxy(host="a", port=1, country="de"))
-    assert not policy.matching(Proxy(host="a", port=1, country="fr"))
+    assert policy.proxy_filter is not None
+    assert policy.proxy_filter(Proxy(host="a", port=1, country="de"))
+    assert not policy.proxy_filter(Proxy(host="a", port=1, country="fr"))
     assert policy == TargetPolicy(
         rate=Rate(2, 1),
         max_in_flight=3,
         spacing=5,
-        proxy_filter=policy.matching,
+        proxy_filter=policy.proxy_filter,
         strategy="random",
         pause=10,
         pause_max=20,
@@ -92,7 +92,7 @@ def test_a_json_text_says_the_same_as_a_dict() -> None:
 
 @pytest.mark.parametrize("spec", [european, f"{__name__}.european"])
 def test_a_filter_may_be_a_function_or_its_import_path(spec: object) -> None:
-    matching = targets({"example.com": {"filter": spec}})["example.com"].matching
+    matching = targets({"example.com": {"filter": spec}})["example.com"].proxy_filter
     assert matching is not None
     assert matching(Proxy(host="a", port=1, country="fr"))
     assert not matching(Proxy(host="a", port=1, country="ch"))

@@ -187,12 +187,7 @@ class Dispatcher:
         )
         self._end_at_target(attempt, verdict, now)
         if outcome is TARGET_SIGNAL:
-            return self._followups.of_refusal(
-                attempt,
-                verdict,
-                in_words(verdict, answer.status if answer is not None else None),
-                now,
-            )
+            return self._followups.of_refusal(attempt, verdict, answer, now)
         if answer is not None:
             if verdict is SUCCEEDED and answer.status < 500:
                 return _DELIVERED
@@ -226,12 +221,7 @@ class Dispatcher:
             self._targets.answered(attempt.target, attempt.started_at, now)
         self._end_at_target(attempt, verdict, now)
         if verdict.outcome is TARGET_SIGNAL:
-            return self._followups.of_refusal(
-                attempt,
-                verdict,
-                in_words(verdict, answer.status if answer is not None else None),
-                now,
-            )
+            return self._followups.of_refusal(attempt, verdict, answer, now)
         return Followup(step=Step.DELIVER, verdict=verdict)
 
     def _end_at_target(

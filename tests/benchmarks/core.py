@@ -16,7 +16,7 @@ from random import Random
 from statistics import median
 from typing import TYPE_CHECKING
 
-from scrapy_proxybalance.core import STRATEGIES, Outcome, Pool, PoolPolicy
+from scrapy_proxybalance.core import STRATEGIES, Outcome, Pool, PoolPolicy, Want
 from scrapy_proxybalance.reporting.figures import Figures
 from scrapy_proxybalance.sources import parse_entry
 
@@ -69,7 +69,7 @@ class Traffic:
         self._pool = pool
         self._now = 0.0
         self._endings = endings(Random(2))
-        self._out = deque(acquire(pool, 0.0, target="shop.example") for _ in range(LEASES_OUT))
+        self._out = deque(pool.acquire(Want(target="shop.example"), 0.0) for _ in range(LEASES_OUT))
 
     def run(self) -> float:
         """Acquire and release ``CYCLES`` times; return the seconds that it took."""
@@ -78,7 +78,7 @@ class Traffic:
         for outcome, latency, failure in self._endings:
             now += SECONDS_BETWEEN_REQUESTS
             pool.release(out.popleft(), outcome, now, latency=latency, failure=failure)
-            out.append(acquire(pool, now, target="shop.example"))
+            out.append(pool.acquire(Want(target="shop.example"), now))
         elapsed = time.process_time() - started
         self._now = now
         return elapsed
@@ -107,7 +107,7 @@ def bytes_per_proxy(count: int) -> float:
     tracemalloc.start()
     pool = build(count, "weighted")
     for number in range(count):
-        attempt = acquire(pool, float(number), target="shop.example")
+        attempt = pool.acquire(Want(target="shop.example"), float(number))
         assert attempt.proxy.url != attempt.proxy.endpoint
         pool.release(attempt, Outcome.SUCCESS, number + 0.1, latency=0.1)
     taken, _ = tracemalloc.get_traced_memory()

@@ -117,7 +117,7 @@ class Arm:
             again = scrapy.Request(over.url)
             begin = clock()
             if self._context is not None:
-                self._context.land(over)
+                self._context.untrack(over)
             middle = clock()
             self._queue.push(again)
             pushing += clock() - middle

@@ -180,9 +180,9 @@ def test_a_session_on_a_proxy_that_the_targets_filter_refuses_fails_rather_than_
 ):
     pool = _pool()
     carry(pool, 0, target="other.test", session="s", proxy_filter={"name": "paris"})
-    for ask in (pool.acquire, pool.hold):
+    for ask in (acquire, blocked):
         with pytest.raises(NoProxyMatchesError, match=r"'s'.*paris.*'german\.test'.*another"):
-            ask(1, target="german.test", session="s")
+            ask(pool, 1, target="german.test", session="s")
     assert carry(pool, 1, target="other.test", session="s").proxy.name == "paris"
 
 

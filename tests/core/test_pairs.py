@@ -210,9 +210,9 @@ def test_a_host_that_all_refuse_fails_at_once_and_is_asked_again_after_the_rest(
     for number in range(6):
         carry_through(pool, f"p{number % 3}", 0, target=SITE, **HOST)
     assert [event.target for event in events.of(TargetRefused)] == [SITE]
-    for ask in (pool.acquire, pool.hold):
+    for ask in (acquire, blocked):
         with pytest.raises(TargetRefusedError, match=SITE):
-            ask(1, target=SITE)
+            ask(pool, 1, target=SITE)
     carry(pool, 1, target=OTHER)
     carry(pool, 61, target=SITE)
     carry(pool, 61, target=SITE)
@@ -284,7 +284,7 @@ def test_a_pool_of_which_none_does_connect_says_so_for_https_and_carries_http() 
     with pytest.raises(NoProxyMatchesError, match="CONNECT"):
         acquire(pool, 1, target=SITE, tunnel=f"{SITE}:443")
     with pytest.raises(NoProxyMatchesError, match="CONNECT"):
-        blocked(pool, 1, target=OTHER, connect=True)
+        blocked(pool, 1, target=OTHER, tunnel="host:443")
     carry(pool, 1, target=SITE)
 
 

@@ -21,6 +21,7 @@ from scrapy_proxybalance.core import (
     ProxyFilter,
     Rate,
     TargetPolicy,
+    Want,
 )
 from scrapy_proxybalance.core.events import AttemptEnded, AttemptStarted
 from scrapy_proxybalance.core.outcome import PROXY_AUTH
@@ -286,7 +287,7 @@ def test_a_rate_that_a_cooldown_outlasts_is_not_what_to_wait_for() -> None:
 
 
 @pytest.mark.parametrize("strategy", ALL_STRATEGIES)
-@pytest.mark.parametrize("matching", [None, {"country": "de"}])
+@pytest.mark.parametrize("proxy_filter", [None, {"country": "de"}])
 def test_a_proxy_that_is_to_be_avoided_is_used_only_if_there_is_no_other(
     strategy: str, proxy_filter: dict[str, str] | None
 ) -> None:
@@ -300,12 +301,12 @@ def test_a_proxy_that_is_to_be_avoided_is_used_only_if_there_is_no_other(
 
 
 @pytest.mark.parametrize("strategy", ALL_STRATEGIES)
-@pytest.mark.parametrize("matching", [None, {"country": "de"}])
+@pytest.mark.parametrize("proxy_filter", [None, {"country": "de"}])
 def test_a_proxy_that_is_to_be_avoided_strictly_is_not_used_at_all(
     strategy: str, proxy_filter: dict[str, str] | None
 ) -> None:
     pool = make_pool(proxies(3, country="de", max_in_flight=2), strategy=strategy)
-    request = {"matching": proxy_filter, "avoid": {"p0", "p2", "gone"}, "strictly": True}
+    request = {"proxy_filter": proxy_filter, "avoid": {"p0", "p2", "gone"}, "strictly": True}
     assert [acquire(pool, 0, **request).proxy.name for _ in range(2)] == ["p1", "p1"]
     refuses(pool, 0, **request)
     assert acquire(pool, 0, proxy_filter=proxy_filter).proxy.name in ("p0", "p2")
@@ -315,7 +316,7 @@ def test_a_proxy_that_is_to_be_avoided_strictly_is_not_used_at_all(
 
 
 @pytest.mark.parametrize("strategy", ALL_STRATEGIES)
-@pytest.mark.parametrize("matching", [None, {"country": "de"}])
+@pytest.mark.parametrize("proxy_filter", [None, {"country": "de"}])
 def test_a_proxy_that_is_preferred_is_used_while_it_is_free(
     strategy: str, proxy_filter: dict[str, str] | None
 ) -> None:
@@ -343,34 +344,34 @@ def test_a_preference_yields_to_all_that_must_be() -> None:
 
 def test_another_proxy_is_one_that_is_neither_named_nor_cooling_down_nor_out_nor_drained() -> None:
     pool = make_pool(proxies(4, max_in_flight=1), health=cooling(threshold=1, first=10))
-    assert pool.has_other(0, {"p0"})
+    assert pool.has_other(Want(), 0, {"p0"})
     carry_through(pool, "p1", 0, FAULT)
     put_out(pool, "p2", 0)
-    assert pool.has_other(0, {"p0"})
+    assert pool.has_other(Want(), 0, {"p0"})
     pool.drain("p3", 0)
-    assert not pool.has_other(0, {"p0"})
-    assert pool.has_other(0, ())
-    assert pool.has_other(20, {"p0"})  # p1 may be probed
+    assert not pool.has_other(Want(), 0, {"p0"})
+    assert pool.has_other(Want(), 0, ())
+    assert pool.has_other(Want(), 20, {"p0"})  # p1 may be probed
 
 
 def test_another_proxy_may_be_busy() -> None:
     pool = make_pool(proxies(2, max_in_flight=1))
     for _ in range(2):
         acquire(pool, 0)
-    assert pool.has_other(0, {"p0"})
-    assert not pool.has_other(0, {"p0", "p1"})
+    assert pool.has_other(Want(), 0, {"p0"})
+    assert not pool.has_other(Want(), 0, {"p0", "p1"})
 
 
 def test_another_proxy_has_to_be_one_that_the_request_and_its_target_accept() -> None:
     rules = {"de.test": TargetPolicy(proxy_filter=ProxyFilter({"country": "de"}))}
     nodes = [proxy("a", country="de"), proxy("b", country="fr"), proxy("c", country="fr")]
     pool = make_pool(nodes, targets_by_name=rules)
-    assert not pool.has_other(0, {"a"}, target="de.test")
-    assert pool.has_other(0, {"a"}, target="other.test")
-    assert pool.has_other(0, {"b"}, proxy_filter={"country": "fr"})
-    assert not pool.has_other(0, {"b", "c"}, proxy_filter={"country": "fr"})
+    assert not pool.has_other(Want(target="de.test"), 0, {"a"})
+    assert pool.has_other(Want(target="other.test"), 0, {"a"})
+    assert pool.has_other(Want(proxy_filter={"country": "fr"}), 0, {"b"})
+    assert not pool.has_other(Want(proxy_filter={"country": "fr"}), 0, {"b", "c"})
     with pytest.raises(NoProxyMatchesError):
-        pool.has_other(0, (), proxy_filter={"country": "it"})
+        pool.has_other(Want(proxy_filter={"country": "it"}), 0, ())
 
 
 # Coming, going, changing

@@ -82,7 +82,7 @@ requests = st.fixed_dictionaries(
     {
         "target": st.sampled_from(["a.test", "b.test"]),
         "session": st.sampled_from([None, None, "s1", "s2", "s3"]),
-        "matching": st.sampled_from(
+        "proxy_filter": st.sampled_from(
             [None, None, {"country": "de"}, {"country": "fr"}, {"name": ["p0", "p5"]}]
         ),
         "avoid": st.sets(st.sampled_from(NAMES), max_size=2),

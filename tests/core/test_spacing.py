@@ -257,7 +257,7 @@ steps = st.lists(
 @given(
     st.sampled_from(ALL_STRATEGIES),
     steps,
-    st.sampled_from([{}, {"matching": ProxyFilter({"tags": "x"})}]),
+    st.sampled_from([{}, {"proxy_filter": ProxyFilter({"tags": "x"})}]),
 )
 def test_no_two_grants_of_a_proxy_at_a_target_are_closer_than_its_spacing(
     strategy: str, lives: list[Any], rule: dict[str, Any]
@@ -280,7 +280,7 @@ def test_no_two_grants_of_a_proxy_at_a_target_are_closer_than_its_spacing(
         elif step == "end" and leases:
             pool.release(leases.pop(0), Outcome.SUCCESS, now)
         elif step == "send":
-            request = {"target": target, "session": session, "matching": proxy_filter}
+            request = {"target": target, "session": session, "proxy_filter": proxy_filter}
             try:
                 hold = blocked(pool, now, **request)
             except NoProxyMatchesError:  # the session is on a proxy that the target may not get

@@ -236,7 +236,7 @@ def test_every_proxy_gets_work_when_every_request_has_a_filter(strategy: str) ->
 
 
 @even_ones
-@pytest.mark.parametrize("matching", [None, {"country": "de"}])
+@pytest.mark.parametrize("proxy_filter", [None, {"country": "de"}])
 def test_asking_why_a_request_is_held_takes_nobodys_turn(
     strategy: str, proxy_filter: dict[str, str] | None
 ) -> None:

@@ -250,11 +250,11 @@ class Careless(Last):
 @pytest.mark.parametrize(
     ("choice", "request_", "parts"),
     [
-        (0, {"matching": {"name": "p1"}}, ["0", "pick.among"]),
+        (0, {"proxy_filter": {"name": "p1"}}, ["0", "pick.among"]),
         (2, {}, ["2", "usable"]),
         (99, {}, ["99", "usable"]),
         (None, {}, ["no proxy", "None only if"]),
-        (None, {"matching": {"name": "p1"}}, ["no proxy"]),
+        (None, {"proxy_filter": {"name": "p1"}}, ["no proxy"]),
     ],
 )
 def test_a_pick_that_may_not_be_used_is_refused_and_caps_and_filters_stand(

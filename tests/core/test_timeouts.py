@@ -19,6 +19,8 @@ from .helpers import acquire, carry, make_pool, proxies
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from scrapy_proxybalance.core import Attempt, Pool
+
 SITE = "site.test"
 FLOOR = 0.1
 OWN = 180.0
@@ -233,20 +235,24 @@ def test_a_target_that_gets_much_slower_is_cut_off_for_some_dozens_of_requests_a
 # The pool
 
 
+def limited(pool: Pool, attempt: Attempt, now: float, *, own: float) -> float:
+    attempt.timeout = None
+    pool.limit_time(attempt, own, now)
+    return own if attempt.timeout is None else attempt.timeout
+
+
 def test_the_pool_suggests_from_the_durations_that_it_was_told() -> None:
     pool = make_pool(proxies(3), timeout_min=0.5)
     for now in range(40):
         attempt = acquire(pool, float(now), target=SITE)
         pool.release(attempt, Outcome.SUCCESS, now + 0.5, latency=0.1, duration=1.0)
     attempt = acquire(pool, 50.0, target=SITE)
-    timeout = pool.timeout(attempt, 50.0, own=OWN)
+    timeout = limited(pool, attempt, 50.0, own=OWN)
     assert 1.0 < timeout < 3.0
     assert attempt.timeout == timeout
-    assert pool.timeout(attempt, 50.0, own=1.0) == 1.0
+    assert limited(pool, attempt, 50.0, own=1.0) == 1.0
     assert attempt.timeout is None
-    assert pool.timeout(attempt, 50.0, own=OWN, last=True) == OWN
-    assert attempt.timeout is None
-    assert pool.timeout(acquire(pool, 50.0, target="new.test"), 50.0, own=OWN) == OWN
+    assert limited(pool, acquire(pool, 50.0, target="new.test"), 50.0, own=OWN) == OWN
 
 
 def test_only_the_durations_of_successes_count() -> None:
@@ -256,7 +262,7 @@ def test_only_the_durations_of_successes_count() -> None:
         pool.release(acquire(pool, float(now), target=SITE), outcome, float(now), duration=1.0)
         carry(pool, now, target=SITE)  # of which nobody knows how long it took
     attempt = acquire(pool, 100.0, target=SITE)
-    assert pool.timeout(attempt, 100.0, own=OWN) == OWN
+    assert limited(pool, attempt, 100.0, own=OWN) == OWN
 
 
 def test_the_pool_gives_a_slow_proxy_more_time() -> None:
@@ -267,7 +273,9 @@ def test_the_pool_gives_a_slow_proxy_more_time() -> None:
             attempt = acquire(pool, float(now), target=SITE, proxy_filter={"name": name})
             pool.release(attempt, Outcome.SUCCESS, float(now), latency=seconds, duration=seconds)
     timeouts = [
-        pool.timeout(acquire(pool, 200.0, target=SITE, proxy_filter={"name": name}), 200.0, own=OWN)
+        limited(
+            pool, acquire(pool, 200.0, target=SITE, proxy_filter={"name": name}), 200.0, own=OWN
+        )
         for name in (fast.name, slow.name)
     ]
     assert timeouts[1] > 1.3 * timeouts[0]
@@ -279,10 +287,10 @@ def test_the_pool_widens_a_timeout_that_ends_many_attempts_in_a_row() -> None:
         attempt = acquire(pool, float(now), target=SITE)
         pool.release(attempt, Outcome.SUCCESS, float(now), duration=1.0)
     leases = [acquire(pool, 50.0, target=SITE, avoid=[f"p{n}" for n in range(i)]) for i in range(6)]
-    before = pool.timeout(leases[0], 50.0, own=OWN)
+    before = limited(pool, leases[0], 50.0, own=OWN)
     for attempt in leases:
         pool.release(attempt, Outcome.AMBIGUOUS, 51.0, duration=before, failure="timeout")
-    after = pool.timeout(acquire(pool, 51.0, target=SITE), 51.0, own=OWN)
+    after = limited(pool, acquire(pool, 51.0, target=SITE), 51.0, own=OWN)
     assert after >= 2 * before
 
 

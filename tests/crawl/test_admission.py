@@ -205,7 +205,7 @@ def pop_all(crawler: Crawler, queue: Any) -> list[Request]:
 def land(crawler: Crawler, requests: list[Request]) -> None:
     """Have requests be over, as the middleware and the downloader take note of it."""
     for request in requests:
-        context_of(crawler).land(request)
+        context_of(crawler).untrack(request)
         crawler.engine.downloader.active.remove(request)
 
 
