@@ -9,7 +9,7 @@ from scrapy import Request
 from scrapy.http import Response
 
 from scrapy_proxybalance import Outcome, Verdict
-from scrapy_proxybalance.core import Proxy
+from scrapy_proxybalance.core import History, Proxy
 from scrapy_proxybalance.core.verdict import CERTIFICATE
 from scrapy_proxybalance.plugin.requests.certificates import Certificates
 
@@ -25,7 +25,7 @@ def attempt(name: str) -> Any:
 def judge(certificates: Certificates, name: str) -> tuple[Outcome, bool]:
     """Return whose fault it was, and whether the page may be tried again."""
     request = Request(URL)
-    verdict = certificates.judge(request, FAILED, attempt(name))
+    verdict = certificates.judge(request, FAILED, attempt(name), History())
     return verdict.outcome, "dont_retry" not in request.meta
 
 
@@ -60,4 +60,4 @@ def test_a_page_without_tls_and_one_from_the_cache_show_no_certificate() -> None
 
 def test_another_failure_is_left_as_it_is() -> None:
     verdict = Verdict(outcome=Outcome.AMBIGUOUS, failure="tls")
-    assert Certificates().judge(Request(URL), verdict, attempt("one")) is verdict
+    assert Certificates().judge(Request(URL), verdict, attempt("one"), History()) is verdict

@@ -31,15 +31,19 @@ from twisted.internet.defer import Deferred, succeed
 
 import scrapy_proxybalance
 from scrapy_proxybalance import Outcome, ProxyPool, Verdict, signals
+from scrapy_proxybalance.client import Page
 from scrapy_proxybalance.core import (
     STRATEGIES,
+    Dispatcher,
     Pick,
     Pool,
     PoolPolicy,
     Proxy,
     ProxySnapshot,
+    Step,
     Strategy,
     View,
+    Want,
     errors,
     events,
 )
@@ -229,8 +233,8 @@ def test_every_metric_is_documented_with_its_type_and_its_labels() -> None:
     proxies = [Proxy(host="gate.example", port=8000, name=name, username=name) for name in "ab"]
     pool = seen.pool = Pool(proxies, PoolPolicy(), rng=Random(1))
     seen.clock = lambda: 3.0
-    seen.attempts = SimpleNamespace(subscribe=lambda _: None)
-    seen.retries = SimpleNamespace(let_out=0)
+    seen.attempt_log = SimpleNamespace(subscribe=lambda _: None)
+    seen.retries = SimpleNamespace(budget=SimpleNamespace(let_out=0))
     metrics = Metrics(seen, Figures(pool), per_proxy=10)
     for outcome, failure in ((Outcome.SUCCESS, None), (Outcome.TARGET_SIGNAL, "429")):
         attempt = acquire(pool, 1.0, target="shop.example")
@@ -469,7 +473,7 @@ def test_every_class_of_failure_of_the_core_is_documented() -> None:
     documented = set(first_codes(REFERENCE / "stats.md", "Class"))
     named = {value for value in vars(classes_of_failure).values() if isinstance(value, str)}
     words = {value for value in named if re.fullmatch(r"[a-z_]+", value)}
-    odd = {oddities.EMPTY, oddities.ELSEWHERE, oddities.SAME_PAGE}
+    odd = {oddities.EMPTY, oddities.ELSEWHERE, classes_of_failure.SAME_PAGE}
     assert words | odd <= documented
 
 
@@ -482,7 +486,13 @@ def test_the_public_names_are_those_of_the_package() -> None:
 @pytest.mark.parametrize(
     ("kind", "column", "attributes"),
     [
-        (ProxyPool, "Method of `ProxyPool`", {"core"}),
+        (ProxyPool, "Method of `ProxyPool`", {"core", "dispatcher", "clock"}),
+        (Page, "Method of `Page`", {"attempt"}),
+        (
+            Dispatcher,
+            "Method of `Dispatcher`",
+            {"pool", "retry_budget", "dropped_targets", "answered_at", "has_failed"},
+        ),
         (Pool, "Member of `Pool`", {"events", "targets", "sessions", "comparison"}),
         (Strategy, "Method of `Strategy`", set()),
         (View, "Method of `View`", set()),
@@ -499,6 +509,12 @@ def test_the_members_of_a_class_are_documented(
 def test_the_fields_of_a_pick_are_documented() -> None:
     documented = first_codes(REFERENCE / "api.md", "Field of `Pick`")
     assert documented == [field.name for field in attrs.fields(Pick)]
+
+
+def test_the_fields_of_a_want_and_the_steps_of_a_followup_are_documented() -> None:
+    page = REFERENCE / "api.md"
+    assert first_codes(page, "Field of `Want`") == [field.name for field in attrs.fields(Want)]
+    assert first_codes(page, "`Step` of a `Followup`") == [step.name for step in Step]
 
 
 def test_a_verdict_and_its_outcomes_are_documented() -> None:

@@ -14,35 +14,34 @@ from scrapy_proxybalance.core import (
     Rate,
     Strategy,
     View,
+    Want,
 )
 from scrapy_proxybalance.core.events import SessionReassigned
-
-from .core.helpers import acquire
 
 if TYPE_CHECKING:
     from scrapy import Request
     from scrapy.crawler import Crawler
     from scrapy.http import Response
 
-    from scrapy_proxybalance.core import Attempt, Score
+    from scrapy_proxybalance.core import Attempt, Followup, Score
 
 
 def fetch_without_scrapy() -> str:
-    """Attempt, release, change and look at a pool."""
+    """Start, end, change and look at a pool."""
     policy = PoolPolicy(max_in_flight=2, rate=Rate.parse("30/min"), health=HealthPolicy(cooldown=5))
     pool = ProxyPool(
         ["http://a:1", {"url": "http://b:2", "country": "de"}, Proxy(host="c", port=3)], policy
     )
-    with pool.attempt(target="shop.example", proxy_filter={"country": "de"}) as attempt:
-        url: str = attempt.proxy.url
+    page = pool.page("http://shop.example/", proxy_filter={"country": "de"})
     try:
-        second: Attempt = acquire(pool, session="login", avoid=["a:1"])
+        attempt: Attempt = page.acquire_nowait()
     except NoProxyAvailableError as held:
         retry_at: float | None = held.retry_at
-        return f"{url} {retry_at}"
-    ended: bool = pool.release(second, Outcome.PROXY_FAULT, failure="refused")
-    score: Score = pool.core.explain(second.proxy.name, 0.0)
-    return f"{ended} {score.value:.2f} {score.success}"
+        return f"{retry_at}"
+    url: str = attempt.proxy.url
+    followup: Followup = page.answered(200, {"Content-Type": "text/html"}, b"a page")
+    score: Score = pool.core.explain(attempt.proxy.name, 0.0)
+    return f"{url} {followup.sends_again} {score.value:.2f} {score.success}"
 
 
 class CheapestFirst(Strategy):
@@ -72,15 +71,14 @@ class CheapestFirst(Strategy):
 def fetch_by_a_strategy() -> str:
     """Name strategies, and pass classes of one's own."""
     pool = ProxyPool(["http://a:1"], PoolPolicy(strategy=CheapestFirst))
-    with pool.attempt(strategy="round_robin") as attempt:
-        acquire(pool.core, 0.0, strategy=CheapestFirst)
-        return attempt.proxy.name
+    pool.dispatcher.start(Want(target="shop.example", strategy=CheapestFirst), 0.0)
+    return pool.page("http://shop.example/", strategy="round_robin").acquire_nowait().proxy.name
 
 
 async def fetch_when_free() -> str:
     """Wait for a proxy."""
-    async with ProxyPool(["http://a:1"]).lease_when_free(timeout=3) as attempt:
-        return attempt.proxy.name
+    page = ProxyPool(["http://a:1"]).page("http://shop.example/")
+    return (await page.acquire(timeout=3)).proxy.name
 
 
 def my_classifier(request: Request, result: Response | Exception) -> Verdict | None:

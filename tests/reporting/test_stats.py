@@ -39,7 +39,7 @@ def watched() -> tuple[Any, Figures, dict[str, Any]]:
             signals=SimpleNamespace(connect=lambda *_, **__: None),
             stats=SimpleNamespace(set_value=written.__setitem__),
         ),
-        retries=SimpleNamespace(let_out=1, seconds_held=lambda _: 1.0),
+        retries=SimpleNamespace(budget=SimpleNamespace(let_out=1, seconds_held=lambda _: 1.0)),
         settings=SimpleNamespace(stats_per_proxy=2),
     )
     figures.sample(1.0)
@@ -73,7 +73,7 @@ def test_when_everything_has_happened_every_key_is_written_and_no_other() -> Non
 
 def test_when_nothing_has_happened_there_is_only_what_there_is() -> None:
     context, _, written = watched()
-    context.retries = SimpleNamespace(let_out=0, seconds_held=lambda _: 0.0)
+    context.retries = SimpleNamespace(budget=SimpleNamespace(let_out=0, seconds_held=lambda _: 0.0))
     context.pool = Pool([Proxy(host="a.example", port=1)], PoolPolicy(), rng=Random(1))
     StatsWriter(context, Figures(context.pool)).write()
     assert written == {"proxybalance/proxies": 1}
