@@ -1,4 +1,4 @@
-"""What the plugin costs a crawl: instructions per request, against the same crawl with proxies set by hand.
+"""What the plugin costs a crawl: instructions per request, against the same crawl without it.
 
     python tests/benchmarks/instructions.py [--watched]
 
@@ -8,8 +8,8 @@ without the start and the end of a crawl. The arms are ``bare``, where the spide
 ``meta["proxy"]``, each proxy in its turn, ``plugin``, and with ``--watched`` the plugin with a request
 log, metrics and the live page on. Nobody looks at these: ``watched_crawl.py`` is about that.
 
-Under valgrind a crawl is some thirty times slower and a second as long as ever: what is done once a second
-counts more than it should. Exits with 1 if a bar is missed.
+Under valgrind a crawl is some twenty times slower, and a second is as long as ever: what is done once
+a second, or again when time has passed, counts more than it should. Exits with 1 if a bar is missed.
 """
 
 from __future__ import annotations
