@@ -12,6 +12,7 @@ import sys
 import time
 import tracemalloc
 from collections import deque
+from itertools import islice
 from random import Random
 from statistics import median
 from typing import TYPE_CHECKING
@@ -71,11 +72,11 @@ class Traffic:
         self._endings = endings(Random(2))
         self._out = deque(pool.acquire(Want(target="shop.example"), 0.0) for _ in range(LEASES_OUT))
 
-    def run(self) -> float:
-        """Acquire and release ``CYCLES`` times; return the seconds that it took."""
+    def run(self, cycles: int = CYCLES) -> float:
+        """Acquire and release so often, at most ``CYCLES`` times; return the seconds that it took."""
         pool, out, now = self._pool, self._out, self._now
         started = time.process_time()
-        for outcome, latency, failure in self._endings:
+        for outcome, latency, failure in islice(self._endings, cycles):
             now += SECONDS_BETWEEN_REQUESTS
             pool.release(out.popleft(), outcome, now, latency=latency, failure=failure)
             out.append(pool.acquire(Want(target="shop.example"), now))

@@ -26,7 +26,7 @@ import sys
 from pathlib import Path
 from random import Random
 from statistics import median, quantiles
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 import scrapy
 from scrapy import signals
@@ -147,6 +147,7 @@ class PagesSpider(scrapy.Spider):
     """Fetches the pages and measures the CPU of its process meanwhile."""
 
     name = "pages"
+    wanted = REQUESTS
     proxies: Sequence[str] = ()  # of each request, or none at all
     profile: cProfile.Profile | None = None
     pages = 0
@@ -162,7 +163,7 @@ class PagesSpider(scrapy.Spider):
 
     async def start(self) -> AsyncIterator[scrapy.Request]:
         """Ask for every page once."""
-        for number in range(REQUESTS):
+        for number in range(self.wanted):
             meta = {"proxy": self.proxies[number]} if self.proxies else {}
             yield scrapy.Request(f"{SITE}/{number}", meta=meta)
 
@@ -190,21 +191,31 @@ def cpu_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def crawl(arm: str, profile_path: str) -> None:
-    """Run one crawl in this process; the proxies' URLs come as a line of JSON."""
-    urls = json.loads(sys.stdin.readline())
-    profile = cProfile.Profile() if profile_path else None
+def crawl_of(
+    arm: str, urls: Sequence[str], requests: int = REQUESTS
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings of the crawl of an arm, and the arguments of its spider.
+
+    :param urls: of the proxies.
+    """
     settings: dict[str, Any] = dict(COMMON)
-    arguments: dict[str, Any] = {"profile": profile}
+    arguments: dict[str, Any] = {"wanted": requests}
     if arm == "addon":
         settings["ADDONS"] = {scrapy_proxybalance.Addon: 500}
         settings["PROXYBALANCE_PROXIES"] = urls
     elif arm == "random":
-        arguments["proxies"] = Random(1).choices(urls, k=REQUESTS)
+        arguments["proxies"] = Random(1).choices(urls, k=requests)
     else:
-        arguments["proxies"] = [urls[number % PROXIES] for number in range(REQUESTS)]
+        arguments["proxies"] = [urls[number % PROXIES] for number in range(requests)]
+    return settings, arguments
+
+
+def crawl(arm: str, profile_path: str) -> None:
+    """Run one crawl in this process; the proxies' URLs come as a line of JSON."""
+    settings, arguments = crawl_of(arm, json.loads(sys.stdin.readline()))
+    profile = cProfile.Profile() if profile_path else None
     process = CrawlerProcess(settings)
-    process.crawl(PagesSpider, **arguments)
+    process.crawl(PagesSpider, profile=profile, **arguments)
     process.start()
     if profile is not None:
         profile.dump_stats(profile_path)
@@ -268,29 +279,41 @@ def compare(pairs: int, against: str) -> int:
     return 0 if middle <= BAR else 1
 
 
+class OwnFunction(NamedTuple):
+    """What one function of the plugin cost per request: microseconds, and how often it was called."""
+
+    own: float
+    with_calls: float
+    calls: float
+    where: str
+
+
+def own_functions(servers: Servers, path: str) -> list[OwnFunction]:
+    """Profile one crawl with the plugin into a file; return what its functions cost."""
+    run_crawl(servers, "addon", path)
+    package = Path(scrapy_proxybalance.__file__).parent
+    statistics: Any = pstats.Stats(path)
+    return [
+        OwnFunction(
+            own / REQUESTS * 1e6,
+            below / REQUESTS * 1e6,
+            calls / REQUESTS,
+            f"{Path(file).relative_to(package)}:{line} {function}",
+        )
+        for (file, line, function), (_, calls, own, below, _) in statistics.stats.items()
+        if package in Path(file).parents
+    ]
+
+
 def profile_addon(path: str) -> None:
     """Profile one crawl with the plugin, and print its functions by their own time."""
     with Servers() as servers:
-        run_crawl(servers, "addon", path)
-    package = str(Path(scrapy_proxybalance.__file__).parent)
-    rows = [
-        (own / REQUESTS * 1e6, below / REQUESTS * 1e6, calls / REQUESTS, file, line, function)
-        for (file, line, function), (_, calls, own, below, _) in _statistics(path).items()
-        if file.startswith(package)
-    ]
-    rows.sort(reverse=True)
+        rows = sorted(own_functions(servers, path), reverse=True)
     print("of the plugin, us per request; the profiler makes every call dearer than it is")
     print(f"{'own':>8}{'with calls':>12}{'calls':>8}")
-    for own, below, calls, file, line, function in rows[:40]:
-        where = f"{Path(file).relative_to(package)}:{line} {function}"
-        print(f"{own:>8.2f}{below:>12.2f}{calls:>8.2f}  {where}")
-    print(f"{sum(row[0] for row in rows):>8.2f}  in all")
-
-
-def _statistics(path: str) -> dict[tuple[str, int, str], tuple[int, int, float, float, Any]]:
-    statistics: Any = pstats.Stats(path)
-    found: dict[tuple[str, int, str], tuple[int, int, float, float, Any]] = statistics.stats
-    return found
+    for row in rows[:40]:
+        print(f"{row.own:>8.2f}{row.with_calls:>12.2f}{row.calls:>8.2f}  {row.where}")
+    print(f"{sum(row.own for row in rows):>8.2f}  in all")
 
 
 def main() -> int:

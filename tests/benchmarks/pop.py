@@ -102,6 +102,12 @@ class Arm:
             self._queue.pop()
         return (time.perf_counter_ns() - begin) / (1000 * cycles)
 
+    def pop(self, times: int) -> None:
+        """Take out as many requests, and do nothing with them: what is under way grows."""
+        for _ in range(times):
+            if self._queue.pop() is None:
+                raise SystemExit("the queue gives nothing although most of its hosts may be asked")
+
     def run(self, cycles: int) -> tuple[float, float, float]:
         """Return the microseconds of a pop, of the end of a request, and of a push: the means."""
         popping = ending = pushing = 0
@@ -141,6 +147,13 @@ class Arm:
         self._downloader.active.add(request)
         self._downloader._get_slot(request)[1].active.add(request)
         self._under_way.append(request)
+
+
+def plugin_arm(hosts: int, paused: int) -> Arm:
+    """Return the plugin's queue once it has met each host that is paused, and put it away."""
+    arm = Arm(ProxyBalanceQueue, PLUGIN, hosts, paused)
+    arm.run(hosts)
+    return arm
 
 
 def _unstarted(settings: dict[str, Any]) -> Crawler:

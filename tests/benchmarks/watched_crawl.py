@@ -31,18 +31,14 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median, quantiles
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.request import urlopen
 
-import scrapy
-from crawl_cpu import COMMON, SITE, PagesSpider, Servers, cpu_seconds
+from crawl_cpu import COMMON, PagesSpider, Servers, cpu_seconds
 from scrapy.crawler import CrawlerProcess
 from worlds import Bars
 
 import scrapy_proxybalance
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 WATCHED_BAR = 1.05
 ATTACKED_BAR = 0.98
@@ -57,16 +53,9 @@ ARMS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 class WatchedSpider(PagesSpider):
-    """Fetches ``wanted`` pages, and measures time as well."""
+    """Measures time as well."""
 
-    name = "pages"
-    wanted = 0
     began = 0.0
-
-    async def start(self) -> AsyncIterator[scrapy.Request]:
-        """Ask for every page once."""
-        for number in range(self.wanted):
-            yield scrapy.Request(f"{SITE}/{number}")
 
     def opened(self) -> None:
         """Begin to measure."""
