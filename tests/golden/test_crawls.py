@@ -18,14 +18,17 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from difflib import unified_diff
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 from bookshop.servers.forward_proxy import Behaviour
 from bookshop.servers.origin import OriginRequest, OriginResponse
 from scrapy import Request
+from scrapy.http import Response
 
+from scrapy_proxybalance import Outcome, Verdict
 from tests.crawl.certificates import server_context
-from tests.crawl.crawling import crawl_test
+from tests.crawl.crawling import crawl, crawl_test
 from tests.crawl.scripted_proxy import answer
 
 from .watching import World, page, refusal, urls
@@ -403,6 +406,129 @@ async def test_large_pool(golden: Golden) -> None:
                 PROXYBALANCE_METRICS_PER_PROXY=3,
             )
         )
+
+
+def _classifier(request: Request, result: object) -> Verdict | None:
+    """Judge some pages by their names."""
+    path = urlsplit(request.url).path
+    if path == "/mistake":
+        return "no verdict"  # type: ignore[return-value]
+    if path == "/error":
+        raise ValueError("of the user's own code")
+    if isinstance(result, Response) and b"try later" in result.body:
+        return Verdict(outcome=Outcome.AMBIGUOUS, failure="soft")
+    return None
+
+
+@crawl_test
+async def test_own_code_and_marks(golden: Golden) -> None:
+    def marks(_: str, url: str) -> bytes | None:
+        return answer(503, "no", X_Gate="No traffic left") if url == next(once, None) else None
+
+    def handler(request: OriginRequest) -> OriginResponse:
+        if request.path == "/soft":
+            return OriginResponse(body=next(soft, b"page"))
+        return OriginResponse(
+            {"/broken": 500, "/missing": 404}.get(request.path, 200), body=b"page"
+        )
+
+    once, soft = iter(["http://shop.example/marked"]), iter([b"try later"])
+    async with golden.world() as world:
+        await world.site("shop.example", handler)
+        for name in ("one", "two", "three"):
+            await world.proxy(name, marks)
+        paths = ("marked", "broken", "missing", "mistake", "error", "soft")
+        golden.compare(
+            await world.crawl(
+                [f"http://shop.example/{path}" for path in paths],
+                RETRY_TIMES=2,
+                PROXYBALANCE_CLASSIFIER=_classifier,
+                PROXYBALANCE_PROXY_MARKS=[
+                    {"header": "X-Gate", "value": "no traffic", "verdict": "traffic_used_up"}
+                ],
+            )
+        )
+
+
+@crawl_test
+async def test_past_the_pool(golden: Golden) -> None:
+    """Another queue than the plugin's, and a proxy that somebody else sets for every request."""
+    async with golden.world() as world:
+        await world.site("shop.example")
+        for name in ("one", "own"):
+            await world.proxy(name)
+        own = world.entry("own")["url"]
+        golden.compare(
+            await world.crawl(
+                [Request(url, meta={"proxy": own}) for url in urls("shop.example", 50)],
+                PROXYBALANCE_PROXIES=[world.entry("one")],
+                SCHEDULER_PRIORITY_QUEUE="scrapy.pqueues.ScrapyPriorityQueue",
+            )
+        )
+
+
+@crawl_test
+async def test_strategies(golden: Golden) -> None:
+    names = ["first_available", "round_robin", "weighted_round_robin", "least_used"]
+    async with golden.world() as world:
+        await world.site("shop.example")
+        for name in ("one", "two", "three"):
+            await world.proxy(name)
+        golden.compare(
+            await world.crawl(
+                [
+                    Request(f"http://shop.example/{name}/{n}", meta={"proxy_strategy": name})
+                    for name in names
+                    for n in range(6)
+                ],
+                PROXYBALANCE_PROXIES=[
+                    world.entry(name, weight=weight)
+                    for name, weight in zip(world.proxies, (1, 3, 1), strict=True)
+                ],
+            )
+        )
+
+
+@crawl_test
+async def test_mistakes(golden: Golden, tmp_path: Path) -> None:
+    """What is said of settings that cannot be used."""
+    proxies = tmp_path / "proxies.txt"
+    proxies.write_text("http://one.example:8080 country=de\nhttp://two.example\n")
+    good = "http://user:secret@one.example:8080"
+    said = []
+    for name, value in [
+        ("PROXIES", []),
+        ("PROXIES", [7]),
+        ("PROXIES", ["http://user:secret@one.example"]),
+        ("PROXIES", [good, good]),
+        ("PROXIES", [{"url": good, "weight": 0}]),
+        ("PROXIES", [{"url": good, "colour": "red"}]),
+        ("PROXIES", ["socks5://one.example:1080"]),
+        ("PROXIES_FILE", str(proxies)),
+        ("PROXIES_FILE", str(tmp_path / "missing.txt")),
+        ("STRATEGY", "round-robin"),
+        ("MAX_IN_FLIGHT", 0),
+        ("RATE", "fast"),
+        ("COOLDOWN", 601),
+        ("ENABLED", "perhaps"),
+        ("ON_FORBIDDEN", "ignore"),
+        ("TARGETS", {"http://shop.example/": {"rate": "1/s"}}),
+        ("TARGETS", {"shop.example": {"speed": 5}}),
+        ("GATEWAYS", {"gate.example": {"in_flight": 5}}),
+        ("CLASSIFIER", "missing.module.function"),
+        ("PROXY_MARKS", [{"verdict": "proxy"}]),
+        ("REQUEST_LOG", "requests.log"),
+        ("REPORT", "report.pdf"),
+        ("METRICS_PORT", -1),
+        ("CONTROL_TOKEN", "short"),
+        ("STRATAGY", "sticky"),
+    ]:
+        settings = {"PROXYBALANCE_PROXIES": [good], f"PROXYBALANCE_{name}": value}
+        with pytest.raises(ValueError) as error:  # noqa: PT011
+            await crawl([], settings)
+        text = str(error.value).replace(str(tmp_path), "<directory>")
+        said.append(f"{type(error.value).__name__}: {text}")
+    golden.compare({"said": said})
 
 
 @crawl_test

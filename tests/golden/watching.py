@@ -114,7 +114,7 @@ class WatchedSpider(UrlsSpider):
 
     def keep_failure(self, failure: Failure) -> None:
         url = failure.request.url  # type: ignore[attr-defined]
-        self.got.append(f"{failure.type.__name__} {url}: {failure.getErrorMessage()}")
+        self.got.append(f"{type(failure.value).__name__} {url}: {failure.getErrorMessage()}")
 
 
 class World:
@@ -207,6 +207,11 @@ class World:
         handler = _Starter(look, look_at)
         logging.getLogger("scrapy_proxybalance").addHandler(handler)
         self._stack.callback(logging.getLogger("scrapy_proxybalance").removeHandler, handler)
+
+        def prepare(crawler: Crawler) -> None:
+            self._listen(crawler)
+            look.prepare(crawler)
+
         crawler = await crawl(
             requests,
             {
@@ -226,11 +231,12 @@ class World:
             },
             spider=WatchedSpider,
             stop_after=stop_after,
-            prepare=lambda crawler: (self._listen(crawler), look.prepare(crawler))[1],
+            prepare=prepare,
         )
+        spider: Any = crawler.spider
         looked: Any = look.result() or {"metrics": "", "live": {}}
         seen: dict[str, Any] = {
-            "spider": crawler.spider.got,
+            "spider": spider.got,
             "traffic": list(self._traffic),
             "connections": {name: one.opened_connections for name, one in self.proxies.items()},
             "signals": list(self._signals),
