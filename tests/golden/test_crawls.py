@@ -31,12 +31,15 @@ from tests.crawl.certificates import server_context
 from tests.crawl.crawling import crawl, crawl_test
 from tests.crawl.scripted_proxy import answer
 
-from .watching import World, page, refusal, urls
+from .watching import Reporter, World, page, refusal, urls
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 _SEEN = Path(__file__).parent / "seen"
+
+#: In seconds: all else is done meanwhile, and what is looked at once a second is seen to be paused.
+_PAUSE = 2
 
 #: Scrapy 2.14 makes its TLS contexts in a way that Twisted has deprecated.
 speaks_tls = pytest.mark.filterwarnings(
@@ -49,16 +52,19 @@ resumes_a_crawl = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarni
 class Golden:
     """What was seen of one crawl when its file was written."""
 
-    def __init__(self, name: str, caplog: pytest.LogCaptureFixture, directory: Path) -> None:
+    def __init__(
+        self, name: str, caplog: pytest.LogCaptureFixture, reporter: Reporter, directory: Path
+    ) -> None:
         self._path = _SEEN / f"{name}.json"
         self._caplog = caplog
+        self._reporter = reporter
         self._directory = directory
 
     @asynccontextmanager
     async def world(self) -> AsyncIterator[World]:
         """Give the servers of a crawl, and close them."""
         async with AsyncExitStack() as stack:
-            yield World(stack, self._caplog, self._directory)
+            yield World(stack, self._caplog, self._reporter, self._directory)
 
     def compare(self, seen: dict[str, Any]) -> None:
         """Fail if anything differs; or write it, if that is what was asked for."""
@@ -74,12 +80,21 @@ class Golden:
             pytest.fail("\n".join([f"{self._path.name}: the public sees", *lines]), pytrace=False)
 
 
+@pytest.fixture(scope="session")
+def reporter() -> Iterator[Reporter]:
+    with Reporter() as running:
+        yield running
+
+
 @pytest.fixture
 def golden(
-    request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    request: pytest.FixtureRequest,
+    caplog: pytest.LogCaptureFixture,
+    reporter: Reporter,
+    tmp_path: Path,
 ) -> Golden:
     name = request.node.name.removeprefix("test_").replace("[", "-").rstrip("]")
-    return Golden(name, caplog, tmp_path)
+    return Golden(name, caplog, reporter, tmp_path)
 
 
 def first(*answers: OriginResponse | None) -> Callable[[OriginRequest], OriginResponse]:
@@ -104,8 +119,7 @@ async def test_plain(golden: Golden) -> None:
 @crawl_test
 async def test_rate_limited(golden: Golden) -> None:
     async with golden.world() as world:
-        # Two seconds: the look for crawls that only wait, once a second, finds it paused.
-        await world.site("busy.example", first(None, refusal(429, retry_after=2)))
+        await world.site("busy.example", first(None, refusal(429, retry_after=_PAUSE)))
         await world.site("well.example")
         for name in ("one", "two", "three"):
             await world.proxy(name)
@@ -113,7 +127,7 @@ async def test_rate_limited(golden: Golden) -> None:
             await world.crawl(
                 [*urls("busy.example", 2), *urls("well.example", 4), "http://busy.example/3"],
                 look_at="Only paused targets are left",
-                LOGSTATS_INTERVAL=1.5,
+                LOGSTATS_INTERVAL=1.9,
             )
         )
 
@@ -198,14 +212,16 @@ async def test_session_lost(golden: Golden) -> None:
 @crawl_test
 async def test_refused(golden: Golden, status: int, policy: str) -> None:
     async with golden.world() as world:
-        await world.site("shop.example", first(None, *[refusal(status)] * 3))
+        refusals = [refusal(status)] * (3 if status == 403 else 2)
+        await world.site("shop.example", first(None, *refusals))
         await world.site("well.example")
         for name in ("one", "two"):
             await world.proxy(name)
         golden.compare(
             await world.crawl(
                 [*urls("shop.example", 6), *urls("well.example", 2)],
-                PROXYBALANCE_PAUSE=0.02,
+                PROXYBALANCE_PAUSE=_PAUSE,
+                PROXYBALANCE_PAUSE_MAX=_PAUSE,
                 PROXYBALANCE_ON_FORBIDDEN=policy,
                 PROXYBALANCE_ON_RATE_LIMITED=policy,
             )
@@ -215,15 +231,15 @@ async def test_refused(golden: Golden, status: int, policy: str) -> None:
 @crawl_test
 async def test_suspended(golden: Golden) -> None:
     async with golden.world() as world:
-        await world.site("shop.example", lambda _: refusal(503, retry_after=1))
+        await world.site("shop.example", lambda _: refusal(503, retry_after=600))
         await world.site("well.example")
         for name in ("one", "two"):
             await world.proxy(name)
         golden.compare(
             await world.crawl(
                 [*urls("shop.example", 3), *urls("well.example", 2)],
-                PROXYBALANCE_PAUSE=0.05,
-                PROXYBALANCE_PAUSE_MAX=0.05,
+                PROXYBALANCE_PAUSE=_PAUSE,
+                PROXYBALANCE_PAUSE_MAX=_PAUSE,
                 PROXYBALANCE_MAX_PAUSES=1,
             )
         )
@@ -243,7 +259,10 @@ async def test_resumed(golden: Golden, tmp_path: Path) -> None:
         )
         # What is left of the pause is cut down to what a test can sit out.
         resumed = await world.crawl(
-            urls("well.example", 4), JOBDIR=job, PROXYBALANCE_PAUSE=2, PROXYBALANCE_PAUSE_MAX=2
+            urls("well.example", 4),
+            JOBDIR=job,
+            PROXYBALANCE_PAUSE=_PAUSE,
+            PROXYBALANCE_PAUSE_MAX=_PAUSE,
         )
         golden.compare({"stopped": stopped, "resumed": resumed})
 
@@ -380,7 +399,7 @@ async def test_robots(golden: Golden) -> None:
                 look_at="Only paused targets are left",
                 ROBOTSTXT_OBEY=True,
                 RETRY_TIMES=1,
-                PROXYBALANCE_PAUSE=2,
+                PROXYBALANCE_PAUSE=_PAUSE,
                 PROXYBALANCE_MAX_PAUSES=1,
             )
         )
@@ -389,7 +408,7 @@ async def test_robots(golden: Golden) -> None:
 @crawl_test
 async def test_large_pool(golden: Golden) -> None:
     async with golden.world() as world:
-        await world.site("shop.example", first(refusal(429, retry_after=1)))
+        await world.site("shop.example", first(refusal(429)))
         for number in range(4):
             await world.proxy(f"p{number}")
         places = ["de", "de", "at", "at"]
@@ -400,8 +419,8 @@ async def test_large_pool(golden: Golden) -> None:
                     world.entry(name, country=country, provider="acme")
                     for name, country in zip(world.proxies, places, strict=True)
                 ],
-                PROXYBALANCE_PAUSE=0.05,
-                PROXYBALANCE_PAUSE_MAX=0.05,
+                PROXYBALANCE_PAUSE_MAX=_PAUSE,
+                PROXYBALANCE_PAUSE=_PAUSE,
                 PROXYBALANCE_STATS_PER_PROXY=3,
                 PROXYBALANCE_METRICS_PER_PROXY=3,
             )

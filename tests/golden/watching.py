@@ -5,11 +5,11 @@ Uses the product by its public face only: the modules inside it may move, and th
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import csv
 import json
 import logging
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from tests.crawl.scripted_proxy import ScriptedProxy
 from .patterns import HEADERS, Plain
 
 if TYPE_CHECKING:
+    import asyncio
     import ssl
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from contextlib import AsyncExitStack
@@ -117,6 +118,48 @@ class WatchedSpider(UrlsSpider):
         self.got.append(f"{type(failure.value).__name__} {url}: {failure.getErrorMessage()}")
 
 
+class Reporter:
+    """Runs ``scrapy proxybalance report``, all in one process: to start one takes most of a second."""
+
+    _PROGRAM = """
+import sys
+from scrapy.cmdline import execute
+for path in sys.stdin:
+    try:
+        execute(["scrapy", "proxybalance", "report", path.strip()])
+    except SystemExit as end:
+        print("exit code", end.code, flush=True)
+"""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", self._PROGRAM],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def __enter__(self) -> Reporter:
+        self._process.__enter__()
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        self._process.__exit__(*exc_info)
+
+    def report(self, path: Path) -> list[str]:
+        """Return the lines on a request log, and at last the exit code."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(path, file=self._process.stdin, flush=True)
+        lines: list[str] = []
+        while not (lines and lines[-1].startswith("exit code ")):
+            line = self._process.stdout.readline()
+            assert line, lines
+            lines.append(line.rstrip("\n"))
+        return lines
+
+
 class World:
     """Sites by their names, proxies that lead to them, and crawls of these.
 
@@ -125,9 +168,14 @@ class World:
     """
 
     def __init__(
-        self, stack: AsyncExitStack, caplog: pytest.LogCaptureFixture, directory: Path
+        self,
+        stack: AsyncExitStack,
+        caplog: pytest.LogCaptureFixture,
+        reporter: Reporter,
+        directory: Path,
     ) -> None:
         self._stack = stack
+        self._reporter = reporter
         self._caplog = caplog
         self._directory = directory
         self._resolve: dict[str, tuple[str, int]] = {}
@@ -248,7 +296,7 @@ class World:
             "stats": crawler.stats.get_stats(),
             "stats_file": json.loads(stats_path.read_text()),
             "request_log": [json.loads(line) for line in _lines(requests_path)],
-            "report": await _report(requests_path),
+            "report": self._reporter.report(requests_path),
             "report_csv": list(csv.DictReader(_lines(report_path))),
             "metrics": looked["metrics"].splitlines(),
             "live": looked["live"],
@@ -321,13 +369,3 @@ def _fields(headers: Mapping[str, str]) -> str:
 
 def _lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
-
-
-async def _report(path: Path) -> list[str]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "scrapy", "proxybalance", "report", str(path)),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await process.communicate()
-    return [*output.decode().splitlines(), f"exit code {process.returncode}"]
