@@ -76,20 +76,20 @@ HEADERS = re.compile(r"accept|accept-encoding|accept-language|user-agent")
 
 
 class Plain:
-    """Puts names in the place of what varies.
+    """Puts names in the place of what varies, the same ones in all crawls of a job."""
 
-    :param names: what stands for which text, as for a server's address.
-    """
-
-    def __init__(self, names: Mapping[str, str]) -> None:
-        self._names = names
+    def __init__(self) -> None:
+        self._names: Mapping[str, str] = {}
         self._runs: dict[str, str] = {}
 
-    def document(self, seen: Mapping[str, Any]) -> dict[str, Any]:
+    def document(self, seen: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
         """Return all that was seen of a crawl, to be compared with another one's.
 
         Rows become texts, as the order of their columns is compared as well.
+
+        :param names: what stands for which text, as for a server's address.
         """
+        self._names = names
         for stats in (seen["stats"], seen["stats_file"]["stats"]):
             for key, nothing in ROUNDED_AWAY.items():
                 stats.setdefault(key, nothing)

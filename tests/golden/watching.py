@@ -164,6 +164,7 @@ class World:
     """Sites by their names, proxies that lead to them, and crawls of these.
 
     :param stack: closes all of it.
+    :param caplog: has the log lines.
     :param directory: where files are written.
     """
 
@@ -178,6 +179,7 @@ class World:
         self._reporter = reporter
         self._caplog = caplog
         self._directory = directory
+        self._plain = Plain()
         self._resolve: dict[str, tuple[str, int]] = {}
         self._traffic: list[str] = []
         self._signals: list[dict[str, Any]] = []
@@ -243,7 +245,7 @@ class World:
         requests_path, stats_path, report_path = (
             self._directory / name for name in ("requests.jsonl", "stats.json", "report.csv")
         )
-        for path in (requests_path, report_path):
+        for path in (requests_path, stats_path, report_path):
             path.unlink(missing_ok=True)
         self._traffic.clear()
         self._signals.clear()
@@ -306,7 +308,7 @@ class World:
             seen["job"] = json.loads(remembered.read_text()) if remembered.exists() else None
         servers = {**self.proxies, **self.sites}
         names = {f"127.0.0.1:{one.port}": f"127.0.0.1:<{name}>" for name, one in servers.items()}
-        return Plain({**names, str(self._directory): "<directory>"}).document(seen)
+        return self._plain.document(seen, {**names, str(self._directory): "<directory>"})
 
     def _listen(self, crawler: Crawler) -> None:
         """Write down the signals of a crawl, with all of their arguments."""
