@@ -62,7 +62,7 @@ MODULES_BAR = 25
 ALONE = 21
 
 #: The folder of the package that is its core.
-CORE = "pool"
+CORE = "core"
 
 _PACKAGE = Path(scrapy_proxybalance.__file__).parent
 
