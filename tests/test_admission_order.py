@@ -155,7 +155,7 @@ class Crawl:
             return
         if retry:
             self.context.retries.went(request, self.now)
-        self.context.track(request, attempt, waited=0.0)
+        self.context.track(request, attempt, self.context.slot_of(request), waited=0.0)
 
     def end(
         self,
