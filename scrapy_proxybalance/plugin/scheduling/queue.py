@@ -145,6 +145,8 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
         context = self._context
         if context is None:
             return super().pop()
+        if not self._count.total:
+            return None  # as after each request of a slow start()
         now = context.clock()
         admissible = self._pop_admissible(context, now)
         if admissible is None and context.has_swallowed and context.sweep():
