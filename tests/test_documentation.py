@@ -64,8 +64,9 @@ from scrapy_proxybalance.plugin.config.settings import (
     TARGET_KEYS,
     Settings,
 )
-from scrapy_proxybalance.plugin.handlers import exceptions, proxy_watch
+from scrapy_proxybalance.plugin.handlers import exceptions
 from scrapy_proxybalance.plugin.lifecycle import only_paused as idle
+from scrapy_proxybalance.plugin.requests import proxy_watch
 from scrapy_proxybalance.reporting import stats, stats_file
 from scrapy_proxybalance.reporting.figures import Figures
 from scrapy_proxybalance.reporting.live.metrics import Metrics
