@@ -251,9 +251,7 @@ class Page:
         """
         response = PlainResponse(status, PlainHeaders(headers), body)
         wall_now = time.time()
-        answer = HttpAnswer(
-            self._request, response, wall_now=wall_now, stopped=not body, is_anonymous=True
-        )
+        answer = HttpAnswer(self._request, response, wall_now=wall_now, stopped=not body)
         verdict = of_response(self._request, response, wall_now=wall_now)
         return self._finish(verdict, answer, latency=latency)
 

@@ -155,7 +155,7 @@ class Crawl:
             return
         if retry:
             self.context.retries.went(request, self.now)
-        self.context.track(request, attempt, waited=0.0)
+        self.context.track(request, attempt, self.context.slot_of(request), waited=0.0)
 
     def end(
         self,
@@ -362,7 +362,7 @@ class Held(RuleBasedStateMachine):
     def send(self, data: st.DataObject) -> None:
         request = data.draw(st.sampled_from(self.crawl.under_way))
         target = self.crawl.context.target_of(request)
-        is_sent = request in self.crawl.context._flights
+        is_sent = self.crawl.context.attempt_of(request) is not None
         if not is_sent and self.crawl.context.pool.targets.may_send(target, self.crawl.now):
             self.crawl.send(request)
 

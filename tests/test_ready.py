@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 NEVER = float("inf")
 
 
+def changed(order: QueueOrder, slot: str, target: str) -> None:
+    """Tell of a request that has come or gone."""
+    order.slot_changed(slot)
+    order.target_changed(target)
+
+
 class World:
     """Limits that a test sets: how much slots and targets take, and until when they take nothing."""
 
@@ -35,6 +41,9 @@ class World:
         if self.active(slot) >= (self.slot_size[slot] or self.unlimited):
             return None
         return max(now, self.slot_until.get(slot, now))
+
+    def held_by(self, target: str, now: float) -> str | None:
+        return target if self.target_room(target, now) <= 0 else None
 
     def target_room(self, target: str, now: float) -> int:
         if now < self.target_until.get(target, now):
@@ -96,13 +105,13 @@ def start(ready: QueueOrder, world: World, now: float = 0) -> str | None:
         ready.served(key)
         slot, _, target = key.partition("|")
         world.under_way.append((slot, target))
-        ready.changed(slot, target)
+        changed(ready, slot, target)
     return key
 
 
 def end(ready: QueueOrder, world: World, slot: str, target: str) -> None:
     world.under_way.remove((slot, target))
-    ready.changed(slot, target)
+    changed(ready, slot, target)
 
 
 def queues(world: World, *keys: str) -> QueueOrder:
@@ -174,7 +183,7 @@ def test_a_full_slot_does_not_keep_the_room_of_a_target_from_another_slot() -> N
     assert ready.next(0) is None
     world.slot_size["a"] = world.target_size["x"] = 1
     world.under_way.append(("a", "elsewhere"))
-    ready.changed("a", "elsewhere")
+    changed(ready, "a", "elsewhere")
     assert ready.next(10) == "b|x"
 
 
@@ -312,7 +321,7 @@ def test_a_full_slot_does_not_keep_the_room_of_a_gate_from_another_slot() -> Non
     assert ready.next(0) is None
     world.slot_size["a"] = world.target_size["g"] = 1
     world.under_way.append(("a", "elsewhere"))
-    ready.changed("a", "elsewhere")
+    changed(ready, "a", "elsewhere")
     assert ready.next(10) == "b|y+"
 
 
@@ -402,19 +411,19 @@ class AgainstAModel(RuleBasedStateMachine):
     @rule(slot=st.sampled_from(SLOTS), size=st.integers(0, 3))
     def size_a_slot(self, slot: str, size: int) -> None:
         self.world.slot_size[slot] = size
-        self.ready.changed(slot, "")
+        changed(self.ready, slot, "")
 
     @precondition(lambda self: self.world.under_way)
     @rule(data=st.data())
     def end(self, data: st.DataObject) -> None:
         slot, target = data.draw(st.sampled_from(self.world.under_way))
         self.world.under_way.remove((slot, target))
-        self.ready.changed(slot, target)
+        changed(self.ready, slot, target)
 
     @rule(key=keys)
     def something_else_starts(self, key: str) -> None:
         self.world.under_way.append(parts(key))
-        self.ready.changed(*parts(key))
+        changed(self.ready, *parts(key))
 
     @rule()
     def ask(self) -> None:

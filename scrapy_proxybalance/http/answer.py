@@ -19,11 +19,10 @@ class HttpAnswer:
     :param request: what was asked for.
     :param response: what came back.
     :param wall_now: seconds since the epoch.
-    :param is_anonymous: whether the request had no credentials for a proxy.
     :param stopped: whether the download was stopped at the headers, so that there is no body.
     """
 
-    __slots__ = ("_request", "_response", "_stopped", "_wall_now", "is_anonymous", "status", "url")
+    __slots__ = ("_request", "_response", "_stopped", "_wall_now", "status", "url")
 
     def __init__(
         self,
@@ -31,7 +30,6 @@ class HttpAnswer:
         response: Response,
         *,
         wall_now: float,
-        is_anonymous: bool = False,
         stopped: bool = False,
     ) -> None:
         self._request = request
@@ -40,7 +38,11 @@ class HttpAnswer:
         self._stopped = stopped
         self.status = response.status
         self.url = request.url
-        self.is_anonymous = is_anonymous
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether the request had no credentials for a proxy: a plain one has none of its own."""
+        return True
 
     def oddity(self) -> str | None:
         """Return in a word what it looks like that may be a proxy's own; ``None`` for a page."""

@@ -128,16 +128,21 @@ class CrawlContext:
 
     # Requests on their way
 
-    def track(self, request: Request, attempt: AnyAttempt, *, waited: float) -> None:
+    def slot_of(self, request: Request) -> str:
+        """Return the key of a request's download slot."""
+        return self.admissions.slot_of(request) or self.slots.key_of(request)
+
+    def track(self, request: Request, attempt: AnyAttempt, slot: str, *, waited: float) -> None:
         """Take note that a request is on its way.
 
+        :param slot: the key of its download slot.
         :param waited: the seconds for which it has waited for a proxy since it left the queue.
         """
         if request in self._attempts:
             self._give_up([request])
         self._attempts[request] = attempt
         self.attempt_log.started(request, attempt, waited + self.admissions.waited(request))
-        self.admissions.depart(request, self.slots.key_of(request), attempt.target)
+        self.admissions.depart(request, slot, attempt.target)
         self._feed()
 
     def untrack(self, request: Request) -> AnyAttempt | None:

@@ -20,9 +20,9 @@ from scrapy.utils.httpobj import urlparse_cached
 from ..core import Attempt, Blocked, NoProxyAvailableError, Outcome, Step, TargetState, Want
 from ..core.outcome import TIMEOUT
 from ..core.verdict import FORBIDDEN, IGNORED
-from ..http.answer import HttpAnswer
 from ..reporting import install
 from . import request_meta
+from .answer import ScrapyAnswer
 from .config import proxy_checks
 from .config.settings import Settings, read_one
 from .context import REASON_FORBIDDEN, REASON_RATE_LIMITED, CrawlContext, StoppedError
@@ -139,6 +139,7 @@ class ProxyBalanceMiddleware:
                 "one if that is what you want"
             )
         arrived_at = context.clock()
+        slot = context.slot_of(request)
         deadline = arrived_at + self.settings.acquire_timeout
         while True:
             if request_meta.ROBOTS in request.meta and (
@@ -147,7 +148,7 @@ class ProxyBalanceMiddleware:
                 # It bypasses the scheduler and would be tried again until the closing is over.
                 raise IgnoreRequest("nobody waits for this robots.txt any more")
             now = context.clock()
-            if not context.slots.may_depart(context.slots.key_of(request)):
+            if not context.slots.may_depart(slot):
                 held: Blocked = Blocked(
                     reason=f"the download slot of {target} is full", waits_for=None, retry_at=None
                 )
@@ -161,7 +162,7 @@ class ProxyBalanceMiddleware:
                 want = self._want(request, target, direct=users_own, overdue=now >= deadline)
                 started = context.dispatcher.start(want, now)
                 if not isinstance(started, Blocked):
-                    self._goes(request, started, waited=now - arrived_at)
+                    self._goes(request, started, slot, waited=now - arrived_at)
                     return None
                 held = started
             if context.has_swallowed and context.sweep():
@@ -192,15 +193,15 @@ class ProxyBalanceMiddleware:
             strategy=request_meta.strategy_of(request),
             tunnel=request_meta.tunnel_of(request),
             timeout=self._adaptive_timeout.own(request),
-            cuts=request_meta.history_of(request).cuts,
+            cuts=request_meta.cuts(request),
             retry=retry,
             # One that bypasses the scheduler waits for a while, and goes anyhow.
             overdue=retry and (overdue or self.context.closing),
         )
 
-    def _goes(self, request: Request, attempt: AnyAttempt, *, waited: float) -> None:
+    def _goes(self, request: Request, attempt: AnyAttempt, slot: str, *, waited: float) -> None:
         """Send a request on its way, through the proxy of its attempt."""
-        self.context.track(request, attempt, waited=waited)
+        self.context.track(request, attempt, slot, waited=waited)
         request_meta.forget_latency(request)
         if not isinstance(attempt, Attempt):
             self._watch.departs_with_users(request)
@@ -284,13 +285,7 @@ class ProxyBalanceMiddleware:
             context.clock(),
             latency=request.meta.get("download_latency"),
             duration=duration,
-            answer=HttpAnswer(
-                request,
-                response,
-                wall_now=context.wall_clock(),
-                is_anonymous=b"Proxy-Authorization" not in request.headers,
-                stopped="download_stopped" in response.flags,
-            ),
+            answer=ScrapyAnswer(request, response, context.wall_clock()),
             compare=compare,
             page=request.url,
             history=history,

@@ -150,6 +150,11 @@ def history_of(request: Request) -> History:
     return History(tuple(tried), tuple(refused_by), answers_before, odd, *counts)
 
 
+def cuts(request: Request) -> int:
+    """Return how often a request's URL was cut off by a timeout of ours."""
+    return history_of(request).cuts if _HISTORY in request.meta else 0
+
+
 def keep_history(request: Request, history: History) -> None:
     """Keep what the attempts at a request's URL have left behind, for those to come."""
     if history != _NOTHING:
@@ -319,6 +324,9 @@ def forget_credentials(request: Request) -> None:
 
 
 def _remove_basic(request: Request) -> None:
+    # Scrapy's headers keep their names in this form; to ask in any form takes some microseconds.
+    if not dict.__contains__(request.headers, _AUTHORIZATION):
+        return
     if (request.headers.get(_AUTHORIZATION) or b"").lower().startswith(_BASIC):
         del request.headers[_AUTHORIZATION]
 

@@ -18,7 +18,7 @@ from scrapy.core.scheduler import Scheduler
 
 from scrapy_proxybalance import ProxyBalanceQueue
 from scrapy_proxybalance.core import Outcome
-from scrapy_proxybalance.plugin import crawl as context
+from scrapy_proxybalance.plugin import context
 from scrapy_proxybalance.plugin.scheduling import waiting as set_aside
 
 from ..core.helpers import acquire

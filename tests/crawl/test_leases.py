@@ -73,7 +73,7 @@ class LeaseCount:
         assert {snapshot.proxy.name: snapshot.in_flight for snapshot in snapshots} == {
             snapshot.proxy.name: 0 for snapshot in snapshots
         }
-        assert context._flights == {}
+        assert context.attempts() == []
 
 
 class SwallowFirstResponse:

@@ -17,7 +17,7 @@ answers everything itself at once has the most answers.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..outcome import SAME_PAGE
 from ..structures.bounded_dict import BoundedDict
@@ -67,7 +67,7 @@ class _Target:
         self.asked_at = float("-inf")
         self.confirmed: BoundedDict[str, None] = BoundedDict(_KINDS)
         self.through: BoundedDict[str, dict[str, float]] = BoundedDict(PROXIES)
-        self.row: BoundedDict[str, tuple[str, int]] = BoundedDict(PROXIES)
+        self.row: BoundedDict[str, list[Any]] = BoundedDict(PROXIES)
 
     def share(self, who: str, kind: str) -> float:
         """Return how much of what a proxy got was of a kind, 0 to 1."""
@@ -98,8 +98,13 @@ class _Target:
 
     def note(self, who: str, kind: str) -> None:
         """Count an answer."""
-        last, times = self.row.get(who, ("", 0))
-        self.row[who] = (kind, times + 1 if kind == last else 1)
+        row = self.row.get(who)
+        if row is None:
+            self.row[who] = [kind, 1]
+        elif row[0] == kind:
+            row[1] += 1
+        else:
+            row[:] = kind, 1
         counts = self.through.get(who)
         if counts is None:
             counts = self.through[who] = {}
@@ -168,7 +173,7 @@ class Answers:
     def heard(self, target: str, who: str) -> int:
         """Return how many others have had an answer of a target."""
         known = self._targets.get(target)
-        return sum(name != who for name in known.through) if known is not None else 0
+        return 0 if known is None else len(known.through) - (who in known.through)
 
     def is_confirmed(self, target: str, kind: str) -> bool:
         """Return whether a target is known to give answers of a kind."""
@@ -178,8 +183,8 @@ class Answers:
     def in_a_row(self, target: str, kind: str, who: str) -> int:
         """Return how many answers of a kind somebody has had in a row of a target."""
         known = self._targets.get(target)
-        last, times = known.row.get(who, ("", 0)) if known is not None else ("", 0)
-        return times if last == kind else 0
+        row = known.row.get(who) if known is not None else None
+        return row[1] if row is not None and row[0] == kind else 0
 
     def through_others(self, target: str, kind: str, who: str) -> int:
         """Return through how many others a target has given answers of a kind."""

@@ -33,45 +33,64 @@ class Repeated(NamedTuple):
     usual: float | None
 
 
+class _Giver:
+    """How many pages a proxy gave of late; ``whole``: of these, its commonest."""
+
+    __slots__ = ("answers", "whole")
+
+    def __init__(self) -> None:
+        self.answers = self.whole = 0.0
+
+
+class _Given:
+    """For how many URLs a proxy gave a page of late, and the last of these."""
+
+    __slots__ = ("last", "urls")
+
+    def __init__(self) -> None:
+        self.urls = 0.0
+        self.last = ""
+
+
 class _Target:
-    """``answers``: how many pages each proxy gave of late; ``whole``: of these, its commonest.
+    """``givers``: how many pages each proxy gave of late.
 
     ``pages``: who gave one, for how many URLs of late, and the last of these. ``doubted``: how often
     there was nobody to compare with.
     """
 
-    __slots__ = ("answers", "doubted", "pages", "whole")
+    __slots__ = ("doubted", "givers", "pages")
 
     def __init__(self) -> None:
         self.doubted = 0
-        self.answers: BoundedDict[str, float] = BoundedDict(PROXIES)
-        self.whole: dict[str, float] = {}
-        self.pages: BoundedDict[str, BoundedDict[str, tuple[float, str]]] = BoundedDict(_PAGES)
+        self.givers: BoundedDict[str, _Giver] = BoundedDict(PROXIES)
+        self.pages: BoundedDict[str, BoundedDict[str, _Given]] = BoundedDict(_PAGES)
 
-    def answered(self, who: str) -> None:
+    def answered(self, who: str) -> _Giver:
         """Count a page."""
-        if who not in self.answers and len(self.answers) >= PROXIES:
-            self.whole.pop(next(iter(self.answers)), None)
-        count = self.answers[who] = self.answers.get(who, 0.0) + 1.0
-        if count > _WINDOW:
-            self.answers[who] = 0.5 * count
-            self.whole[who] = 0.5 * self.whole.get(who, 0.0)
-            for givers in self.pages.values():
-                if who in givers:
-                    urls, last = givers[who]
-                    givers[who] = (0.5 * urls, last)
+        giver = self.givers.get(who)
+        if giver is None:
+            giver = self.givers[who] = _Giver()
+        giver.answers += 1.0
+        if giver.answers > _WINDOW:
+            giver.answers *= 0.5
+            giver.whole *= 0.5
+            for given_by in self.pages.values():
+                if who in given_by:
+                    given_by[who].urls *= 0.5
+        return giver
 
     def share(self, look: str, who: str) -> float:
         """Return for how much of all a proxy gives a page, 0 to 1."""
-        givers = self.pages.get(look)
-        if givers is None or who not in givers:
+        given_by = self.pages.get(look)
+        if given_by is None or who not in given_by:
             return 0.0
-        return min(1.0, givers[who][0] / self.answers[who])
+        return min(1.0, given_by[who].urls / self.givers[who].answers)
 
     def varies(self, who: str) -> bool:
         """Return whether a proxy is known to give different pages."""
-        answers = self.answers.get(who, 0.0)
-        return answers > 1.0 and self.whole.get(who, 0.0) < ALWAYS * answers
+        giver = self.givers.get(who)
+        return giver is not None and giver.answers > 1.0 and giver.whole < ALWAYS * giver.answers
 
     def usual(self, look: str, who: str, proxies: int, heard: int) -> float | None:
         """Return for how much of all others give a page; ``None`` if that is not known.
@@ -79,7 +98,7 @@ class _Target:
         Those that give one page only are left out where others vary, or most others give another one:
         they may be as bad.
         """
-        others = [name for name in self.answers if name != who]
+        others = [name for name in self.givers if name != who]
         telling = [name for name in others if self.varies(name)]
         if not telling:
             if max(heard, len(others)) < max(1, min(_SPEAK_FOR_ALL, proxies - 1)):
@@ -94,7 +113,7 @@ class _Target:
                 telling = others
         odd = answers = 0.0
         for name in telling:
-            voice = min(ONE_VOICE, self.answers[name])
+            voice = min(ONE_VOICE, self.givers[name].answers)
             answers += voice
             odd += voice * self.share(look, name)
         return (odd + WEIGHT * PRIOR) / (answers + WEIGHT)
@@ -132,20 +151,23 @@ class Pages:
             known = self._targets[target] = _Target()
         else:
             self._targets.move_to_end(target)
-        known.answered(who)
+        giver = known.answered(who)
         found: Repeated | None = None
         for number, look in enumerate(looks):
-            givers = known.pages.get(look)
-            if givers is None:
-                givers = known.pages[look] = BoundedDict(PROXIES)
+            given_by = known.pages.get(look)
+            if given_by is None:
+                given_by = known.pages[look] = BoundedDict(PROXIES)
             else:
                 known.pages.move_to_end(look)
-            urls, last = givers.get(who, (0.0, ""))
-            if urls == 0.0 or url != last:
-                urls += 1.0
-                givers[who] = (urls, url)
-            if look == looks[-1]:
-                known.whole[who] = max(urls, known.whole.get(who, 0.0))
+            given = given_by.get(who)
+            if given is None:
+                given = given_by[who] = _Given()
+            if url != given.last or given.urls == 0.0:
+                given.urls += 1.0
+                given.last = url
+            urls = given.urls
+            if look == looks[-1] and urls > giver.whole:
+                giver.whole = urls
             if urls < self._least + number:
                 continue
             usual = known.usual(look, who, proxies, heard)

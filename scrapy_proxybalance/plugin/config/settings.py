@@ -121,7 +121,7 @@ def _token(name: str, value: Any) -> str | None:
     if not good or len(value) < _SHORTEST_TOKEN:
         # The value is not shown: it is a secret.
         raise ConfigurationError(
-            f"PROXYBALANCE_{name}: write at least {_SHORTEST_TOKEN} ASCII characters without spaces, "
+            f"{name}: write at least {_SHORTEST_TOKEN} ASCII characters without spaces, "
             "such as secrets.token_urlsafe() makes"
         )
     return str(value)

@@ -10,6 +10,9 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from ...core import Want
+from ...core.dispatcher import ANY_PROXY
+from ...core.structures.bounded_dict import BoundedDict
+from .queue_order import EVERYTHING
 
 if TYPE_CHECKING:
     from ...core import Blocked
@@ -20,6 +23,8 @@ RETRIES = "#retries"
 
 # Of the targets that wait for one of the proxies that they may use, so many are looked at per pop.
 _WAITING_PER_POP = 16
+# What is asked of so many targets is kept.
+_WANTS = 10_000
 
 
 class AdmissionLimits:
@@ -33,6 +38,7 @@ class AdmissionLimits:
         self.waiting_for_proxy: dict[str, None] = {}
         #: How many of them have not been looked at since something changed.
         self.unseen = 0
+        self._wants: BoundedDict[str, Want] = BoundedDict(_WANTS)
 
     def some_that_wait(self) -> list[str]:
         """Take some of the targets that wait for a proxy, to look whether there is one now."""
@@ -42,6 +48,32 @@ class AdmissionLimits:
             del waiting[target]
         self.unseen -= len(some)
         return some
+
+    def held_by(self, target: str, now: float) -> str | None:
+        """Return what holds a request to a target, or every retry, now; see :class:`Limits`."""
+        context = self._context
+        if target == RETRIES:
+            return target if self.target_room(target, now) <= 0 else None
+        admissions = context.admissions
+        if target in context.asking_robots and target not in context.dropped_targets:
+            return target
+        want = self._wants.get(target)
+        if want is None:
+            want = self._wants[target] = Want(target=target)
+        try:
+            blocked = context.dispatcher.blocked(
+                want,
+                now,
+                admissions.on_the_way_to(target),
+                ahead_of_all=admissions.unleased,
+            )
+        except Exception:  # for the middleware to raise: the request is to fail, not the queue
+            return None
+        if blocked is None:
+            return None
+        if blocked.waits_for == ANY_PROXY:
+            return EVERYTHING
+        return None if target in context.dropped_targets else target
 
     def target_room(self, target: str, now: float) -> int:
         """Return how many requests may be let out to a target now."""

@@ -71,7 +71,7 @@ def _wish(context: CrawlContext, request: Request) -> Hashable:
 class _Chosen(DownloaderInterface):
     """Shows Scrapy's queue the one key that is to be served, so that all else stays Scrapy's.
 
-    ``key``: the one that was shown last.
+    ``key``: the one that was shown last. ``key_of_last``: that of the request that was last asked about.
     """
 
     def __init__(self, crawler: Crawler, context: CrawlContext, ready: QueueOrder) -> None:
@@ -79,6 +79,7 @@ class _Chosen(DownloaderInterface):
         self._context = context
         self._ready = ready
         self.key: str | None = None
+        self.key_of_last = ""
 
     def stats(self, possible_slots: Iterable[str]) -> list[tuple[int, str]]:  # noqa: ARG002
         """Return the queue to serve next, if there is one."""
@@ -89,7 +90,8 @@ class _Chosen(DownloaderInterface):
         """Return the key of the queue that a request belongs to."""
         slot: str = self.downloader.get_slot_key(request)
         is_retry = request_meta.is_retry(request)
-        return _queue_key(slot, request_meta.host_of(request), retries=is_retry)
+        self.key_of_last = _queue_key(slot, request_meta.host_of(request), retries=is_retry)
+        return self.key_of_last
 
 
 class ProxyBalanceQueue(DownloaderAwarePriorityQueue, HoldsRequests):
@@ -196,9 +198,13 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue, HoldsRequests):
         self._ready.target_changed(target)
         self._stir()
 
-    def _came_or_went(self, slot: str, target: str) -> None:
-        self._ready.changed(slot, target)
-        self._ready.target_changed(RETRIES)  # each request that is sent earns them a share
+    def _came_or_went(self, slot: str | None, target: str) -> None:
+        order = self._ready
+        if slot is not None:
+            order.slot_changed(slot)
+        if order.some_wait:
+            order.target_changed(target)
+            order.target_changed(RETRIES)  # each request that is sent earns them a share
         if self._aside.count or self._limits.waiting_for_proxy:
             self._stir()
 
@@ -231,7 +237,7 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue, HoldsRequests):
 
     def _put(self, context: CrawlContext, request: Request) -> None:
         super().push(request)
-        self._enter(context, self._downloader_interface.get_slot_key(request))
+        self._enter(context, self._chosen.key_of_last)
 
     def _enter(self, context: CrawlContext, key: str) -> None:
         """Take note of a queue's first request, or of the priority of its next one."""
@@ -257,14 +263,15 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue, HoldsRequests):
 
         With its slot, its target, its wish, and the seconds for which it waited for that.
         """
-        free = context.pool.available(now)
-        if free != self._free:
-            self._free = free
-            self._stir()
         if self._delayed:
             self._let_retries_in(context, now)
-        if free <= context.admissions.unleased:
-            return None
+        if self._aside.count or self._limits.waiting_for_proxy:
+            free = context.pool.available(now)
+            if free != self._free:
+                self._free = free
+                self._stir()
+            if free <= context.admissions.unleased:
+                return None
         if self._limits.waiting_for_proxy:
             for target in self._limits.some_that_wait():
                 self._ready.target_changed(target)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+#: What holds every request at once: no target and no gate is called so.
+EVERYTHING = "#everything"
 # When a slot is found full, so many of its queues let other slots have their target's room.
 _GIVING_WAY = 64
 
@@ -29,6 +31,12 @@ class Limits(Protocol):
 
     def slot_ready_at(self, slot: str, now: float) -> float | None:
         """Return from when a slot has room: ``now`` if it has; ``None`` when a request has to end."""
+
+    def held_by(self, target: str, now: float) -> str | None:
+        """Return what holds a request to a target, or one that has to pass a gate.
+
+        That is its name; :data:`EVERYTHING` where nothing can be let out at all; ``None`` for nothing.
+        """
 
     def target_room(self, target: str, now: float) -> int:
         """Return how many requests may be let out to a target now."""
@@ -163,12 +171,16 @@ class QueueOrder:
     def __contains__(self, key: str) -> bool:
         return key in self._queues
 
-    def changed(self, slot: str, target: str) -> None:
-        """Take note that a request of a slot to a target has come or gone."""
+    @property
+    def some_wait(self) -> bool:
+        """Whether some queues wait for a target or a gate."""
+        return bool(self._parked)
+
+    def slot_changed(self, slot: str) -> None:
+        """Take note that a request of a slot has come or gone."""
         known = self._slots.get(slot)
         if known is not None and known.keys:
             self._ring.put(slot, self._limits.active(slot))
-        self.target_changed(target)
 
     def target_changed(self, target: str) -> None:
         """Take note that a target, or a gate, may have room, or have it no longer."""
@@ -195,12 +207,14 @@ class QueueOrder:
                 continue
             key = self._slots[slot].next()  # only slots with some are in the ring
             queue = self._queues[key]
-            if limits.target_room(queue.target, now) <= 0:
-                self._park(key, queue, queue.target, now)
-            elif queue.gate is not None and limits.target_room(queue.gate, now) <= 0:
-                self._park(key, queue, queue.gate, now)
-            else:
+            held_by = limits.held_by(queue.target, now)
+            if held_by is None and queue.gate is not None:
+                held_by = limits.held_by(queue.gate, now)
+            if held_by is None:
                 return key
+            if held_by == EVERYTHING:
+                return None
+            self._park(key, queue, held_by, now)
 
     def served(self, key: str) -> tuple[str, str]:
         """Take note that a queue was served, so that the next one in turn follows.

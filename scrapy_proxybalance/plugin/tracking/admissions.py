@@ -35,12 +35,13 @@ class Admissions:
     """Counts the requests under way per download slot, and those that have not departed yet.
 
     ``in_use``: whether a queue writes into it, so that the middleware can rely on admission.
-    ``listeners``: are called with the slot and the target of every request that comes or goes.
+    ``listeners``: are called with the slot and the target of every request that comes or goes; for one
+    that departs, which is in its slot already, with ``None`` and its target.
     """
 
     def __init__(self) -> None:
         self.in_use = False
-        self.listeners: list[Callable[[str, str], None]] = []
+        self.listeners: list[Callable[[str | None, str], None]] = []
         #: How many admitted requests have yet to attempt a proxy.
         self.unleased = 0
         #: How many of them are retries.
@@ -89,18 +90,24 @@ class Admissions:
     def depart(self, request: Request, slot: str, target: str) -> None:
         """Take note that a request is sent; it needs its reservation no longer."""
         entry = self._entries.get(request)
+        came = entry is None
         if entry is None:
             entry = _Entry(slot, target, admitted=False, waits_for_lease=False)
             self._enter(request, entry)
         self._settle(entry)
         entry.departed = True
         self._departed_in_slot[entry.slot] += 1
-        self._tell(entry.slot, entry.target)
+        self._tell(entry.slot if came else None, entry.target)
 
     def is_admitted(self, request: Request) -> bool:
         """Return whether a request under way was let out by the queue."""
         entry = self._entries.get(request)
         return entry is not None and entry.admitted
+
+    def slot_of(self, request: Request) -> str | None:
+        """Return the slot of a request under way, ``None`` if it is not."""
+        entry = self._entries.get(request)
+        return entry.slot if entry is not None else None
 
     def waited(self, request: Request) -> float:
         """Return for how many seconds a request had waited for a proxy when it left the queue."""
@@ -155,7 +162,7 @@ class Admissions:
             if entry.wish is not None:
                 _count_down(self._wishing, entry.wish)
 
-    def _tell(self, slot: str, target: str) -> None:
+    def _tell(self, slot: str | None, target: str) -> None:
         for listener in self.listeners:
             listener(slot, target)
 
