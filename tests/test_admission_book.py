@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from scrapy import Request
 
-from scrapy_proxybalance.plugin.scheduling.admissions import Admissions
+from scrapy_proxybalance.plugin.tracking.admissions import Admissions
 
 SLOTS = ("a", "b")
 TARGETS = ("x", "y")

@@ -31,7 +31,7 @@ from scrapy.utils.misc import build_from_crawler
 
 from scrapy_proxybalance import ProxyBalanceMiddleware, ProxyBalanceQueue
 from scrapy_proxybalance.core import Blocked, Outcome, Verdict, Want
-from scrapy_proxybalance.plugin.requests import meta as request_meta
+from scrapy_proxybalance.plugin import request_meta
 
 from .crawl.crawling import BASE_SETTINGS
 

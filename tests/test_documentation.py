@@ -52,7 +52,7 @@ from scrapy_proxybalance.core.proxies.proxy import ATTRIBUTES
 from scrapy_proxybalance.core.verdict import CERTIFICATE, UNSUPPORTED
 from scrapy_proxybalance.http import library_errors as handler_errors
 from scrapy_proxybalance.http import marks, oddities
-from scrapy_proxybalance.plugin import context
+from scrapy_proxybalance.plugin import context, request_meta
 from scrapy_proxybalance.plugin.config.feed import FEED_KEYS
 from scrapy_proxybalance.plugin.config.gateways import GATEWAY_KEYS
 from scrapy_proxybalance.plugin.config.proxy_marks import MARK_KEYS
@@ -64,9 +64,9 @@ from scrapy_proxybalance.plugin.config.settings import (
     TARGET_KEYS,
     Settings,
 )
-from scrapy_proxybalance.plugin.handlers import exceptions, proxy_watch
+from scrapy_proxybalance.plugin.handlers import exceptions
 from scrapy_proxybalance.plugin.lifecycle import only_paused as idle
-from scrapy_proxybalance.plugin.requests import meta as request_meta
+from scrapy_proxybalance.plugin.requests import proxy_watch
 from scrapy_proxybalance.reporting import stats, stats_file
 from scrapy_proxybalance.reporting.figures import Figures
 from scrapy_proxybalance.reporting.live.metrics import Metrics

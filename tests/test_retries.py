@@ -12,7 +12,7 @@ from scrapy.squeues import FifoMemoryQueue, PickleFifoDiskQueue
 
 from scrapy_proxybalance import ProxyBalanceQueue
 from scrapy_proxybalance.http.answer import HttpAnswer
-from scrapy_proxybalance.plugin.requests import meta as request_meta
+from scrapy_proxybalance.plugin import request_meta
 
 from .test_admission_order import SETTINGS, Crawl, numbered, pop_all, url_of
 

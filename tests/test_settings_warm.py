@@ -11,7 +11,7 @@ from scrapy.settings import Settings as ScrapySettings
 
 from scrapy_proxybalance.core import ConfigurationError, WarmPolicy
 from scrapy_proxybalance.plugin.config.settings import Settings
-from scrapy_proxybalance.plugin.requests.meta import tunnel_of
+from scrapy_proxybalance.plugin.request_meta import tunnel_of
 
 if TYPE_CHECKING:
     from scrapy.http import Response

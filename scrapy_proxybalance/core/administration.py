@@ -13,6 +13,7 @@ from .proxies.health import OUT
 if TYPE_CHECKING:
     from .availability.availability import Availability
     from .availability.gateways import Gateways
+    from .availability.outages import Outages
     from .choosing.pairs import Pairs
     from .choosing.spacing import Spacing
     from .events import EventBus
@@ -34,7 +35,8 @@ class Administration:
     :param availability: counts what they have free.
     :param gateways: stand before those that share a gateway.
     :param ledger: holds their limits.
-    :param strategies: forget who is gone, as do ``spacing``, ``pairs`` and ``warm_connections``.
+    :param strategies: forget who is gone, as do ``spacing``, ``pairs``, ``warm_connections`` and
+        ``outages``.
     :param events: is told.
     """
 
@@ -50,6 +52,7 @@ class Administration:
         spacing: Spacing,
         pairs: Pairs,
         warm_connections: WarmConnections | None,
+        outages: Outages,
         events: EventBus,
     ) -> None:
         self._policy = policy
@@ -61,6 +64,7 @@ class Administration:
         self._spacing = spacing
         self._pairs = pairs
         self._warm_connections = warm_connections
+        self._outages = outages
         self._events = events
 
     def add(self, proxy: Proxy, now: float) -> None:
@@ -111,6 +115,7 @@ class Administration:
             self._availability.refresh(node, now)
             return
         self._availability.withdraw(node, now)
+        self._outages.forget(node)
         self._gateways.leave(node, before.gateway)
         self._join(node, now)
 
@@ -120,6 +125,7 @@ class Administration:
         if not node.leaving or self._ledger.in_flight(proxy.name):
             return
         self._nodes.remove(node)
+        self._outages.forget(node)
         self._gateways.leave(node, proxy.gateway)
         for strategy in self._strategies.in_use:
             strategy.forget(node.index)

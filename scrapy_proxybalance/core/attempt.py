@@ -9,7 +9,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable
 
-    from .availability.gateways import Gateway
+    from .gateways.gateway import Gateway
     from .proxies.filters import FilterSpec
     from .proxies.proxy import Proxy
     from .proxies.table import Node

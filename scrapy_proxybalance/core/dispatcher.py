@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import attrs
 
 from .attempt import Blocked, DirectAttempt
-from .attribution.second_opinion import SecondOpinion
 from .followup import FAILED, Followup, Followups, RefusalPolicy, Step
 from .history import History
 from .outcome import AMBIGUOUS, GATEWAY_FAULT, IGNORED, SUCCESS, TARGET_SIGNAL
+from .second_opinion import SecondOpinion
 from .verdict import SUCCEEDED
 
 if TYPE_CHECKING:

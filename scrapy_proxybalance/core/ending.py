@@ -163,7 +163,7 @@ class Endings:
             self._refused_pages.answered(attempt.target)
         if succeeded:
             self.answers += 1
-            node.rejected_by_chance = 1.0
+            node.rejections.by_chance = 1.0
             self._got_through(attempt, now)
         elif (
             outcome in (PROXY_FAULT, AMBIGUOUS, GATEWAY_FAULT)
@@ -191,7 +191,7 @@ class Endings:
             and attempt.gateway is not None
             and not self._outages.explained(attempt)
         ):
-            repeated = attempt.gateway.rejects_for_itself(node, attempt.started_at, now)
+            repeated = attempt.gateway.rejects_for_itself(node.rejections, attempt.started_at, now)
         gateways = self._gateways
         gateways.in_flight -= 1
         excused, charged = False, 0.0
@@ -296,7 +296,7 @@ class Endings:
             return False
         node, gateway = attempt.node, attempt.gateway
         known, sharing = (node if gateway is None else gateway).proven, gateway is not None
-        proven, before = known.most(now), known.out_before(attempt)
+        proven, before = known.most(now), known.out_before(attempt.started_at)
         goes_there = self._goes_there(attempt) if refuses_host else node.answered
         says_so = refuses_host or (failure == TOO_MANY and not sharing)
         own = node.own_limit if gateway is None else None

@@ -125,6 +125,7 @@ class Pool:
             spacing=self._spacing,
             pairs=self._pairs,
             warm_connections=self._warm_connections,
+            outages=self._outages,
             events=self.events,
         )
         self._endings = Endings(
@@ -265,14 +266,14 @@ class Pool:
             self._spacing.granted(target, name, now, rule.spacing)
         self._availability.refresh(chosen, now)
         if gateway is None:
-            chosen.proven.granted(attempt)
+            chosen.proven.granted(attempt, now)
             attempt.in_flight = chosen.in_flight
             if chosen.own_limit is not None and chosen.own_limit.limit <= chosen.cap:
                 attempt.idle = max(0, int(chosen.own_limit.limit) - attempt.in_flight)
             elif chosen.proven.was_too_many(now):
                 attempt.idle = max(0, chosen.proven.most(now) - attempt.in_flight)
         else:
-            gateway.proven.granted(attempt)
+            gateway.proven.granted(attempt, now)
             attempt.in_flight = gateway.limit.in_flight
             if gateway.proven.was_too_many(now):
                 attempt.idle = max(0, int(gateway.limit.limit) - attempt.in_flight)

@@ -21,12 +21,12 @@ from twisted.internet.defer import Deferred
 from ..core import ConfigurationError, Dispatcher, Pool, RefusalPolicy, TargetState
 from ..core.events import TargetReopened
 from ..core.verdict import IGNORED
-from .attempt_log import AttemptLog
-from .requests import meta as request_meta
-from .scheduling.admissions import Admissions
-from .scheduling.download_slots import DownloadSlots
-from .scheduling.retries import Retries
+from . import request_meta
 from .scrapy_internals import is_closing, take_unsent, wake
+from .tracking.admissions import Admissions
+from .tracking.attempt_log import AttemptLog
+from .tracking.download_slots import DownloadSlots
+from .tracking.retries import Retries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,9 +48,6 @@ REASON_RATE_LIMITED = "proxybalance_rate_limited: {target}"
 REASON_FORBIDDEN = "proxybalance_forbidden: {target}"
 REASON_SUSPENDED = "proxybalance_suspended: {target}"
 REASON_EXHAUSTED = "proxybalance_pool_exhausted"
-
-#: How the reason of a pause begins that no refusal has led to.
-ROBOTS_NOT_FETCHED = "robots.txt could not be fetched"
 
 _TICK_SECONDS = 1.0
 
@@ -99,7 +96,7 @@ class CrawlContext:
         self.admissions = Admissions()
         self.slots = DownloadSlots(crawler, self.admissions)
         self.retries = Retries(settings, clock(), rng)
-        self.attempt_log = AttemptLog(self)
+        self.attempt_log = AttemptLog(self.pool, clock=clock, wall_clock=wall_clock)
         self.dispatcher = Dispatcher(
             self.pool,
             retry_budget=self.retries.budget,

@@ -14,8 +14,8 @@ from scrapy.exceptions import IgnoreRequest
 
 from ..core import Outcome
 from ..core.verdict import Verdict
+from . import request_meta
 from .classify import classify
-from .requests import meta as request_meta
 from .scrapy_internals import reached_downloader
 
 if TYPE_CHECKING:

@@ -22,21 +22,22 @@ from ..core.history import NO_HISTORY, History
 from ..core.outcome import TIMEOUT
 from ..core.verdict import FORBIDDEN, IGNORED
 from ..reporting import install
+from . import request_meta
 from .answer import ScrapyAnswer
 from .config import proxy_checks
 from .config.settings import Settings, read_one
 from .context import REASON_FORBIDDEN, REASON_RATE_LIMITED, CrawlContext, StoppedError
-from .handlers.proxy_watch import ProxyWatch, UnprovenError
+from .errors import TargetHeldError, dropped
 from .judge import Judge
 from .lifecycle import startup
 from .lifecycle.closing import Closing, GivenUpError
 from .lifecycle.job_memory import JobMemory
 from .lifecycle.only_paused import OnlyPausedWatch
-from .requests import meta as request_meta
 from .requests.adaptive_timeout import AdaptiveTimeout
 from .requests.cache import JudgedCache
 from .requests.certificates import Certificates
 from .requests.download_time import DownloadTime
+from .requests.proxy_watch import ProxyWatch, UnprovenError
 from .requests.redaction import redact_exception
 from .requests.retries_elsewhere import RetriesElsewhere
 from .requests.unknown_failures import UnknownFailures
@@ -63,18 +64,6 @@ ORDER = 740
 _TURN = 1.0
 # In seconds; what is due already may still depend on something else that is not.
 _SHORTEST_WAIT = 0.01
-
-
-class TargetHeldError(NoProxyAvailableError):
-    """A target must not be sent to now, whatever proxies there are.
-
-    :param target: which.
-    :param retry_at: as for any :class:`NoProxyAvailableError`.
-    """
-
-    def __init__(self, target: str, retry_at: float | None) -> None:
-        super().__init__(f"{target} is paused or at its limit", retry_at)
-        self.target = target
 
 
 class ProxyBalanceMiddleware:
@@ -429,8 +418,3 @@ class ProxyBalanceMiddleware:
             and request_meta.ROBOTS not in request.meta
             and urlparse_cached(request).path == "/robots.txt"
         )
-
-
-def dropped(target: str) -> IgnoreRequest:
-    """Return the error of a request to a target that is dropped from the crawl."""
-    return IgnoreRequest(f"{target} refuses and is dropped from this crawl")

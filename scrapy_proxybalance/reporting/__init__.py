@@ -22,10 +22,10 @@ from .summary import SummaryLog
 from .unmatched import UnmatchedTargets
 
 if TYPE_CHECKING:
-    from ..plugin.context import CrawlContext
+    from .observed import OperatedCrawl
 
 
-def install(context: CrawlContext) -> tuple[PoolConsole, list[object]]:
+def install(context: OperatedCrawl) -> tuple[PoolConsole, list[object]]:
     """Let every reporter watch a crawl.
 
     :return: what the telnet console has, and the others; all have to be kept for their signals' sake.
@@ -54,7 +54,7 @@ def install(context: CrawlContext) -> tuple[PoolConsole, list[object]]:
     return PoolConsole(context, figures), kept
 
 
-def _port(context: CrawlContext, figures: Figures, port: int) -> object:
+def _port(context: OperatedCrawl, figures: Figures, port: int) -> object:
     try:
         from .live.port import StatusPort
     except ImportError as error:
@@ -62,7 +62,7 @@ def _port(context: CrawlContext, figures: Figures, port: int) -> object:
     return StatusPort(context, figures, port)
 
 
-def _progress(context: CrawlContext, figures: Figures) -> object:
+def _progress(context: OperatedCrawl, figures: Figures) -> object:
     try:
         from .progress import Progress
     except ImportError as error:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..core import Budget, ProxySnapshot, Score
-    from ..plugin.context import CrawlContext
     from .figures import Figures
+    from .observed import ObservedCrawl
 
 # A table for people: so many proxies, and so many targets and gateways, have a line.
 _ROWS = 20
@@ -31,7 +31,7 @@ class PoolConsole:
     :param figures: what is counted of it.
     """
 
-    def __init__(self, context: CrawlContext, figures: Figures) -> None:
+    def __init__(self, context: ObservedCrawl, figures: Figures) -> None:
         self.core = context.pool
         self.clock = context.clock
         self._context = context

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..core.events import EventBus
-    from ..plugin.attempt_log import AttemptRecord
-    from ..plugin.context import CrawlContext
+    from .attempt_record import AttemptRecord
     from .figures import Figures
+    from .observed import ObservedCrawl
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class CrawlReport:
     :raises ConfigurationError: for a path that cannot be written, or a library that is not there.
     """
 
-    def __init__(self, context: CrawlContext, figures: Figures, templates: Sequence[str]) -> None:
+    def __init__(self, context: ObservedCrawl, figures: Figures, templates: Sequence[str]) -> None:
         self._context = context
         self._figures = figures
         spider = context.crawler.spider

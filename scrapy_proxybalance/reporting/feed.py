@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from scrapy.exporters import BaseItemExporter
     from scrapy.extensions.feedexport import FeedStorageProtocol
 
-    from ..plugin.config.feed import Feed
+    from .feed_place import Feed
 
 logger = logging.getLogger(__name__)
 

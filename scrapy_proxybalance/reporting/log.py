@@ -26,16 +26,15 @@ from ..core.events import (
     TargetSuspended,
 )
 from ..core.outcome import NO_CONNECT
-from ..plugin.context import ROBOTS_NOT_FETCHED
 from ..util.wall_clock import local_time
-from ..util.wording import counted
+from ..util.wording import ROBOTS_NOT_FETCHED, counted
 
 if TYPE_CHECKING:
     from scrapy import Spider
 
     from ..core.events import Event
-    from ..plugin.context import CrawlContext
     from .figures import Figures
+    from .observed import ObservedCrawl
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +61,7 @@ class EventLog:
     :param figures: which has seen them before.
     """
 
-    def __init__(self, context: CrawlContext, figures: Figures) -> None:
+    def __init__(self, context: ObservedCrawl, figures: Figures) -> None:
         self._context = context
         self._figures = figures
         self._refused: set[str] = set()

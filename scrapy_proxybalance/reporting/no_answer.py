@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from scrapy.utils.asyncio import AsyncioLoopingCall
     from twisted.internet.task import LoopingCall
 
-    from ..plugin.context import CrawlContext
     from .figures import Figures
+    from .observed import ObservedCrawl
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class NoAnswerWarning:
     :param figures: what has been counted so far.
     """
 
-    def __init__(self, context: CrawlContext, figures: Figures) -> None:
+    def __init__(self, context: ObservedCrawl, figures: Figures) -> None:
         self._context = context
         self._figures = figures
         self._since: float | None = None

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from ..core import ProxySnapshot
-    from ..plugin.context import CrawlContext
     from .figures import Figures
+    from .observed import ObservedCrawl
 
 # So many targets are named in a line.
 _NAMED = 3
@@ -77,7 +77,7 @@ class PoolView:
     :param figures: what has been counted so far; sampled first.
     """
 
-    def __init__(self, context: CrawlContext, figures: Figures) -> None:
+    def __init__(self, context: ObservedCrawl, figures: Figures) -> None:
         self._pool, self._figures = context.pool, figures
         self._now = context.clock()
         figures.sample(self._now)

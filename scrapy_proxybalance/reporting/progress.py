@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from scrapy.utils.asyncio import AsyncioLoopingCall
     from twisted.internet.task import LoopingCall
 
-    from ..plugin.context import CrawlContext
     from .figures import Figures
+    from .observed import ObservedCrawl
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Progress:
 
     _shown: ClassVar[Progress | None] = None
 
-    def __init__(self, context: CrawlContext, figures: Figures) -> None:
+    def __init__(self, context: ObservedCrawl, figures: Figures) -> None:
         self._context = context
         self._figures = figures
         self._terminal = Terminal()

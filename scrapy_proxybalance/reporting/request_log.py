@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from scrapy.utils.asyncio import AsyncioLoopingCall
     from twisted.internet.task import LoopingCall
 
-    from ..plugin.attempt_log import AttemptRecord
-    from ..plugin.config.feed import Feed
-    from ..plugin.context import CrawlContext
+    from .attempt_record import AttemptRecord
+    from .feed_place import Feed
+    from .observed import ObservedCrawl
 
 #: Each is documented in ``docs/reference/request-log.md``.
 COLUMNS = (
@@ -49,7 +49,7 @@ class RequestLog:
     :raises ConfigurationError: for what Scrapy cannot write.
     """
 
-    def __init__(self, context: CrawlContext, feed: Feed) -> None:
+    def __init__(self, context: ObservedCrawl, feed: Feed) -> None:
         crawler = context.crawler
         self._writer = FeedWriter(crawler, "PROXYBALANCE_REQUEST_LOG", feed, COLUMNS)
         self._attempts: list[AttemptRecord] = []

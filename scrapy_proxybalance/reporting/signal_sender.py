@@ -14,8 +14,8 @@ from ..signals import target_paused, target_resumed, target_suspended
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
-    from ..plugin.context import CrawlContext
     from .figures import Figures
+    from .observed import ObservedCrawl
 
 
 class SignalSender:
@@ -25,7 +25,7 @@ class SignalSender:
     :param figures: which has seen them before.
     """
 
-    def __init__(self, context: CrawlContext, figures: Figures) -> None:
+    def __init__(self, context: ObservedCrawl, figures: Figures) -> None:
         self._crawler = context.crawler
         self._figures = figures
         self._under_way: set[Deferred[Any]] = set()

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from scrapy.utils.asyncio import AsyncioLoopingCall
     from twisted.internet.task import LoopingCall
 
-    from ..plugin.context import CrawlContext
     from .figures import Figures
+    from .observed import ObservedCrawl
 
 #: Every key without its prefix; ``{...}`` stands for what varies.
 KEYS = (
@@ -90,7 +90,7 @@ _GATEWAYS = 20
 class StatsWriter:
     """Writes the figures to the stats collector, every second and when the spider is closed."""
 
-    def __init__(self, context: CrawlContext, figures: Figures) -> None:
+    def __init__(self, context: ObservedCrawl, figures: Figures) -> None:
         self._context = context
         self._figures = figures
         self._loop: AsyncioLoopingCall | LoopingCall | None = None

@@ -16,8 +16,8 @@ from .standing import standing
 if TYPE_CHECKING:
     from scrapy import Spider
 
-    from ..plugin.context import CrawlContext
     from .figures import Figures
+    from .observed import ObservedCrawl
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class StatsFile:
         spider's other attributes.
     """
 
-    def __init__(self, context: CrawlContext, figures: Figures, template: str) -> None:
+    def __init__(self, context: ObservedCrawl, figures: Figures, template: str) -> None:
         self._context = context
         self._figures = figures
         self._template = template
@@ -60,7 +60,7 @@ class StatsFile:
             logger.info("Wrote the stats to %s", path)
 
 
-def stats_document(context: CrawlContext, figures: Figures, reason: str) -> dict[str, Any]:
+def stats_document(context: ObservedCrawl, figures: Figures, reason: str) -> dict[str, Any]:
     """Return what the file holds; its form is described in ``docs/reference/stats.md``."""
     figures.sample(context.clock())
     total = figures.requests

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from scrapy import Spider
 
     from ..core import Pool, ProxySnapshot
-    from ..plugin.context import CrawlContext
     from .figures import Figures, ProxyFigures
+    from .observed import ObservedCrawl
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ _RESTED, _NAMES = 10, 5
 class SummaryLog:
     """Logs the summary when the spider is closed."""
 
-    def __init__(self, context: CrawlContext, figures: Figures) -> None:
+    def __init__(self, context: ObservedCrawl, figures: Figures) -> None:
         self._context = context
         self._figures = figures
         context.crawler.signals.connect(self.log, signal=signals.spider_closed)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from scrapy import Spider
 
-    from ..plugin.context import CrawlContext
     from .figures import Figures
+    from .observed import ObservedCrawl
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class UnmatchedTargets:
     :param figures: knows which targets there were.
     """
 
-    def __init__(self, context: CrawlContext, figures: Figures) -> None:
+    def __init__(self, context: ObservedCrawl, figures: Figures) -> None:
         self._context = context
         self._figures = figures
         context.crawler.signals.connect(self.log, signal=signals.spider_closed)

@@ -1,6 +1,9 @@
-"""What messages share: counts in words. Knows nothing of what is counted."""
+"""What messages share: counts in words, and phrases. Knows nothing of what is counted."""
 
 from __future__ import annotations
+
+#: How the reason of a pause begins that no refusal has led to.
+ROBOTS_NOT_FETCHED = "robots.txt could not be fetched"
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from worlds import Bars
 
 from scrapy_proxybalance.core import Outcome
-from scrapy_proxybalance.plugin.attempt_log import AttemptRecord
+from scrapy_proxybalance.reporting.attempt_record import AttemptRecord
 from scrapy_proxybalance.reporting.report import (
     CrawlPart,
     Report,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from scrapy_proxybalance.core import ProxySnapshot
     from scrapy_proxybalance.core.events import Event
-    from scrapy_proxybalance.plugin.attempt_log import AttemptRecord
+    from scrapy_proxybalance.reporting.attempt_record import AttemptRecord
 
 #: Scrapy 2.14 makes its TLS contexts in a way that Twisted has deprecated.
 speaks_tls = pytest.mark.filterwarnings(

@@ -138,7 +138,7 @@ class Comparison:
         That is so while the first pages that have gone through that gateway are not back.
         """
         known = (attempt.node if attempt.gateway is None else attempt.gateway).proven
-        return known.most(now) == 0 and known.out_before(attempt) > 1  # itself included
+        return known.most(now) == 0 and known.out_before(attempt.started_at) > 1  # itself included
 
     def refused(self, attempt: Attempt, page: str, now: float) -> tuple[str, ...]:
         """Take note of a refusal; return the targets that it is not of, the attempt's included, or none.

@@ -13,10 +13,11 @@ from ..proxies.health import COOLING, HEALTHY, OUT
 from ..proxies.score import load_factor
 
 if TYPE_CHECKING:
+    from ..gateways.gateway import Gateway
     from ..limits.ledger import Ledger
     from ..proxies.table import Node, Nodes
     from ..strategies.active import Strategies
-    from .gateways import Gateway, Gateways
+    from .gateways import Gateways
 
 # A probe that succeeds has so many others made at once.
 _BROUGHT_FORWARD = 3
@@ -193,7 +194,7 @@ class Availability:
 
     def _set_free_behind(self, gateway: Gateway, node: Node, free: int, now: float) -> None:
         if free != node.free:
-            gateway.set_free(node, free)
+            gateway.set_free(node.index, node.free, free)
             node.free = free
         self.recount(gateway, now)
 

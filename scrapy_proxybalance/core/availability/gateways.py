@@ -7,21 +7,16 @@ gateway with a single proxy has no gateway, unless its policy is set by name.
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from ..gateways.breaker import Breaker
-from ..gateways.limit import GatewayLimit, GatewayPolicy
+from ..gateways.gateway import Gateway
+from ..gateways.limit import GatewayPolicy
 from ..limits.budget import Limit
-from ..limits.own_limit import Proven
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from random import Random
 
-    from ..proxies.groups import Group
-    from ..proxies.health import Health
-    from ..proxies.record import Record
     from ..proxies.table import Node
 
 #: What the gateway of the whole pool is called.
@@ -30,125 +25,6 @@ WHOLE_POOL = ""
 # Where most gateways have no room, so many that have are looked at, and so many proxies of each.
 _GATES_SAMPLED = 16
 _MEMBERS_SAMPLED = 16
-# A gateway that says no of one proxy so often in a row, while others get through, that by chance it
-# would come this seldom, does not say it for having too much to do.
-_BY_CHANCE = 0.0001
-# The share of attempts that a gateway rejects is taken to be so much at least.
-_SHARE_MIN = 0.2
-
-
-class Before(NamedTuple):
-    """A node's health, and what it was ``before`` a run of failures."""
-
-    node: Node
-    health: Health
-    before: Health
-
-
-class Gateway:
-    """One gateway, or the whole pool.
-
-    ``nodes``: how many proxies it has; ``serving``: those of them in good standing. ``leases`` and
-    ``proxies``: how many could be granted, on how many proxies, as counted in the pool's sums; ``shut``:
-    whether none although proxies are free. ``before``: the healths of those that failed in the present
-    run of failures, as they were before it; ``groups``: the records of their groups, likewise;
-    ``failures``: the classes of these; ``sustained``: the limit at
-    that time. ``proven``: how many requests at once, of late.
-    """
-
-    __slots__ = (
-        "_answered",
-        "_answered_latest",
-        "_free_positions",
-        "_rejected",
-        "before",
-        "breaker",
-        "failures",
-        "free_members",
-        "free_on_members",
-        "groups",
-        "leases",
-        "limit",
-        "name",
-        "nodes",
-        "position",
-        "proven",
-        "proxies",
-        "serving",
-        "shut",
-        "sustained",
-    )
-
-    def __init__(self, name: str, policy: GatewayPolicy) -> None:
-        self.name = name
-        self.limit = GatewayLimit(policy)
-        self.breaker = Breaker()
-        self.proven = Proven()
-        self._answered = self._rejected = 0  # attempts
-        self._answered_latest = float("-inf")  # when the latest that was answered had been granted
-        self.nodes = 0
-        self.serving = 0
-        self.before: dict[str, Before] = {}
-        self.groups: dict[Group, Record] = {}
-        self.failures: Counter[str] = Counter()
-        self.sustained = self.limit.limit
-        self.leases = 0
-        self.proxies = 0
-        self.shut = False
-        self.free_on_members = 0
-        self.free_members: list[Node] = []
-        self._free_positions: dict[int, int] = {}
-        self.position: int | None = None
-
-    @property
-    def tripped(self) -> bool:
-        """Whether nothing but probes goes this way."""
-        return self.breaker.tripped_at is not None
-
-    def heard(self, started_at: float, *, rejected: bool) -> None:
-        """Take note that an attempt was answered, or rejected because of the load."""
-        if rejected:
-            self._rejected += 1
-        else:
-            self._answered += 1
-            self._answered_latest = max(self._answered_latest, started_at)
-
-    def rejects_for_itself(self, node: Node, started_at: float, now: float) -> bool:
-        """Take note of a rejection; return whether it is about the proxy, and not about the load."""
-        if not self._answered_latest > node.rejected_at <= started_at:
-            return False  # it says no more than the one before
-        # How it went for the others since its last one: rejections come in storms, and in a storm
-        # several in a row say nothing.
-        answered = self._answered - node.answered_before
-        rejected = self._rejected - node.rejected_before + 1
-        node.rejected_by_chance *= max(_SHARE_MIN, rejected / (rejected + answered))
-        node.rejected_at = now
-        node.answered_before, node.rejected_before = self._answered, self._rejected
-        return node.rejected_by_chance < _BY_CHANCE
-
-    def room(self, now: float) -> int:
-        """Return how many requests may go this way now."""
-        if self.breaker.tripped_at is None:
-            limit = self.limit
-            room = int(limit.limit) - limit.in_flight
-            return room if room > 0 else 0
-        probe = self.breaker.may_probe(now) and self.limit.in_flight < self.limit.hard_cap
-        return 1 if probe else 0
-
-    def set_free(self, node: Node, free: int) -> None:
-        """Count a node's free leases in place of those that it had."""
-        self.free_on_members += free - node.free
-        if (free > 0) is (node.free > 0):
-            return
-        positions, nodes = self._free_positions, self.free_members
-        if free:
-            positions[node.index] = len(nodes)
-            nodes.append(node)
-        else:
-            position, last = positions.pop(node.index), nodes.pop()
-            if last is not node:
-                nodes[position] = last
-                positions[last.index] = position
 
 
 class Gateways:
@@ -223,13 +99,11 @@ class Gateways:
     def leave(self, node: Node, name: str) -> None:
         """Take note that a node, which has no free attempt any more, has left a gateway."""
         gateway, node.gateway = node.gateway, None
-        self.whole.before.pop(node.proxy.name, None)
         if gateway is None:
             self._alone.pop(name, None)
             return
         gateway.nodes -= 1
         gateway.serving -= node.serving
-        gateway.before.pop(node.proxy.name, None)
         if not gateway.nodes:
             del self._gateways[name]
             self.settle(gateway)
@@ -321,8 +195,8 @@ class Gateways:
             gateways = rng.sample(gateways, _GATES_SAMPLED)
         found = [node.index for node in self._alone.values() if node.free]
         for gateway in gateways:
-            nodes = gateway.free_members
-            if len(nodes) > _MEMBERS_SAMPLED:
-                nodes = rng.sample(nodes, _MEMBERS_SAMPLED)
-            found += [node.index for node in nodes]
+            members = gateway.free_members
+            if len(members) > _MEMBERS_SAMPLED:
+                members = rng.sample(members, _MEMBERS_SAMPLED)
+            found += members
         return found

@@ -6,7 +6,8 @@ Stands before learning: what an outage has done is nobody else's fault. It choos
 from __future__ import annotations
 
 from copy import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
 from ..events import CooldownTakenBack, GatewayReopened, GatewayTripped, PoolReopened, PoolTripped
 from ..gateways.limit import GatewayLimit, GatewayPolicy
@@ -23,14 +24,17 @@ from ..outcome import (
     Outcome,
 )
 from ..proxies.health import COOLING, HEALTHY, OUT, PROBING
-from .gateways import Before
 
 if TYPE_CHECKING:
     from ..attempt import Attempt
     from ..events import EventBus
+    from ..gateways.gateway import Gateway
+    from ..proxies.groups import Group
+    from ..proxies.health import Health
+    from ..proxies.record import Record
     from ..proxies.table import Node
     from .availability import Availability
-    from .gateways import Gateway, Gateways
+    from .gateways import Gateways
 
 # Answers are told to the breaker of the whole pool so many at a time, while nothing fails.
 _QUIET_ANSWERS = 16
@@ -42,6 +46,28 @@ _WHOLE_BORNE_MIN = 8
 def _is_sure(outcome: Outcome, failure: str) -> bool:
     """Return whether no target can have caused a failure."""
     return outcome is PROXY_FAULT and failure in BEFORE_THE_TARGET
+
+
+class Before(NamedTuple):
+    """A node's health, and what it was ``before`` a run of failures."""
+
+    node: Node
+    health: Health
+    before: Health
+
+
+class FailureRun:
+    """What a run of failures at one gateway has cost.
+
+    ``before``: the healths of those that failed in it, by their names, as they were before it;
+    ``groups``: the records of their groups, likewise.
+    """
+
+    __slots__ = ("before", "groups")
+
+    def __init__(self) -> None:
+        self.before: dict[str, Before] = {}
+        self.groups: dict[Group, Record] = {}
 
 
 class Outages:
@@ -56,6 +82,9 @@ class Outages:
         self._gateways = gateways
         self._availability = availability
         self._events = events
+        # Of the whole pool, and of the gateways at which something has failed.
+        self._runs: WeakKeyDictionary[Gateway, FailureRun] = WeakKeyDictionary()
+        self._runs[gateways.whole] = FailureRun()
 
     def granted(self, attempt: Attempt, now: float) -> None:
         """Count an attempt that goes out; it is a probe if its gateway, or the pool, has tripped.
@@ -147,6 +176,12 @@ class Outages:
                 self._trip(gateway, now)
                 attempt.outage_suspected = True
 
+    def forget(self, node: Node) -> None:
+        """Keep nothing of a node that is about to leave its gateway."""
+        for gateway in (self._gateways.whole, node.gateway):
+            if gateway is not None and gateway in self._runs:
+                self._runs[gateway].before.pop(node.proxy.name, None)
+
     # Failures
 
     def _failed(
@@ -167,7 +202,7 @@ class Outages:
         reliable = attempt.node.answered and (
             attempt.node.health.state is HEALTHY
             # or was, before it paid for the present run of failures
-            or (whole.breaker.running > 0 and attempt.proxy.name in whole.before)
+            or (whole.breaker.running > 0 and attempt.proxy.name in self._runs[whole].before)
         )
         if reliable and not (gateway is not None and gateway.tripped):
             # That one fails which is on trial, or has never answered, says nothing about the others.
@@ -201,8 +236,7 @@ class Outages:
             return
         if breaker.signs > before:
             if not before:
-                gateway.before.clear()
-                gateway.groups.clear()
+                self._runs[gateway] = FailureRun()
                 gateway.failures.clear()
                 gateway.sustained = self._sustained(gateway)
             gateway.failures[failure] += 1
@@ -215,14 +249,14 @@ class Outages:
             if failure == PROXY_AUTH:
                 self._remember(gateway, node)  # it will be out in a moment
 
-    @staticmethod
-    def _remember(gateway: Gateway, node: Node) -> None:
+    def _remember(self, gateway: Gateway, node: Node) -> None:
         """Keep a node's health as it is before it pays for what has happened."""
-        if node.in_good_standing and node.proxy.name not in gateway.before:
-            gateway.before[node.proxy.name] = Before(node, node.health, copy(node.health))
+        run = self._runs[gateway]
+        if node.in_good_standing and node.proxy.name not in run.before:
+            run.before[node.proxy.name] = Before(node, node.health, copy(node.health))
             for group in (node.group.top, node.group):
-                if group not in gateway.groups:
-                    gateway.groups[group] = copy(group.record)
+                if group not in run.groups:
+                    run.groups[group] = copy(group.record)
 
     def _sustained(self, gateway: Gateway) -> float:
         """Return what a gateway is known to bear."""
@@ -252,19 +286,23 @@ class Outages:
                     targets=gateway.breaker.suspects,
                 )
             )
-        for group, record in gateway.groups.items():
+        run = self._runs[gateway]
+        for group, record in run.groups.items():
             group.put_back(record, now)
-        gateway.groups.clear()
+        run.groups.clear()
         # Those whose credentials were refused stay out until something gets through.
         self._take_back(gateway, now, out=False)
 
     def _take_back(self, gateway: Gateway, now: float, *, out: bool) -> None:
         """Give those that paid for an outage back the health that they had before it."""
-        for name, known in list(gateway.before.items()):
+        run = self._runs.get(gateway)
+        if run is None:
+            return
+        for name, known in list(run.before.items()):
             node, health, before = known.node, known.health, known.before
             if health.state is OUT and not out:
                 continue
-            del gateway.before[name]
+            del run.before[name]
             if node.health is not health:
                 continue  # it has been taken back already, or has new credentials
             before.generation = health.generation + 1

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from random import Random
 
     from ..availability.availability import Availability
-    from ..availability.gateways import Gateway, Gateways
+    from ..availability.gateways import Gateways
+    from ..gateways.gateway import Gateway
     from ..limits.ledger import Ledger
     from ..proxies.filters import FilterSpec
     from ..proxies.table import Node, Nodes

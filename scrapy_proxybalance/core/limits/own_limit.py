@@ -14,7 +14,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..attempt import Attempt
+    from collections.abc import Hashable
 
 # Answers for each request that it may carry, after which it may carry one more.
 _GROWS_AFTER = 10
@@ -46,22 +46,22 @@ class Proven:
         self._doubts = 0
         self._excused = 0
         self._too_many_at = -inf
-        self._out: dict[Attempt, None] | None = None
+        self._out: dict[Hashable, float] | None = None  # with when each was granted
 
-    def granted(self, attempt: Attempt) -> None:
+    def granted(self, attempt: Hashable, started_at: float) -> None:
         """Take note that a request goes out."""
         if self._out is None:
             self._out = {}
-        self._out[attempt] = None
+        self._out[attempt] = started_at
 
-    def ended(self, attempt: Attempt) -> None:
+    def ended(self, attempt: Hashable) -> None:
         """Take note that it is back."""
         if self._out is not None:
             self._out.pop(attempt, None)
 
-    def out_before(self, attempt: Attempt) -> int:
-        """Return how many are out that had gone before a request, and may be carried yet."""
-        return sum(one.started_at <= attempt.started_at for one in self._out or ())
+    def out_before(self, started_at: float) -> int:
+        """Return how many are out that had gone by a moment, and may be carried yet."""
+        return sum(one <= started_at for one in (self._out or {}).values())
 
     def excuses(self, *, sharing: bool) -> bool:
         """Return whether a failure that may be for the number is excused: so many in a row are.

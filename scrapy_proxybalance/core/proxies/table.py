@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError, NoProxyMatchesError
+from ..gateways.rejections import Rejections
 from ..limits.own_limit import Proven
 from .credentials import UNTRIED_IN_FLIGHT, Refusals
 from .groups import Groups
@@ -16,7 +17,7 @@ from .health import COOLING, HEALTHY, OUT, RECOVERING, Health
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
-    from ..availability.gateways import Gateway
+    from ..gateways.gateway import Gateway
     from ..limits.own_limit import OwnLimit
     from .filters import ProxyFilter
     from .groups import Group
@@ -37,16 +38,12 @@ class Node:
     ``gateway``: that of its gateway, if it has one; ``answered``: whether anything has ever come
     back through it with these credentials, and ``useful`` whether that was ever an answer other than a
     refusal; ``refusals``: of these, since then; ``proven``: how many requests at once, of late;
-    ``own_limit``: what it may carry, if
-    it has closed connections for their number; ``rejected_by_chance``: how likely it is that its gateway
-    has said no as often in a row, while others got through, as it has, the last time at ``rejected_at``,
-    for the load alone; ``answered_before``, ``rejected_before``: how many attempts the gateway had
-    answered and rejected by then.
+    ``own_limit``: what it may carry, if it has closed connections for their number; ``rejections``: how
+    often in a row its gateway has said no of it.
     """
 
     __slots__ = (
         "answered",
-        "answered_before",
         "cap",
         "draining",
         "expected",
@@ -66,9 +63,7 @@ class Node:
         "proven",
         "proxy",
         "refusals",
-        "rejected_at",
-        "rejected_before",
-        "rejected_by_chance",
+        "rejections",
         "serving",
         "timer",
         "useful",
@@ -97,9 +92,7 @@ class Node:
         self.refusals = Refusals()
         self.proven = Proven()
         self.own_limit: OwnLimit | None = None
-        self.rejected_by_chance = 1.0
-        self.answered_before = self.rejected_before = 0
-        self.rejected_at = float("-inf")
+        self.rejections = Rejections()
 
     def begin_anew(self) -> None:
         """Forget what was learned; what is under way is not held against it."""

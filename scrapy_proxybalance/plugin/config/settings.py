@@ -32,7 +32,7 @@ from ...core.strategies import strategy_class
 from ...core.targets.policy import read_target_name
 from ...sources import parse_entry, read_file
 from ..handlers.kept_connections import warm_policy
-from .feed import Feed, read_feed
+from .feed import read_feed
 from .gateways import EVERY_GATEWAY, read_gateways, refuse_unknown_gateways
 from .proxy_marks import read_proxy_marks
 from .report import read_report
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from scrapy.settings import BaseSettings
 
     from ...http.marks import Mark
+    from ...reporting.feed_place import Feed
 
 PREFIX = "PROXYBALANCE_"
 REFUSAL_POLICIES = ("pause", "close_spider", "drop")

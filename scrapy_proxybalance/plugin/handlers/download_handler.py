@@ -20,7 +20,7 @@ from scrapy.core.downloader.handlers.http11 import HTTP11DownloadHandler
 from scrapy.utils.httpobj import urlparse_cached
 from twisted.web.client import HTTPConnectionPool
 
-from ..requests import meta as request_meta
+from .. import request_meta
 from .tunnel import Tunnel
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from scrapy.utils.asyncio import create_looping_call, is_asyncio_available
 from twisted.internet.defer import Deferred
 
 from ...util.wording import counted
-from ..requests import meta as request_meta
+from .. import request_meta
 from ..scrapy_internals import watch_downloads
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from scrapy.utils.misc import load_object
 from scrapy.utils.python import global_object_name
 
 from ...util.wording import counted
+from ..markers import HoldsRequests, HoldsUnfetchedRobots
 
 if TYPE_CHECKING:
     from scrapy import Spider
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from ..context import CrawlContext
 
 logger = logging.getLogger(__name__)
-
-# It builds on the middleware, which imports this module.
-_QUEUE = "scrapy_proxybalance.plugin.scheduling.queue.ProxyBalanceQueue"
 
 
 class Announcement:
@@ -51,7 +49,7 @@ class Announcement:
                 extra={"spider": spider},
             )
         robots = context.crawler.get_downloader_middleware(robotstxt.RobotsTxtMiddleware)
-        if robots is not None and not _holds(robots):
+        if robots is not None and not isinstance(robots, HoldsUnfetchedRobots):
             kind = type(robots)
             logger.warning(
                 "A host whose robots.txt could not be fetched, for whatever reason, is crawled as if "
@@ -69,7 +67,7 @@ class Announcement:
 def _who_could_hold(settings: BaseSettings) -> str:
     """Say why no queue of ours holds requests, and what would."""
     queue = load_object(settings["SCHEDULER_PRIORITY_QUEUE"])
-    if isinstance(queue, type) and issubclass(queue, load_object(_QUEUE)):
+    if isinstance(queue, type) and issubclass(queue, HoldsRequests):
         scheduler = global_object_name(load_object(settings["SCHEDULER"]))
         return (
             f"SCHEDULER = {scheduler!r} does not use ProxyBalanceQueue. Scrapy's own scheduler "
@@ -79,13 +77,6 @@ def _who_could_hold(settings: BaseSettings) -> str:
         "ProxyBalanceQueue is not the scheduler's priority queue. "
         'ADDONS = {"scrapy_proxybalance.Addon": 500} holds them in the scheduler instead'
     )
-
-
-def _holds(robots: robotstxt.RobotsTxtMiddleware) -> bool:
-    # Not above: it builds on the middleware, which imports this module.
-    from ..robots.middleware import RobotsTxtMiddleware
-
-    return isinstance(robots, RobotsTxtMiddleware)
 
 
 def _real_limit(settings: BaseSettings, capacity: int) -> str:

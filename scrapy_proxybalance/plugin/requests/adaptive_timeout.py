@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from scrapy.utils.httpobj import urlparse_cached
 
 from ...core.outcome import TIMEOUT
+from .. import request_meta
 from ..classify import classify
-from . import meta as request_meta
 
 if TYPE_CHECKING:
     from scrapy import Request

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 from scrapy import signals
 
-from . import meta as request_meta
+from .. import request_meta
 
 if TYPE_CHECKING:
     from scrapy import Request

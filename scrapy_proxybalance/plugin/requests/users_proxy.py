@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from scrapy.exceptions import IgnoreRequest
 
-from . import meta as request_meta
+from .. import request_meta
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -22,9 +22,11 @@ from twisted.internet.defer import Deferred
 
 from ...core import NoProxyMatchesError, Want
 from ...core.events import TargetPaused
-from ..context import ROBOTS_NOT_FETCHED
-from ..middleware import ProxyBalanceMiddleware, dropped
-from ..requests import meta as request_meta
+from ...util.wording import ROBOTS_NOT_FETCHED
+from .. import request_meta
+from ..errors import dropped
+from ..markers import HoldsUnfetchedRobots
+from ..middleware import ProxyBalanceMiddleware
 from .question import Finding, Kind, Question
 
 if TYPE_CHECKING:
@@ -69,7 +71,7 @@ class _Trouble:
     no_proxy: int = 0
 
 
-class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
+class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware, HoldsUnfetchedRobots):
     """Scrapy's middleware, with an end to what it takes as leave. The add-on puts it in its place.
 
     Obeys ``ROBOTSTXT_OBEY``, ``ROBOTSTXT_PARSER`` and ``ROBOTSTXT_USER_AGENT``. Without
@@ -178,8 +180,8 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
         trouble = self._trouble.get(host) or _Trouble()
         seconds = middleware.settings.policy.timeout_min * 2.0**trouble.timeouts
         question = Question(
-            middleware,
-            self.crawler,
+            context,
+            middleware.judge,
             request,
             doubted=self._doubted.get(host),
             seconds=seconds,

@@ -31,18 +31,18 @@ from ...core import (
 )
 from ...core.outcome import CLOSED, TIMEOUT
 from ...core.verdict import in_words
-from ..middleware import TargetHeldError
-from ..requests import meta as request_meta
+from .. import request_meta
+from ..errors import TargetHeldError
 from ..requests.adaptive_timeout import crawls_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from scrapy.crawler import Crawler
     from scrapy.http import Response
 
     from ...core.verdict import Verdict
-    from ..middleware import ProxyBalanceMiddleware
+    from ..context import CrawlContext
+    from ..judge import Judge
 
 logger = logging.getLogger(__name__)
 
@@ -125,8 +125,8 @@ class Finding:
 class Question:
     """A question for the robots.txt of one host.
 
-    :param middleware: whose pool is asked, and who judges what comes back.
-    :param crawler: whose engine sends it.
+    :param context: whose pool is asked, and whose engine sends it.
+    :param judge: judges what comes back.
     :param request: the request that needs the rules.
     :param doubted: an answer that is to be confirmed.
     :param seconds: after how long each proxy is cut off, but for the crawl's own timeout.
@@ -137,8 +137,8 @@ class Question:
 
     def __init__(
         self,
-        middleware: ProxyBalanceMiddleware,
-        crawler: Crawler,
+        context: CrawlContext,
+        judge: Judge,
         request: Request,
         *,
         doubted: Answer | None,
@@ -146,9 +146,9 @@ class Question:
         hedge_after: float,
     ) -> None:
         self.is_over = False
-        self._middleware = middleware
-        self._context = context = middleware.context
-        self._crawler = crawler
+        self._context = context
+        self._judge = judge
+        self._crawler = crawler = context.crawler
         self._for = request
         self.target = context.target_of(request)
         self._doubted = doubted
@@ -354,7 +354,7 @@ class Question:
         stats = self._crawler.stats
         stats.inc_value("robotstxt/response_count")
         stats.inc_value(f"robotstxt/response_status_count/{result.status}")
-        verdict = self._middleware.judge.verdict(request, result)
+        verdict = self._judge.verdict(request, result)
         if result.status >= 500 or verdict.outcome not in (Outcome.SUCCESS, Outcome.IGNORED):
             # Of a target that was paused, one question is enough.
             last = not self._open or verdict.outcome is Outcome.TARGET_SIGNAL
@@ -387,7 +387,7 @@ class Question:
         if not isinstance(error, IgnoreRequest):
             self._crawler.stats.inc_value(f"robotstxt/exception_count/{type(error)}")
             logger.debug("%s could not be fetched", request, exc_info=error)
-        verdict = self._middleware.judge.verdict(request, error)
+        verdict = self._judge.verdict(request, error)
         reason = verdict.failure or type(error).__name__
         # What waits for another target must not be asked for meanwhile.
         last = isinstance(error, TargetHeldError)

@@ -14,8 +14,9 @@ from scrapy.pqueues import DownloaderAwarePriorityQueue, DownloaderInterface
 
 from ...core import Blocked, ProxyFilter, TargetState, Want
 from ...core.events import TargetPaused, TargetSuspended
+from .. import request_meta
+from ..markers import HoldsRequests
 from ..middleware import ProxyBalanceMiddleware
-from ..requests import meta as request_meta
 from .delayed_retries import DelayedRetries
 from .held_counter import HeldCounter
 from .limits import RETRIES, AdmissionLimits
@@ -93,7 +94,7 @@ class _Chosen(DownloaderInterface):
         return self.key_of_last
 
 
-class ProxyBalanceQueue(DownloaderAwarePriorityQueue):
+class ProxyBalanceQueue(DownloaderAwarePriorityQueue, HoldsRequests):
     """Scrapy's queue, less what has to be held. Set as ``SCHEDULER_PRIORITY_QUEUE`` by the add-on.
 
     Requests of one download slot that go to different hosts are kept in queues of their own, so

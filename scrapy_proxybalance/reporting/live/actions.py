@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ...plugin.context import CrawlContext
+    from ..observed import OperatedCrawl
     from .view import LiveView
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Actions:
     :param view: is refreshed after each act.
     """
 
-    def __init__(self, context: CrawlContext, token: str | None, view: LiveView) -> None:
+    def __init__(self, context: OperatedCrawl, token: str | None, view: LiveView) -> None:
         self._context = context
         self._token = token
         self._view = view

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from ..figures import share_of_successes
 
 if TYPE_CHECKING:
-    from ...plugin.context import CrawlContext
     from ..figures import Figures
+    from ..observed import ObservedCrawl
 
 #: Seconds between two steps, and how many are kept: five minutes.
 STEP = 2.0
@@ -22,7 +22,7 @@ class History:
     :param figures: counts what ``context`` does.
     """
 
-    def __init__(self, context: CrawlContext, figures: Figures) -> None:
+    def __init__(self, context: ObservedCrawl, figures: Figures) -> None:
         self._context = context
         self._figures = figures
         self._at = context.clock()

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from ...core import Proxy
-    from ...plugin.attempt_log import AttemptRecord
-    from ...plugin.context import CrawlContext
+    from ..attempt_record import AttemptRecord
     from ..figures import Figures
+    from ..observed import ObservedCrawl
 
 #: Upper bounds in seconds: from a proxy in the next rack to the longest that anybody waits.
 BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -65,7 +65,7 @@ class Metrics:
         by the proxies' pool, country and provider.
     """
 
-    def __init__(self, context: CrawlContext, figures: Figures, per_proxy: int) -> None:
+    def __init__(self, context: ObservedCrawl, figures: Figures, per_proxy: int) -> None:
         self._context = context
         self._figures = figures
         self._per_proxy = per_proxy

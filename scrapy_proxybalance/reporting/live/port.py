@@ -12,6 +12,7 @@ from .actions import Actions
 from .crawl_thread import CrawlThread
 from .history import STEP, History
 from .metrics import Metrics
+from .routes import Handler
 from .server import ServedCrawl, StatusServer
 from .view import LiveView
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from scrapy.utils.asyncio import AsyncioLoopingCall
     from twisted.internet.task import LoopingCall
 
-    from ...plugin.context import CrawlContext
     from ..figures import Figures
+    from ..observed import OperatedCrawl
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ class StatusPort:
     :param port: 0 for one that the system chooses.
     """
 
-    def __init__(self, context: CrawlContext, figures: Figures, port: int) -> None:
+    def __init__(self, context: OperatedCrawl, figures: Figures, port: int) -> None:
         settings = context.settings
         self._host, self._port = settings.metrics_host, port
         self._metrics = Metrics(context, figures, settings.metrics_per_proxy)
@@ -48,7 +49,7 @@ class StatusPort:
     def open(self, spider: Spider) -> None:
         """Open it, or log why that cannot be done."""
         try:
-            server = StatusServer.shared(self._host, self._port)
+            server = StatusServer.shared(self._host, self._port, Handler)
         except OSError as error:
             logger.error(
                 "PROXYBALANCE_METRICS_PORT = %d: cannot listen on %s (%s); there are no metrics. The "

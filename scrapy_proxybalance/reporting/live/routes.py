@@ -19,16 +19,15 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from prometheus_client import exposition
 
 from .actions import PROXY_ACTIONS, TARGET_ACTIONS, RefusedError
+from .server import CONNECTION_TIMEOUT, StatusServer
 from .table import Query, picked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from urllib.parse import SplitResult
 
-    from .server import ServedCrawl, StatusServer
+    from .server import ServedCrawl
 
-#: Seconds that a request may take to come and its answer to go.
-CONNECTION_TIMEOUT = 10.0
 # Bytes that may follow a request's headers.
 _LONGEST_BODY = 4096
 

@@ -17,10 +17,9 @@ from ipaddress import ip_address
 from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from .routes import CONNECTION_TIMEOUT, Handler
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from http.server import BaseHTTPRequestHandler
 
     from prometheus_client.core import Metric
 
@@ -33,6 +32,8 @@ _Result = TypeVar("_Result")
 
 logger = logging.getLogger(__name__)
 
+#: Seconds that a request may take to come and its answer to go.
+CONNECTION_TIMEOUT = 10.0
 # Connections at once; more are closed.
 _CONNECTIONS = 32
 # Seconds that a crawl may take to answer.
@@ -64,9 +65,9 @@ class StatusServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        super().__init__((host, port), Handler)
+        super().__init__((host, port), handler)
         self._key = (host, port)
         address = str(self.server_address[0])
         #: Whether only this machine can reach it.
@@ -81,15 +82,16 @@ class StatusServer(ThreadingHTTPServer):
         )
 
     @classmethod
-    def shared(cls, host: str, port: int) -> StatusServer:
+    def shared(cls, host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> StatusServer:
         """Return the server of this process at an address; it is made if there is none.
 
         :param port: 0 for one that the system chooses.
+        :param handler: answers what it is asked.
         :raises OSError: if it cannot listen there.
         """
         server = _servers.get((host, port))
         if server is None:
-            server = cls(host, port)
+            server = cls(host, port, handler)
             _servers[host, port] = server
             server._thread.start()
         return server

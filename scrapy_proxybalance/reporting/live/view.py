@@ -16,8 +16,8 @@ from ..standing import Standing, standing
 
 if TYPE_CHECKING:
     from ...core import ProxySnapshot
-    from ...plugin.context import CrawlContext
     from ..figures import Figures, ProxyFigures, TargetFigures
+    from ..observed import ObservedCrawl
     from .history import History
 
 Row = dict[str, Any]
@@ -37,7 +37,7 @@ class LiveView:
     :param history: of the same crawl.
     """
 
-    def __init__(self, context: CrawlContext, figures: Figures, history: History) -> None:
+    def __init__(self, context: ObservedCrawl, figures: Figures, history: History) -> None:
         self._context = context
         self._figures = figures
         self._history = history

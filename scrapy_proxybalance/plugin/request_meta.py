@@ -14,14 +14,14 @@ from urllib.parse import urlsplit
 import attrs
 from scrapy.utils.httpobj import urlparse_cached
 
-from ...core.history import NO_HISTORY, History, OddAnswer
+from ..core.history import NO_HISTORY, History, OddAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from scrapy import Request
 
-    from ...core import Proxy
+    from ..core import Proxy
 
 #: Documented keys that users set; the key of the session is a setting.
 PROXY = "proxy"

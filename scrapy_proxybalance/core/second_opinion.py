@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ..events import RefusalWithdrawn
-from ..history import OddAnswer
-from ..outcome import (
+from .attribution.answers import Suspicion
+from .events import RefusalWithdrawn
+from .history import OddAnswer
+from .outcome import (
     AMBIGUOUS,
     GATEWAY_FAULT,
     HOST_REFUSED,
@@ -26,15 +27,14 @@ from ..outcome import (
     TOO_MANY,
     TRAFFIC_USED_UP,
 )
-from ..proxies.health import MOSTLY
-from ..verdict import FORBIDDEN, SUCCEEDED, Verdict
-from .answers import Suspicion
+from .proxies.health import MOSTLY
+from .verdict import FORBIDDEN, SUCCEEDED, Verdict
 
 if TYPE_CHECKING:
-    from ..attempt import Attempt
-    from ..history import History
-    from ..pool import Pool
-    from .answer import Answer
+    from .attempt import Attempt
+    from .attribution.answer import Answer
+    from .history import History
+    from .pool import Pool
 
 # A proxy that got so many answers in a row that say so has no traffic left.
 _USED_UP = 2

@@ -19,8 +19,8 @@ from scrapy.utils.httpobj import urlparse_cached
 
 from ...core import NoProxyAvailableError, Outcome
 from ...core.verdict import UNSUPPORTED, Verdict
-from ..requests import meta as request_meta
-from .profiles import DEFAULT, PAGES, Handler, handler_of, is_set
+from .. import request_meta
+from ..handlers.profiles import DEFAULT, PAGES, Handler, handler_of, is_set
 
 if TYPE_CHECKING:
     from scrapy import Request

@@ -10,7 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from ...core.limits.retry_budget import RetryBudget, equal_jitter, full_jitter
-from ..requests import meta as request_meta
+from .. import request_meta
 
 if TYPE_CHECKING:
     from random import Random

@@ -11,9 +11,8 @@ import secrets
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import attrs
-
-from .requests import meta as request_meta
+from ...reporting.attempt_record import AttemptRecord
+from .. import request_meta
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,59 +20,26 @@ if TYPE_CHECKING:
     from scrapy import Request
     from scrapy.http import Response
 
-    from ..core import AnyAttempt, Outcome
-    from ..core.verdict import Verdict
-    from .context import CrawlContext
+    from ...core import AnyAttempt, Pool
+    from ...core.verdict import Verdict
 
 logger = logging.getLogger(__name__)
-
-
-@attrs.frozen(kw_only=True)
-class AttemptRecord:
-    """A request that was sent, and how that ended. Times in seconds.
-
-    :param timestamp: when it was sent, in seconds since the epoch.
-    :param request_id: the same for all attempts at one page, on disk and in a resumed crawl, too.
-    :param url: without credentials.
-    :param target: what it went to.
-    :param proxy: the proxy's name; ``None`` where the user has chosen the proxy, or none.
-    :param session: the request's session, if it has one.
-    :param attempt: which of those at its page, from 1 on.
-    :param status: of the response, if there was one.
-    :param failure: the class of failure in a word, if there was one.
-    :param outcome: whose fault it was.
-    :param latency: to the response's headers.
-    :param duration: to the last byte, or to the failure; ``None`` where nobody knows.
-    :param size: of the response's body as it came over the network, in bytes.
-    :param waited: for a proxy, once it was its turn.
-    :param target_paused: whether its target got no traffic any more when it had ended.
-    """
-
-    timestamp: float
-    request_id: str
-    url: str
-    target: str
-    proxy: str | None
-    session: str | None
-    attempt: int
-    status: int | None
-    failure: str | None
-    outcome: Outcome
-    latency: float | None
-    duration: float | None
-    size: int | None
-    waited: float
-    target_paused: bool
 
 
 class AttemptLog:
     """Tells listeners of the attempts of one crawl.
 
-    :param context: whose requests they are.
+    :param pool: knows their targets.
+    :param clock: seconds, never going back.
+    :param wall_clock: seconds since the epoch.
     """
 
-    def __init__(self, context: CrawlContext) -> None:
-        self._context = context
+    def __init__(
+        self, pool: Pool, *, clock: Callable[[], float], wall_clock: Callable[[], float]
+    ) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._wall_clock = wall_clock
         self._listeners: list[Callable[[AttemptRecord], None]] = []
         self._crawl = secrets.token_hex(4)
         self._pages = 0
@@ -109,10 +75,9 @@ class AttemptLog:
         """Tell of an attempt. To be called when all that follows from it has happened."""
         if attempt not in self._started:
             return
-        context = self._context
         request_id, number, waited = self._started.pop(attempt)
         record = AttemptRecord(
-            timestamp=context.wall_clock() - (context.clock() - attempt.started_at),
+            timestamp=self._wall_clock() - (self._clock() - attempt.started_at),
             request_id=request_id,
             url=_without_credentials(request.url),
             target=attempt.target,
@@ -126,7 +91,7 @@ class AttemptLog:
             duration=duration,
             size=len(response.body) if response is not None else None,
             waited=waited,
-            target_paused=not context.pool.targets.state(attempt.target).gets_traffic,
+            target_paused=not self._pool.targets.state(attempt.target).gets_traffic,
         )
         for listener in self._listeners:
             try:

@@ -1,0 +1,1 @@
+"""What a crawl keeps track of: what the queue has let out, download slots, retries, attempts."""
