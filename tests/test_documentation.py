@@ -430,6 +430,31 @@ def test_every_warning_and_error_is_explained_and_no_other() -> None:
         assert any(part in line for line in said for part in parts), parts
 
 
+def loggers() -> Iterator[tuple[str, str]]:
+    """Yield each module of the package that logs, and the name of its logger as it is in the code."""
+    package = Path(scrapy_proxybalance.__file__).parent
+    for file in sorted(package.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(func=ast.Attribute(attr="getLogger"), args=[name]):
+                    yield file.relative_to(package).as_posix(), ast.unparse(name).strip("'\"")
+
+
+def test_the_loggers_are_documented_and_say_what_their_names_promise() -> None:
+    documented = {codes(row[0])[0]: row for row in table(REFERENCE / "log.md", "Logger")}
+    events_of_the_pool, figures, others = documented
+    special = {
+        "reporting/log.py": events_of_the_pool,
+        "reporting/pool_log.py": figures,
+        "reporting/summary.py": figures,
+    }
+    actual = dict(loggers())
+    assert actual == {module: special.get(module, others) for module in actual}
+    assert special.keys() <= actual.keys()
+    for name, row in documented.items():
+        assert f'getLogger("{name}").setLevel(' in row[2]
+
+
 def test_every_exception_of_the_core_is_documented() -> None:
     documented = set(first_codes(REFERENCE / "reasons.md", "Exception"))
     actual = {

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..core.verdict import Verdict
     from .context import CrawlContext
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 
 @attrs.frozen(kw_only=True)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ..plugin.context import CrawlContext
     from .figures import Figures
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance.events")
 
 # So many proxies that are out have a line each.
 _OUT_LINES = 5

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..plugin.context import CrawlContext
     from .figures import Figures
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 
 class StatsFile:

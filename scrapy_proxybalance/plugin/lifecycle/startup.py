@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..context import CrawlContext
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 # It builds on the middleware, which imports this module.
 _QUEUE = "scrapy_proxybalance.plugin.scheduling.queue.ProxyBalanceQueue"

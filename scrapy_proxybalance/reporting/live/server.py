@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _Result = TypeVar("_Result")
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 # Connections at once; more are closed.
 _CONNECTIONS = 32
