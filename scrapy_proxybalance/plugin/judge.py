@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from .config.settings import Settings
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 
 class Judge:

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
     from ..core import AnyAttempt, Followup
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 #: Where the add-on puts the middleware.
 ORDER = 740

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .figures import Figures
     from .observed import ObservedCrawl
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance.events")
 
 # So many proxies that are out have a line each.
 _OUT_LINES = 5

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .figures import Figures
     from .observed import ObservedCrawl
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 # Longer than a slow site needs, and short enough to be useful; in seconds.
 _PATIENCE = 8.0

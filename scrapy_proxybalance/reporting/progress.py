@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .figures import Figures
     from .observed import ObservedCrawl
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 _SECONDS = 1.0
 # So many proxies and targets are shown in a terminal that has room for them.

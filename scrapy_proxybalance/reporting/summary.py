@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .figures import Figures, ProxyFigures
     from .observed import ObservedCrawl
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance.summary")
 
 # A table for people; a larger pool shows its busiest and sums up the rest.
 _ROWS = 30

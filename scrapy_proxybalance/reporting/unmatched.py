@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .figures import Figures
     from .observed import ObservedCrawl
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 # So many names have a line; one line has the rest.
 _LINES = 20

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from ..context import CrawlContext
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 # Parts a download slot from a host where the two differ.
 _SEPARATOR = "|"

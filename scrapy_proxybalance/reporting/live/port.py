@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..figures import Figures
     from ..observed import OperatedCrawl
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 
 class StatusPort:
