@@ -180,25 +180,16 @@ class ProxyBalanceMiddleware:
 
     def _want(self, request: Request, target: str, *, direct: bool, overdue: bool) -> Want:
         """Return what a request asks the core for."""
-        session = request_meta.session_of(request, self.settings.session_meta_key)
+        key = self.settings.session_meta_key
         if direct:
+            session = request_meta.session_of(request, key)
             return Want(target=target, session=session, direct=True)
-        avoid, strictly = request_meta.avoided(request)
-        retry = request_meta.is_retry(request)
-        return Want(
-            target=target,
-            session=session,
-            proxy_filter=request_meta.filter_of(request),
-            avoid=avoid,
-            strictly=strictly,
-            prefer=request_meta.take_preferred(request),
-            strategy=request_meta.strategy_of(request),
-            tunnel=request_meta.tunnel_of(request),
+        return request_meta.want_of(
+            request,
+            target,
+            key,
             timeout=self._adaptive_timeout.own(request),
-            cuts=request_meta.cuts(request),
-            retry=retry,
-            # One that bypasses the scheduler waits for a while, and goes anyhow.
-            overdue=retry and (overdue or self.context.closing),
+            late=overdue or ("retry_times" in request.meta and self.context.closing),
         )
 
     def _goes(self, request: Request, attempt: AnyAttempt, slot: str, *, waited: float) -> None:

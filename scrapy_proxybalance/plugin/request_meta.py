@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import attrs
 from scrapy.utils.httpobj import urlparse_cached
 
+from ..core import Want
 from ..core.history import NO_HISTORY, History, OddAnswer
 
 if TYPE_CHECKING:
@@ -97,6 +98,39 @@ def host_of(request: Request) -> str:
     return _target(parts.scheme, parts.netloc)
 
 
+def want_of(
+    request: Request, target: str, session_key: str, *, timeout: float | None, late: bool
+) -> Want:
+    """Return what a request asks the core for; one that prefers a proxy does so this time only.
+
+    :param session_key: the meta key of the session.
+    :param timeout: the request's own, in seconds, if a shorter one may end it.
+    :param late: whether it has waited for so long that it goes even where retries are held back.
+    """
+    meta = request.meta
+    avoid: tuple[str, ...] = ()
+    strictly, cut = False, 0
+    if _HISTORY in meta or _AVOID in meta:
+        avoid, strictly = avoided(request)
+        cut = cuts(request)
+    retry = _RETRY_TIMES in meta and is_retry(request)
+    session = meta.get(session_key)
+    return Want(
+        target=target,
+        session=None if session is None else str(session),
+        proxy_filter=meta.get(PROXY_FILTER),
+        avoid=avoid,
+        strictly=strictly,
+        prefer=meta.pop(_PREFERRED, None),
+        strategy=meta.get(STRATEGY),
+        tunnel=tunnel_of(request) if request.url.startswith("https:") else None,
+        timeout=timeout,
+        cuts=cut,
+        retry=retry,
+        overdue=retry and late,
+    )
+
+
 def tunnel_of(request: Request) -> str | None:
     """Return what a connection through a proxy can be used again for; ``None`` if that is anything.
 
@@ -132,11 +166,6 @@ def session_of(request: Request, key: str) -> str | None:
 def filter_of(request: Request) -> Any:
     """Return a request's proxy filter, or ``None`` if it has none."""
     return request.meta.get(PROXY_FILTER)
-
-
-def strategy_of(request: Request) -> Any:
-    """Return what is to choose a request's proxy, or ``None`` if it does not say."""
-    return request.meta.get(STRATEGY)
 
 
 def history_of(request: Request) -> History:
@@ -194,12 +223,6 @@ def avoided(request: Request) -> tuple[tuple[str, ...], bool]:
 def prefer(request: Request, proxy: str) -> None:
     """Have the next attempt at a request go through a proxy, by its name, if that is free."""
     request.meta[_PREFERRED] = proxy
-
-
-def take_preferred(request: Request) -> str | None:
-    """Return the name of the proxy that the next attempt is to go through, and forget it."""
-    preferred: str | None = request.meta.pop(_PREFERRED, None)
-    return preferred
 
 
 def retry_of(request: Request) -> int:

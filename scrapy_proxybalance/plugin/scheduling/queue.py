@@ -53,15 +53,15 @@ def _slot_and_host(key: str) -> tuple[str, str]:
 
 def _wish(context: CrawlContext, request: Request) -> Hashable:
     """Return what is equal for requests that ask for the same proxies; ``None`` for any."""
-    session = request_meta.session_of(request, context.settings.session_meta_key)
-    proxy_filter = request_meta.filter_of(request)
+    session = request.meta.get(context.settings.session_meta_key)
+    proxy_filter: Any = request.meta.get(request_meta.PROXY_FILTER)
     if session is None and proxy_filter is None:
-        connect = context.pool.some_do_no_connect and request.url.startswith("https:")
+        connect = request.url.startswith("https:") and context.pool.some_do_no_connect
         return "connect" if connect and not request_meta.proxy_is_users(request) else None
     if request_meta.proxy_is_users(request):
         return None
     if session is not None:
-        return "session", session
+        return "session", str(session)
     try:
         return "filter", ProxyFilter(proxy_filter).key
     except Exception:
@@ -133,8 +133,10 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue, HoldsRequests):
             super().push(request)
             return
         context.is_back(request)
-        request_meta.forget_choice(request)
-        delay = context.retries.delay_of(request)
+        delay = 0.0
+        if request.meta:
+            request_meta.forget_choice(request)
+            delay = context.retries.delay_of(request)
         if delay and not self._delayed.is_full:
             self._delayed.add(request, context.clock() + delay)
         else:
