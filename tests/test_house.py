@@ -31,7 +31,6 @@ LINES = 400
 #: What is longer today. The numbers may only shrink, until each file has lost its line here.
 LONG_FILES = {
     "core/choosing/chooser.py": 451,
-    "core/ending.py": 404,
     "core/gateways/limit.py": 406,
     "core/pool.py": 517,
     "core/targets/gate.py": 441,

@@ -8,30 +8,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .choosing.pairs import CONNECT
-from .events import AttemptEnded, CooldownShortened, PairRested, TargetRefused
-from .limits.own_limit import OwnLimit
+from .events import AttemptEnded, CooldownShortened
+from .excess import Excess
 from .outcome import (
     AMBIGUOUS,
     CLOSED,
     GATEWAY_FAULT,
     HOST_REFUSED,
     IGNORED,
-    MAY_BE_THE_LOAD,
     NO_CONNECT,
     PROXY_AUTH,
     PROXY_FAULT,
     SUCCESS,
     TARGET_SIGNAL,
     TIMEOUT,
-    TOO_MANY,
-    WITHOUT_A_WORD,
     Outcome,
 )
 from .proxies.health import MOSTLY, PROBING, RECOVERING
 from .proxies.score import usual_slowness
 from .proxies.timeouts import slowness_of
-from .structures.bounded_dict import BoundedDict
+from .resting import RestingPairs
 
 if TYPE_CHECKING:
     from random import Random
@@ -55,13 +51,6 @@ if TYPE_CHECKING:
     from .strategies.active import Strategies
 
 _NEVER = float("-inf")
-# When a target's connections have been closed so often in a row, it is not for their number.
-_CLOSED_IN_A_ROW = 8
-_TARGETS = 1000
-# A host that has answered what was asked within so many seconds is one that proxies go to.
-_LATELY = 60.0
-# Seconds for which a proxy rests at a target that refuses it alone.
-_APART = 3600.0
 
 
 class Endings:
@@ -111,7 +100,6 @@ class Endings:
         self._outages = outages
         self._learner = learner
         self._comparison = comparison
-        self._pairs = pairs
         self._refused_pages = refused_pages
         self._availability = availability
         self._strategies = strategies
@@ -119,8 +107,9 @@ class Endings:
         self._warm_connections = warm_connections
         self._rng = rng
         self._events = events
-        # How many connections were closed for each target since it last answered.
-        self._closed: BoundedDict[str, int] = BoundedDict(_TARGETS)
+        self._excess = Excess(comparison)
+        #: Who does not go where.
+        self.resting = RestingPairs(pairs, comparison, availability, events)
         #: How many useful answers there have been.
         self.answers = 0
 
@@ -164,11 +153,12 @@ class Endings:
         if succeeded:
             self.answers += 1
             node.rejections.by_chance = 1.0
-            self._got_through(attempt, now)
+            self.resting.got_through(attempt)
+            self._excess.got_through(attempt, now)
         elif (
             outcome in (PROXY_FAULT, AMBIGUOUS, GATEWAY_FAULT)
             and (failure == HOST_REFUSED or not self._outages.explained(attempt))
-            and self._was_too_many(attempt, failure, now)
+            and self._excess.was_too_many(attempt, failure, now)
         ):
             # No cooldown for what may be too many connections at once: fewer, first.
             attempt.too_many = for_number = True
@@ -185,7 +175,7 @@ class Endings:
             suspicion = self._comparison.odd(attempt, str(failure), now)
             part = suspicion.part if suspicion.compared else None
         if outcome is PROXY_FAULT and failure in (HOST_REFUSED, NO_CONNECT):
-            part = self._refused_to_go(attempt, str(failure), page, now)
+            part = self.resting.refused_to_go(attempt, str(failure), page, now)
         if (
             outcome is GATEWAY_FAULT
             and attempt.gateway is not None
@@ -264,141 +254,3 @@ class Endings:
                 )
             )
         return True
-
-    def _got_through(self, attempt: Attempt, now: float) -> None:
-        """Forget what has kept a proxy from a target, and let it carry more again."""
-        node = attempt.node
-        if attempt.target in self._pairs:
-            self._pairs.answered(attempt.target, attempt.proxy.name)
-        if attempt.tunnel is not None and CONNECT in self._pairs:
-            self._pairs.answered(CONNECT, attempt.proxy.name)
-        if self._closed:
-            self._closed.pop(attempt.target, None)
-        shared = node if attempt.gateway is None else attempt.gateway
-        shared.proven.answered(attempt.in_flight, now)
-        if attempt.gateway is not None:
-            node.proven.carried()
-        if node.own_limit is not None:
-            node.own_limit.answered()
-            if node.own_limit.is_over(node.cap, now):
-                node.own_limit = None
-
-    def _was_too_many(self, attempt: Attempt, failure: str | None, now: float) -> bool:
-        """Return whether a request may have failed for the number of others; have fewer then.
-
-        It was refused with more in flight than the proxy, or its gateway, has carried of late.
-        A refusal of the host is for the number only if the proxy is known to go there.
-        """
-        if failure in WITHOUT_A_WORD:
-            return self._was_closed_for_number(attempt, now)
-        refuses_host = failure == HOST_REFUSED
-        if not refuses_host and failure not in MAY_BE_THE_LOAD:
-            return False
-        node, gateway = attempt.node, attempt.gateway
-        known, sharing = (node if gateway is None else gateway).proven, gateway is not None
-        proven, before = known.most(now), known.out_before(attempt.started_at)
-        goes_there = self._goes_there(attempt) if refuses_host else node.answered
-        says_so = refuses_host or (failure == TOO_MANY and not sharing)
-        own = node.own_limit if gateway is None else None
-        right_after_cut = says_so and own is not None and own.is_new_to(attempt.started_at)
-        if attempt.in_flight <= max(1, proven):
-            # Idle connections may count as well: fewer of these, first.
-            may_go_there = says_so and (goes_there or right_after_cut)
-            if not (may_go_there and node.proven.excuses(sharing=sharing)):
-                return False
-            known.refused(attempt.in_flight)
-            known.too_many(now)
-            return True
-        may_be = before > 0 and (refuses_host or not sharing)
-        if not goes_there and not (may_be and node.proven.excuses(sharing=sharing)):
-            return right_after_cut
-        if sharing and refuses_host and goes_there and not node.proven.excuses(sharing=True):
-            return False
-        known.too_many(now)
-        if gateway is not None:
-            return True
-        if own is None:
-            own = node.own_limit = OwnLimit()
-        if not goes_there:
-            own.cut(before, now)
-            return True
-        return own.closed(attempt.started_at, attempt.in_flight, now, proven=proven)
-
-    def _was_closed_for_number(self, attempt: Attempt, now: float) -> bool:
-        """Return whether a connection may have been closed for the number of others; have fewer then."""
-        node, gateway = attempt.node, attempt.gateway
-        shared = node if gateway is None else gateway
-        shared.proven.closed()
-        closed = self._closed[attempt.target] = self._closed.get(attempt.target, 0) + 1
-        if not node.answered or closed > _CLOSED_IN_A_ROW:
-            return False  # where the number is the reason, others are answered in between
-        if gateway is None and node.own_limit is not None:
-            for_number = node.own_limit.closed(attempt.started_at, attempt.in_flight, now)
-        else:
-            for_number = attempt.in_flight > 1 and shared.proven.often_closed
-            if for_number and gateway is None:
-                node.own_limit = OwnLimit()
-                node.own_limit.closed(attempt.started_at, attempt.in_flight, now)
-        if for_number:
-            shared.proven.too_many(now)
-        elif gateway is None and shared.proven.was_too_many(now):
-            attempt.too_many = True  # it is judged as any failure, and gets another try
-        return for_number
-
-    def _goes_there(self, attempt: Attempt) -> bool:
-        """Return whether a proxy, or the gateway that it shares, has had answers of a target."""
-        comparison = self._comparison
-        return comparison.got_through(attempt) or (
-            attempt.gateway is not None and comparison.answers_others(attempt)
-        )
-
-    def _refused_to_go(self, attempt: Attempt, failure: str, page: str | None, now: float) -> float:
-        """Let a proxy rest at a host that it refuses; return what it is charged."""
-        proxies = max(1, self._availability.serving)
-        if failure == NO_CONNECT:
-            before = self._pairs.rests(CONNECT, attempt.proxy.name)
-            self._pairs.refused(CONNECT, attempt.proxy.name, now, proxies)
-            self._tell_of_rest(attempt, CONNECT, failure, before, now)
-            return 0.0
-        part = self._comparison.odd(attempt, failure, now).part
-        if attempt.tunnel is not None:
-            page = None  # in CONNECT it is told the host and no page
-        got_through = self._comparison.got_through(attempt)
-        before = self._pairs.rests(attempt.target, attempt.proxy.name)
-        by_all = self._pairs.refused(
-            attempt.target,
-            attempt.proxy.name,
-            now,
-            proxies,
-            page=page,
-            got_through=got_through,
-            answers=self._comparison.answered_since(attempt, now - _LATELY),
-        )
-        self._tell_of_rest(attempt, attempt.target, failure, before, now)
-        if by_all:
-            until = self._pairs.refused_until(attempt.target)
-            self._events.emit(TargetRefused(now=now, target=attempt.target, until=until))
-        return part
-
-    def keep_apart(self, attempt: Attempt, now: float) -> None:
-        """Let a proxy rest at a target that refuses it alone."""
-        before = self._pairs.rests(attempt.target, attempt.proxy.name)
-        self._pairs.rest(attempt.target, attempt.proxy.name, now, least=_APART)
-        self._tell_of_rest(attempt, attempt.target, "refused_alone", before, now)
-
-    def _tell_of_rest(
-        self, attempt: Attempt, target: str, reason: str, before: int, now: float
-    ) -> None:
-        """Emit that a pair rests, if it has rested fewer times before."""
-        step = self._pairs.rests(target, attempt.proxy.name)
-        if step > before:
-            self._events.emit(
-                PairRested(
-                    now=now,
-                    proxy=attempt.proxy,
-                    target=target,
-                    until=self._pairs.resting(target, now)[attempt.proxy.name],
-                    step=step,
-                    reason=reason,
-                )
-            )

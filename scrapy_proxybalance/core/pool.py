@@ -372,7 +372,7 @@ class Pool:
 
     def keep_apart(self, attempt: Attempt, now: float) -> None:
         """Let an attempt's proxy rest for an hour at its target, which refuses it and serves others."""
-        self._endings.keep_apart(attempt, now)
+        self._endings.resting.keep_apart(attempt, now)
 
     def limit_time(self, attempt: Attempt, own: float, now: float) -> None:
         """Set after how many seconds an attempt is to be cut off, if that is less than its own.
