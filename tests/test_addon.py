@@ -159,7 +159,7 @@ class OwnScheduler(Scheduler):
 async def test_a_scheduler_that_makes_no_use_of_the_queue_is_named(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with caplog.at_level(logging.WARNING, "scrapy_proxybalance.plugin.lifecycle.startup"):
+    with caplog.at_level(logging.WARNING, "scrapy_proxybalance"):
         await crawl([], {"PROXYBALANCE_PROXIES": ["http://127.0.0.1:9"], "SCHEDULER": OwnScheduler})
     [text] = [
         record.getMessage()

@@ -29,6 +29,11 @@ import scrapy
 from scrapy.settings import Settings as ScrapySettings
 from twisted.internet.defer import Deferred, succeed
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 import scrapy_proxybalance
 from scrapy_proxybalance import Outcome, ProxyPool, Verdict, signals
 from scrapy_proxybalance.client import Page
@@ -428,6 +433,53 @@ def test_every_warning_and_error_is_explained_and_no_other() -> None:
         assert any(part in line for parts in explained for part in parts), line
     for parts in explained:
         assert any(part in line for line in said for part in parts), parts
+
+
+def loggers() -> Iterator[tuple[str, str]]:
+    """Yield each module of the package that logs, and the name of its logger as it is in the code."""
+    package = Path(scrapy_proxybalance.__file__).parent
+    for file in sorted(package.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(func=ast.Attribute(attr="getLogger"), args=[name]):
+                    yield file.relative_to(package).as_posix(), ast.unparse(name).strip("'\"")
+
+
+def test_the_loggers_are_documented_and_say_what_their_names_promise() -> None:
+    documented = {codes(row[0])[0]: row for row in table(REFERENCE / "log.md", "Logger")}
+    events_of_the_pool, figures, others = documented
+    special = {
+        "reporting/log.py": events_of_the_pool,
+        "reporting/pool_log.py": figures,
+        "reporting/summary.py": figures,
+    }
+    actual = dict(loggers())
+    assert actual == {module: special.get(module, others) for module in actual}
+    assert special.keys() <= actual.keys()
+    for name, row in documented.items():
+        assert f'getLogger("{name}").setLevel(' in row[2]
+
+
+def test_every_dependency_is_documented_with_the_extras_that_install_it() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    actual: dict[str, set[str]] = {}
+    groups = {"": project["dependencies"], **project["optional-dependencies"]}
+    for group, requirements in groups.items():
+        for requirement in requirements:
+            actual.setdefault(re.split(r"[\[<>=;]", requirement)[0], set()).add(group)
+    documented = {}
+    for row in table(DOCS / "contributing.md", "Dependency"):
+        names, _, installed_by = row[0].partition(" (")
+        installed = set(re.findall(r"(?!extra)\b[a-z]+", installed_by)) or {""}
+        documented.update(dict.fromkeys(codes(names), installed))
+    assert documented == actual
+
+
+def test_the_extras_for_users_are_documented() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    of_developers = {"tests", "handlers", "benchmarks", "checks", "docs"}
+    documented = set(first_codes(DOCS / "installation.md", "Extra"))
+    assert documented == project["optional-dependencies"].keys() - of_developers
 
 
 def test_every_exception_of_the_core_is_documented() -> None:

@@ -30,11 +30,12 @@ def error_of(given: object) -> str:
     ("entry", "read"),
     [
         ({}, GatewayPolicy()),
-        ({"in_flight": 7}, GatewayPolicy(fixed=7)),
-        ({"in_flight": "7"}, GatewayPolicy(fixed=7)),
-        ({"in_flight": "adaptive", "start": 5}, GatewayPolicy(start=5)),
-        ({"in_flight": None, "max_in_flight": 50}, GatewayPolicy(max_in_flight=50)),
-        ({"rotating": True, "in_flight": 7}, GatewayPolicy(fixed=7, rotating=True)),
+        ({"max_in_flight": 7}, GatewayPolicy(max_in_flight=7)),
+        ({"max_in_flight": "7"}, GatewayPolicy(max_in_flight=7)),
+        ({"max_in_flight": "adaptive", "start": 5}, GatewayPolicy(start=5)),
+        ({"max_in_flight": None, "adaptive_max": 50}, GatewayPolicy(adaptive_max=50)),
+        ({"adaptive_max": 50}, GatewayPolicy(adaptive_max=50)),
+        ({"rotating": True, "max_in_flight": 7}, GatewayPolicy(max_in_flight=7, rotating=True)),
     ],
 )
 def test_an_entry_is_read(entry: dict[str, Any], read: GatewayPolicy) -> None:
@@ -80,12 +81,14 @@ def test_no_error_shows_a_password(given: object) -> None:
         ({"gate.exmple:8080": {}}, ("'gate.exmple:8080'", f"did you mean {GATE!r}?")),
         ({GATE: {}, GATE.upper(): {}}, (GATE, "twice")),
         ({GATE: 100}, (f"PROXYBALANCE_GATEWAYS[{GATE!r}] = 100", "write a dict")),
-        ({GATE: {"in_flght": 1}}, ("['in_flght'] = 1", "did you mean 'in_flight'?")),
-        ({GATE: {"in_flight": 0}}, ("['in_flight'] = 0", "at least 1, or 'adaptive'")),
-        ({GATE: {"in_flight": "some"}}, ("['in_flight'] = 'some'", "or 'adaptive'")),
-        ({GATE: {"max_in_flight": -1}}, ("['max_in_flight'] = -1", "at least 1")),
-        ({GATE: {"in_flight": 5, "start": 3}}, ("['start'] = 3", "'adaptive'")),
-        ({GATE: {"start": 5, "max_in_flight": 3}}, ("['start'] = 5", "'max_in_flight' (3)")),
+        ({GATE: {"in_flight": 1}}, ("['in_flight'] = 1", "did you mean 'max_in_flight'?")),
+        ({GATE: {"max_in_flght": 1}}, ("['max_in_flght'] = 1", "did you mean 'max_in_flight'?")),
+        ({GATE: {"max_in_flight": 0}}, ("['max_in_flight'] = 0", "at least 1, or 'adaptive'")),
+        ({GATE: {"max_in_flight": "some"}}, ("['max_in_flight'] = 'some'", "or 'adaptive'")),
+        ({GATE: {"adaptive_max": -1}}, ("['adaptive_max'] = -1", "at least 1")),
+        ({GATE: {"max_in_flight": 5, "start": 3}}, ("['start'] = 3", "'adaptive'")),
+        ({GATE: {"max_in_flight": 5, "adaptive_max": 9}}, ("['adaptive_max'] = 9", "'adaptive'")),
+        ({GATE: {"start": 5, "adaptive_max": 3}}, ("['start'] = 5", "'adaptive_max' (3)")),
     ],
 )
 def test_what_cannot_work_is_refused_with_a_mend(given: object, said: tuple[str, ...]) -> None:
@@ -96,6 +99,6 @@ def test_what_cannot_work_is_refused_with_a_mend(given: object, said: tuple[str,
 
 
 def test_a_url_in_the_place_of_a_name_is_refused_without_its_password() -> None:
-    error = error_of({f"http://alice:s3cr3t@{GATE}": {"in_flight": 5}})
+    error = error_of({f"http://alice:s3cr3t@{GATE}": {"max_in_flight": 5}})
     assert "host and port alone" in error
     assert "s3cr3t" not in error

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .outcome import Outcome
     from .proxies.proxy import Proxy
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 
 @attrs.define(kw_only=True)

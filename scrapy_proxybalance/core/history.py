@@ -44,3 +44,7 @@ class History:
     cuts: int = 0
     spared: int = 0
     too_many: int = 0
+
+
+#: Of a page that was never sent, or whose attempts have left nothing.
+NO_HISTORY = History()

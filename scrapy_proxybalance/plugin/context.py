@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ..core import AnyAttempt
     from .config.settings import Settings
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 #: Why a spider was closed by us; ``{target}`` is filled in.
 REASON_RATE_LIMITED = "proxybalance_rate_limited: {target}"

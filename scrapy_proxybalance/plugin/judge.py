@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from .config.settings import Settings
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 
 class Judge:
@@ -53,11 +53,13 @@ class Judge:
 
     def of_response(self, request: Request, response: Response) -> tuple[Verdict, bool]:
         """Return whose fault a response was by itself, and whether it may be compared with others."""
-        verdict = self._users(request, response)
+        verdict = None if self._classifier is None else self._users(request, response)
         if verdict is not None:
             return _for_robots(request, response, verdict), False
-        verdict = _for_robots(request, response, self._classify(request, response))
-        return verdict, request_meta.ROBOTS not in request.meta
+        verdict = self._classify(request, response)
+        if request_meta.ROBOTS in request.meta:
+            return _for_robots(request, response, verdict), False
+        return verdict, True
 
     def _classify(self, request: Request, result: Response | Exception) -> Verdict:
         return classify(request, result, self._marks, wall_now=self._wall_clock())

@@ -18,6 +18,7 @@ from scrapy.exceptions import IgnoreRequest, NotConfigured
 from scrapy.utils.httpobj import urlparse_cached
 
 from ..core import Attempt, Blocked, NoProxyAvailableError, Outcome, Step, TargetState, Want
+from ..core.history import NO_HISTORY, History
 from ..core.outcome import TIMEOUT
 from ..core.verdict import FORBIDDEN, IGNORED
 from ..reporting import install
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
 
     from ..core import AnyAttempt, Followup
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 #: Where the add-on puts the middleware.
 ORDER = 740
@@ -94,6 +95,7 @@ class ProxyBalanceMiddleware:
         self._watch = ProxyWatch(self.context, crawler.settings, self.settings.proxies)
         self._users_proxy = UsersProxy(self.settings.proxies)
         self._certificates = Certificates()
+        self._no_history = History()
         self._unknown = UnknownFailures(crawler)
         # Scrapy's signals hold their receivers weakly.
         self._download_time = DownloadTime(self.context)
@@ -278,7 +280,9 @@ class ProxyBalanceMiddleware:
             if verdict.outcome is Outcome.SUCCESS:
                 verdict = attrs.evolve(verdict, outcome=Outcome.IGNORED)
         duration = self._download_time.of(request, attempt)
-        history = request_meta.history_of(request)
+        # Nearly always there is nothing to keep of a page's attempts.
+        history = request_meta.history_of(request) if request_meta.has_history(request) else None
+        kept = history or self._no_history
         followup = context.dispatcher.finish(
             attempt,
             verdict,
@@ -288,9 +292,11 @@ class ProxyBalanceMiddleware:
             answer=ScrapyAnswer(request, response, context.wall_clock()),
             compare=compare,
             page=request.url,
-            history=history,
+            history=kept,
         )
-        request_meta.keep_history(request, history)
+        if history is not None or kept != NO_HISTORY:
+            request_meta.keep_history(request, kept)
+            self._no_history = History()
         context.rouse()
         try:
             resend = self._follow(request, attempt, followup)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import attrs
 from scrapy.utils.httpobj import urlparse_cached
 
-from ..core.history import History, OddAnswer
+from ..core.history import NO_HISTORY, History, OddAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -64,7 +64,6 @@ _AUTH_PROXY = "_auth_proxy"
 _AUTHORIZATION = b"Proxy-Authorization"
 _BASIC = b"basic "
 _LOCAL_SCHEMES = ("data:", "file:")
-_NOTHING = History()
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -150,6 +149,11 @@ def history_of(request: Request) -> History:
     return History(tuple(tried), tuple(refused_by), answers_before, odd, *counts)
 
 
+def has_history(request: Request) -> bool:
+    """Return whether earlier attempts have left anything behind."""
+    return _HISTORY in request.meta
+
+
 def cuts(request: Request) -> int:
     """Return how often a request's URL was cut off by a timeout of ours."""
     return history_of(request).cuts if _HISTORY in request.meta else 0
@@ -157,7 +161,7 @@ def cuts(request: Request) -> int:
 
 def keep_history(request: Request, history: History) -> None:
     """Keep what the attempts at a request's URL have left behind, for those to come."""
-    if history != _NOTHING:
+    if history != NO_HISTORY:
         request.meta[_HISTORY] = (request.url, *attrs.astuple(history, recurse=False))
     elif _HISTORY in request.meta:
         del request.meta[_HISTORY]

@@ -48,30 +48,20 @@ def install(context: OperatedCrawl) -> tuple[PoolConsole, list[object]]:
     if context.settings.report:
         kept.append(CrawlReport(context, figures, context.settings.report))
     if context.settings.metrics_port is not None:
-        kept.append(_port(context, figures, context.settings.metrics_port))
+        from .live.port import StatusPort  # not imported without a port
+
+        kept.append(StatusPort(context, figures, context.settings.metrics_port))
     if context.settings.progress:
         kept.append(_progress(context, figures))
     return PoolConsole(context, figures), kept
-
-
-def _port(context: OperatedCrawl, figures: Figures, port: int) -> object:
-    try:
-        from .live.port import StatusPort
-    except ImportError as error:
-        raise _lacks(f"PROXYBALANCE_METRICS_PORT = {port}", "metrics", error) from None
-    return StatusPort(context, figures, port)
 
 
 def _progress(context: OperatedCrawl, figures: Figures) -> object:
     try:
         from .progress import Progress
     except ImportError as error:
-        raise _lacks("PROXYBALANCE_PROGRESS = True", "progress", error) from None
+        raise ConfigurationError(
+            f"PROXYBALANCE_PROGRESS = True: that needs a library that is not there ({error}); "
+            "pip install 'scrapy-proxybalance[progress]'"
+        ) from None
     return Progress(context, figures)
-
-
-def _lacks(setting: str, extra: str, error: ImportError) -> ConfigurationError:
-    return ConfigurationError(
-        f"{setting}: that needs a library that is not there ({error}); "
-        f"pip install 'scrapy-proxybalance[{extra}]'"
-    )

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .figures import Figures
     from .observed import ObservedCrawl
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 _SETTING = "PROXYBALANCE_REPORT"
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from .feed_place import Feed
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 #: Formats that a file can be continued in; a file in another one is replaced.
 _APPENDABLE = ("csv", "jl", "jsonl", "jsonlines")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .observed import ObservedCrawl
     from .scrapy_hooks import Spider
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance.events")
 
 # So many proxies that are out have a line each.
 _OUT_LINES = 5

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .observed import ObservedCrawl
     from .scrapy_hooks import Spider
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 # Longer than a slow site needs, and short enough to be useful; in seconds.
 _PATIENCE = 8.0

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .observed import ObservedCrawl
     from .scrapy_hooks import Spider
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 _SECONDS = 1.0
 # So many proxies and targets are shown in a terminal that has room for them.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .observed import ObservedCrawl
     from .scrapy_hooks import Spider
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 
 class StatsFile:

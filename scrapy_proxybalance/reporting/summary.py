@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .observed import ObservedCrawl
     from .scrapy_hooks import Spider
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance.summary")
 
 # A table for people; a larger pool shows its busiest and sums up the rest.
 _ROWS = 30

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .observed import ObservedCrawl
     from .scrapy_hooks import Spider
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 # So many names have a line; one line has the rest.
 _LINES = 20

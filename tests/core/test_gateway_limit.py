@@ -69,12 +69,12 @@ def test_an_idle_limit_does_not_grow() -> None:
 
 
 def test_a_learned_limit_never_exceeds_its_cap() -> None:
-    limit = GatewayLimit(GatewayPolicy(start=10, max_in_flight=15))
+    limit = GatewayLimit(GatewayPolicy(start=10, adaptive_max=15))
     limit.in_flight = 15
     for number in range(100):
         limit.answered(0.0, 1.0, "a.test", float(number))
     assert limit.limit == 15
-    assert GatewayLimit(GatewayPolicy(start=10, max_in_flight=5)).limit == 5
+    assert GatewayLimit(GatewayPolicy(start=10, adaptive_max=5)).limit == 5
 
 
 def test_a_burst_of_rejections_is_one_cut() -> None:
@@ -87,7 +87,7 @@ def test_a_burst_of_rejections_is_one_cut() -> None:
 
 
 def test_a_fixed_limit_stays_what_it_is() -> None:
-    limit = GatewayLimit(GatewayPolicy(fixed=10))
+    limit = GatewayLimit(GatewayPolicy(max_in_flight=10))
     limit.in_flight = 10
     for number in range(50):
         limit.answered(float(number), 1.0 + number, "a.test", float(number))
@@ -96,7 +96,7 @@ def test_a_fixed_limit_stays_what_it_is() -> None:
 
 
 def test_after_an_outage_it_begins_low_and_grows_back_to_what_was_borne_and_on_from_there() -> None:
-    for policy in (GatewayPolicy(fixed=40), GatewayPolicy(start=40)):
+    for policy in (GatewayPolicy(max_in_flight=40), GatewayPolicy(start=40)):
         limit = GatewayLimit(policy)
         limit.restart(40.0, 0.0)
         assert limit.limit == 4
@@ -110,7 +110,7 @@ def test_after_an_outage_it_begins_low_and_grows_back_to_what_was_borne_and_on_f
         assert grown == list(range(5, 41))
 
 
-@pytest.mark.parametrize("field", ["fixed", "start", "max_in_flight"])
+@pytest.mark.parametrize("field", ["max_in_flight", "start", "adaptive_max"])
 def test_a_policy_below_one_is_refused(field: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{field} 0 is below 1"):
         GatewayPolicy(**{field: 0})

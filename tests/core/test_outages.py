@@ -286,7 +286,7 @@ def test_what_it_has_cost_the_proxies_is_taken_back() -> None:
 
 
 def test_an_answer_reopens_it_and_traffic_grows_back_by_doubling() -> None:
-    pool, events = in_use(20, max_in_flight=4, gateways=GatewayPolicy(fixed=32))
+    pool, events = in_use(20, max_in_flight=4, gateways=GatewayPolicy(max_in_flight=32))
     _, now = fail_until_tripped(pool, 1.0, **REFUSED)
     carry(pool, now + 1, target="0.test")
     assert events.of(GatewayReopened)[0].seconds == pytest.approx(1.0)
@@ -304,7 +304,7 @@ def test_an_answer_reopens_it_and_traffic_grows_back_by_doubling() -> None:
 
 
 def test_a_big_gateway_begins_again_with_a_tenth_of_what_it_bore() -> None:
-    pool, _ = in_use(200, max_in_flight=4, gateways=GatewayPolicy(fixed=300))
+    pool, _ = in_use(200, max_in_flight=4, gateways=GatewayPolicy(max_in_flight=300))
     _, now = fail_until_tripped(pool, 1.0, **REFUSED)
     carry(pool, now + 1, target="0.test")
     assert pool.available(now + 1) == 30
@@ -482,7 +482,7 @@ def test_a_list_of_mostly_dead_proxies_does_not_trip_the_pool() -> None:
 def test_a_full_gateway_is_passed_over_for_one_with_room() -> None:
     pool = make_pool(
         [*shared(50), *shared(50, "other.test", "o"), *proxies(2)],
-        gateways_by_name={GATE: GatewayPolicy(fixed=3)},
+        gateways_by_name={GATE: GatewayPolicy(max_in_flight=3)},
         gateways=GatewayPolicy(start=5),
     )
     assert pool.available(0.0) == 3 + 5 + 8

@@ -232,8 +232,8 @@ class PoolMachine(RuleBasedStateMachine):
             session_lost=session_lost,
             health=HealthPolicy(failure_threshold=2, cooldown=8, cooldown_max=30),
             gateways_by_name={
-                FIXED: GatewayPolicy(fixed=gateway_cap),
-                LEARNED: GatewayPolicy(start=LEARNED_MAX, max_in_flight=LEARNED_MAX),
+                FIXED: GatewayPolicy(max_in_flight=gateway_cap),
+                LEARNED: GatewayPolicy(start=LEARNED_MAX, adaptive_max=LEARNED_MAX),
             },
         )
         self.pool = Pool((), self.policy, rng=Random(seed))

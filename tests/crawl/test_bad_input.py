@@ -372,10 +372,10 @@ def test_a_list_on_the_command_line_that_is_no_json_is_refused(text: str, wrong:
 def test_targets_and_gateways_on_the_command_line_are_json() -> None:
     policy = read(
         TARGETS='{"shop.example": {"rate": "2/s", "filter": {"country": ["de"]}}}',
-        GATEWAYS='{"*": {"in_flight": 7}}',
+        GATEWAYS='{"*": {"max_in_flight": 7}}',
     ).policy
     assert policy.targets_by_name["shop.example"].rate.requests == 2
-    assert policy.gateways.fixed == 7
+    assert policy.gateways.max_in_flight == 7
 
 
 def test_what_the_command_line_gives_as_texts_is_understood() -> None:

@@ -116,7 +116,7 @@ async def test_a_fixed_limit_of_a_gateway_is_never_exceeded(tmp_path: Path) -> N
             {
                 "CONCURRENT_REQUESTS": 40,
                 "CONCURRENT_REQUESTS_PER_DOMAIN": 40,
-                "PROXYBALANCE_GATEWAYS": {f"127.0.0.1:{gateway.port}": {"in_flight": 4}},
+                "PROXYBALANCE_GATEWAYS": {f"127.0.0.1:{gateway.port}": {"max_in_flight": 4}},
                 "PROXYBALANCE_PROXIES": entries(gateway),
             },
         )

@@ -48,7 +48,8 @@ async def lines(
     messages = [
         record.getMessage()
         for record in caplog.records
-        if record.name == "scrapy_proxybalance.reporting.pool_log"
+        if record.name == "scrapy_proxybalance.summary"
+        and not record.getMessage().startswith("Proxy summary:")
     ]
     found = [LINE.fullmatch(message) for message in messages]
     assert all(found), messages

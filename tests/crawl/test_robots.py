@@ -820,7 +820,7 @@ async def test_the_users_own_middleware_stays_and_a_warning_says_what_that_means
     async with world(a=site) as proxies:
         middlewares = {SCRAPYS: None, own: 100}
         theirs = settings(proxies, DOWNLOADER_MIDDLEWARES=middlewares, PROXYBALANCE_PAUSE=600)
-        with caplog.at_level(logging.WARNING, "scrapy_proxybalance.plugin.lifecycle.startup"):
+        with caplog.at_level(logging.WARNING, "scrapy_proxybalance"):
             async with crawling(urls("a.test"), theirs) as run:
                 robots = run.get_downloader_middleware(robotstxt.RobotsTxtMiddleware)
                 await until(lambda: pauses(run) or run.engine.spider is None)

@@ -41,8 +41,9 @@ if TYPE_CHECKING:
 _CLOCK = r"\d\d:\d\d:\d\d"
 _MOMENT = rf"(?:\d{{4}}-\d\d-\d\d )?{_CLOCK}"
 
-TARGET_LOGGER = "scrapy_proxybalance.reporting.log"
-IDLE_LOGGER = "scrapy_proxybalance.plugin.lifecycle.only_paused"
+EVENTS = "scrapy_proxybalance.events"
+OTHERS = "scrapy_proxybalance"
+ONLY_PAUSED = "Only paused targets are left"
 
 
 class OneRefusal:
@@ -90,7 +91,7 @@ async def test_entering_and_leaving_a_pause_is_one_line_each(
             crawler = await crawl(urls("a.test", 5), settings, prepare=target.prepare)
         assert sorted(w.paths("a.test")) == sorted([*paths(5), "/0"])
         assert finish_reason(crawler) == "finished"
-    (entering, leaving, *others) = lines(caplog, TARGET_LOGGER, "Target a.test")
+    (entering, leaving, *others) = lines(caplog, EVENTS, "Target a.test")
     assert entering[0] == "WARNING"
     assert re.fullmatch(
         rf"Target a\.test paused until {_MOMENT} \(1 s, no\. 1 in a row\): response 429 with "
@@ -132,7 +133,7 @@ async def test_a_suspension_is_one_error_with_what_becomes_of_the_requests(
         )
         with caplog.at_level(logging.DEBUG):
             await crawl(urls("a.test", 6 if policy == "pause" else 5), settings, prepare=prepare)
-    [(level, text)] = lines(caplog, TARGET_LOGGER, "gets no more requests")
+    [(level, text)] = lines(caplog, EVENTS, "gets no more requests")
     assert level == "ERROR"
     assert "response 429" in text
     assert f"; {fate}. Review your permission" in text
@@ -176,7 +177,7 @@ async def test_a_pause_that_is_lengthened_is_in_the_log_and_in_the_file_before_t
                 await until(lambda: remembered() > 500)
                 assert run.engine.spider is not None
         assert arrived == 2
-    (paused, extended, *others) = lines(caplog, TARGET_LOGGER, "Target a.test")
+    (paused, extended, *others) = lines(caplog, EVENTS, "Target a.test")
     assert paused[0] == extended[0] == "WARNING"
     assert "no. 1 in a row): response 429 with Retry-After: 100" in paused[1]
     assert re.fullmatch(
@@ -359,7 +360,7 @@ async def test_a_crawl_with_only_paused_targets_left_closes_if_told_so_and_loses
         assert finish_reason(first) == "proxybalance_only_paused: a.test"
         assert sorted(w.paths("b.test")) == sorted(paths(20))
         assert proxybalance_stats(first)["target/a.test/held"] == 3
-        [(level, text)] = lines(caplog, IDLE_LOGGER, "")
+        [(level, text)] = lines(caplog, OTHERS, ONLY_PAUSED)
         assert level == "INFO"
         assert re.fullmatch(
             rf"Only paused targets are left: a\.test, with 3 requests held; the first one is due at "
@@ -384,7 +385,7 @@ async def test_a_crawl_with_only_paused_targets_left_waits_says_so_once_and_fini
             crawler = await crawl(urls("a.test", 2), settings)
         assert finish_reason(crawler) == "finished"
         assert len(crawler.spider.responses) == 2
-    [(level, text)] = lines(caplog, IDLE_LOGGER, "")
+    [(level, text)] = lines(caplog, OTHERS, ONLY_PAUSED)
     assert level == "INFO"
     assert text.startswith("Only paused targets are left: a.test, with 2 requests held; ")
     assert text.endswith(
@@ -412,7 +413,7 @@ async def test_a_crawl_that_has_waited_for_paused_targets_long_enough_is_closed(
         stats = proxybalance_stats(crawler)
         assert stats["target/a.test/pauses"] > 1
         assert stats["target/a.test/held"] + stats["target/b.test/held"] == 6
-    assert len(lines(caplog, IDLE_LOGGER, "Only paused targets are left: a.test, b.test")) == 1
+    assert len(lines(caplog, OTHERS, f"{ONLY_PAUSED}: a.test, b.test")) == 1
 
 
 @crawl_test

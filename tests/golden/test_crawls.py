@@ -533,7 +533,7 @@ async def test_mistakes(golden: Golden, tmp_path: Path) -> None:
         ("ON_FORBIDDEN", "ignore"),
         ("TARGETS", {"http://shop.example/": {"rate": "1/s"}}),
         ("TARGETS", {"shop.example": {"speed": 5}}),
-        ("GATEWAYS", {"gate.example": {"in_flight": 5}}),
+        ("GATEWAYS", {"gate.example": {"max_in_flight": 5}}),
         ("CLASSIFIER", "missing.module.function"),
         ("PROXY_MARKS", [{"verdict": "proxy"}]),
         ("REQUEST_LOG", "requests.log"),

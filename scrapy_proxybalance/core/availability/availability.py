@@ -9,9 +9,8 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
-from ..proxies.health import COOLING, OUT
+from ..proxies.health import COOLING, HEALTHY, OUT
 from ..proxies.score import load_factor
-from ..strategies.active import tell
 
 if TYPE_CHECKING:
     from ..gateways.gateway import Gateway
@@ -117,8 +116,15 @@ class Availability:
                 node.gateway.serving += change
         in_flight = node.in_flight = self._ledger.in_flight(name)
         node.load = load_factor(in_flight, node.cap) if in_flight else 1.0
+        on_trial = health.state is not HEALTHY
         for strategy in self._strategies.in_use:
-            tell(strategy, node)
+            strategy.set(
+                node.index,
+                usable=node.free > 0,
+                on_trial=on_trial,
+                weight=node.proxy.weight,
+                in_flight=in_flight,
+            )
 
     def bring_forward(self, now: float) -> list[Node]:
         """End the cooldowns that would end next: who comes back seldom comes back alone.

@@ -48,7 +48,7 @@ class Gateways:
         #: Leases that are out, in all.
         self.in_flight = 0
         #: The gateway of the whole pool, which matters only while it is narrowed by an outage.
-        self.whole = Gateway(WHOLE_POOL, GatewayPolicy(fixed=sys.maxsize))
+        self.whole = Gateway(WHOLE_POOL, GatewayPolicy(max_in_flight=sys.maxsize))
         self.narrowed = False
         #: Whether anything has tripped, or has not grown back.
         self.disturbed = False

@@ -340,7 +340,7 @@ class Outages:
     def _reopen_pool(self, now: float, explained_by: str | None) -> None:
         whole = self._gateways.whole
         sustained = max(_WHOLE_BORNE_MIN, int(whole.sustained))
-        whole.limit = GatewayLimit(GatewayPolicy(fixed=sustained))
+        whole.limit = GatewayLimit(GatewayPolicy(max_in_flight=sustained))
         whole.limit.restart(float(sustained), now)
         self._take_back(whole, now, out=True)
         self._events.emit(

@@ -59,19 +59,19 @@ _MUCH_NOISE, _DEEP_CUT, _CHECK = 0.05, 0.5, 30
 class GatewayPolicy:
     """How many requests a gateway may carry, and how it works.
 
-    :param fixed: so many requests at once; ``None`` to learn how many.
+    :param max_in_flight: a fixed limit, in requests at once; ``None`` to learn the limit.
     :param start: what a learned limit begins with.
-    :param max_in_flight: what a learned limit never exceeds.
+    :param adaptive_max: what a learned limit never exceeds.
     :param rotating: whether each new connection has another exit: then none is preferred for being warm.
     """
 
-    fixed: int | None = None
+    max_in_flight: int | None = None
     start: int = 20
-    max_in_flight: int = 1000
+    adaptive_max: int = 1000
     rotating: bool = False
 
     def __attrs_post_init__(self) -> None:
-        for name in ("fixed", "start", "max_in_flight"):
+        for name in ("max_in_flight", "start", "adaptive_max"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigurationError(f"gateway: {name} {value!r} is below 1")
@@ -163,10 +163,9 @@ class GatewayLimit:
         self._policy = policy
         self.in_flight = 0
         #: As it is now; the whole requests of it count.
-        self.limit = float(
-            policy.fixed if policy.fixed is not None else min(policy.start, policy.max_in_flight)
-        )
-        self._slow_start = policy.fixed is None
+        fixed = policy.max_in_flight
+        self.limit = float(min(policy.start, policy.adaptive_max) if fixed is None else fixed)
+        self._slow_start = fixed is None
         self._slow_start_until = float("inf")
         self._ceiling = self.limit
         self._cut_ended = self._cut_rejected = 0  # requests since the last cut
@@ -198,8 +197,8 @@ class GatewayLimit:
     @property
     def hard_cap(self) -> int:
         """What the limit never exceeds."""
-        fixed = self._policy.fixed
-        return fixed if fixed is not None else self._policy.max_in_flight
+        fixed = self._policy.max_in_flight
+        return self._policy.adaptive_max if fixed is None else fixed
 
     def granted(self) -> None:
         """Count a request that goes."""
@@ -221,7 +220,7 @@ class GatewayLimit:
         """
         if 2 * self.in_flight >= self.limit:
             self._used_at = now
-        if self._policy.fixed is None:
+        if self._policy.max_in_flight is None:
             self._cut_ended += 1
             if self._checking or self._excess:
                 self._attempted(started_at, rejected=False)
@@ -249,7 +248,7 @@ class GatewayLimit:
 
         It is if the limit is cut for it, or has been since the request went.
         """
-        if self._policy.fixed is not None:
+        if self._policy.max_in_flight is not None:
             return False
         self._attempted(started_at, rejected=True)
         self._cut_ended += 1

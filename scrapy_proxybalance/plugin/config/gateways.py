@@ -16,19 +16,14 @@ if TYPE_CHECKING:
 
     from ...core import Proxy
 
-#: The value of a gateway's ``in_flight`` that has the limit learned.
+#: The value of a gateway's ``max_in_flight`` that has the limit learned.
 ADAPTIVE = "adaptive"
 
 #: The name of what holds for every gateway that has no name of its own.
 EVERY_GATEWAY = "*"
 
-#: What a gateway's own dict may say, and the field of its policy.
-GATEWAY_KEYS = {
-    "in_flight": "fixed",
-    "start": "start",
-    "max_in_flight": "max_in_flight",
-    "rotating": "rotating",
-}
+#: What a gateway's own dict may say: the fields of its policy.
+GATEWAY_KEYS = ("max_in_flight", "start", "adaptive_max", "rotating")
 
 _HOST_AND_PORT = re.compile(r"(\[[0-9a-f:.]+\]|[^\s:/@\[\]]+):\d{1,5}")
 
@@ -40,7 +35,7 @@ def read_gateways(name: str, value: Any) -> dict[str, GatewayPolicy]:
     :param value: a mapping, or the same as a JSON text.
     :raises ConfigurationError: for what cannot work.
     """
-    value = mapping(name, value, "write a dict like {'gate.example:8080': {'in_flight': 100}}")
+    value = mapping(name, value, "write a dict like {'gate.example:8080': {'max_in_flight': 100}}")
     policies: dict[str, GatewayPolicy] = {}
     for written, entry in value.items():
         gateway = _gateway_name(name, written)
@@ -79,11 +74,11 @@ def _policy(name: str, entry: Any) -> GatewayPolicy:
     if not isinstance(entry, Mapping):
         # It may be a URL, with a password in it.
         shown = redact(entry) if isinstance(entry, str) else entry
-        raise fail(name, shown, "write a dict like {'in_flight': 100}")
+        raise fail(name, shown, "write a dict like {'max_in_flight': 100}")
     fields: dict[str, Any] = {}
     for key, value in entry.items():
         refuse_unknown_key(name, key, value, GATEWAY_KEYS)
-        if value is None or (key == "in_flight" and value == ADAPTIVE):
+        if value is None or (key == "max_in_flight" and value == ADAPTIVE):
             continue
         if key == "rotating":
             if not isinstance(value, bool):
@@ -91,23 +86,23 @@ def _policy(name: str, entry: Any) -> GatewayPolicy:
             fields[key] = value
             continue
         try:
-            fields[GATEWAY_KEYS[key]] = integer(f"{name}[{key!r}]", value)
+            fields[key] = integer(f"{name}[{key!r}]", value)
         except ConfigurationError as error:
-            also = f", or {ADAPTIVE!r}" if key == "in_flight" else ""
+            also = f", or {ADAPTIVE!r}" if key == "max_in_flight" else ""
             raise ConfigurationError(f"{error}{also}") from None
-    for key in ("start", "max_in_flight"):
-        if "fixed" in fields and key in fields:
+    for key in ("start", "adaptive_max"):
+        if "max_in_flight" in fields and key in fields:
             raise fail(
                 f"{name}[{key!r}]",
                 entry[key],
-                f"that goes with a limit that is learned only; write 'in_flight': {ADAPTIVE!r}, or "
-                "leave it out",
+                f"it applies to a learned limit only; write 'max_in_flight': {ADAPTIVE!r}, or leave "
+                "it out",
             )
     policy = GatewayPolicy(**fields)
-    if "start" in fields and policy.start > policy.max_in_flight:
+    if "start" in fields and policy.start > policy.adaptive_max:
         raise fail(
             f"{name}['start']",
             entry["start"],
-            f"that is above its 'max_in_flight' ({policy.max_in_flight}); write both",
+            f"that is above its 'adaptive_max' ({policy.adaptive_max}); write both",
         )
     return policy

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..context import CrawlContext
     from ..scrapy_internals import Download
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 #: Seconds that a response has to begin in, after the spider is being closed and the request was sent.
 BEGINS_WITHIN = 2.0

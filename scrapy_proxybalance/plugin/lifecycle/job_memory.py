@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ...core.events import Event
     from ..context import CrawlContext
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 #: The file's name in ``JOBDIR``.
 FILE_NAME = "proxybalance.json"

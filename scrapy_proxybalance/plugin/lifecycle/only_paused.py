@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ..context import CrawlContext
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 #: Why a spider was closed by the watch; ``{targets}`` is filled in.
 REASON_ONLY_PAUSED = "proxybalance_only_paused: {targets}"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ..context import CrawlContext
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 
 class Announcement:

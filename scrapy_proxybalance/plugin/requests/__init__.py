@@ -1,1 +1,1 @@
-"""What requests carry and what becomes of them: meta keys, timeouts, certificates, the HTTP cache."""
+"""What becomes of requests: timeouts, certificates, retries, the HTTP cache."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ...core import History
     from ..context import CrawlContext
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 # A page that is asked for again may have been answered already, unseen: that has to be harmless
 # (RFC 9110, 9.2.1).

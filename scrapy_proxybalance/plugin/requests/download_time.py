@@ -56,7 +56,7 @@ class DownloadTime:
         """
         now, slots = self._context.clock(), self._context.slots
         since_departure = now - attempt.started_at
-        if not slots.has_delay(slots.key_of(request)):
+        if not slots.has_delay(request.meta.get("download_slot") or slots.key_of(request)):
             return since_departure
         if not self._listens:
             self._listen()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ...core import Attempt, Proxy
     from ..context import CrawlContext
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 #: Why a spider was closed.
 REASON_BYPASSED = "proxybalance_bypassed"

@@ -36,7 +36,7 @@ class UsersProxy:
         :raises IgnoreRequest: for an empty text, or anything else that is false and not ``None``: Scrapy
             would send that request directly.
         """
-        if not request_meta.proxy_is_users(request):
+        if request_meta.PROXY not in request.meta or not request_meta.proxy_is_users(request):
             return False
         proxy = request.meta[request_meta.PROXY]
         if proxy is None:

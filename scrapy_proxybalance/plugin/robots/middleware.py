@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ..context import CrawlContext
     from .question import Answer
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 # After so many rounds in which no other proxy could confirm an answer, it is accepted for this long.
 _ROUNDS = 2

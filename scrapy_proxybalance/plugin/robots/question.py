@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from ..context import CrawlContext
     from ..judge import Judge
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 # So often one question is sent at most; and so many are under way at once, while nothing is known of
 # the proxies that carry them. With one that is known to work, it is more likely the site that is slow.

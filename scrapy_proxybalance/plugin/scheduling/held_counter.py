@@ -9,18 +9,21 @@ from collections import Counter
 
 
 class HeldCounter:
-    """Counts requests by target, and those that will never be sent."""
+    """Counts requests by target, and those that will never be sent.
+
+    ``total``: how many there are in all.
+    """
 
     def __init__(self) -> None:
         self._of: Counter[str] = Counter()
-        self._total = 0
+        self.total = 0
         self._given_up: set[str] = set()
         self._never = 0
 
     def add(self, target: str, count: int = 1) -> None:
         """Count what comes in."""
         self._of[target] += count
-        self._total += count
+        self.total += count
         if target in self._given_up:
             self._never += count
 
@@ -29,7 +32,7 @@ class HeldCounter:
         self._of[target] -= 1
         if not self._of[target]:
             del self._of[target]
-        self._total -= 1
+        self.total -= 1
         if target in self._given_up:
             self._never -= 1
 
@@ -51,4 +54,4 @@ class HeldCounter:
     @property
     def sendable(self) -> int:
         """How many may yet be sent."""
-        return self._total - self._never
+        return self.total - self._never

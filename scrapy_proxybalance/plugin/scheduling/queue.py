@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from ..context import CrawlContext
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 # Parts a download slot from a host where the two differ.
 _SEPARATOR = "|"
@@ -146,6 +146,8 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue, HoldsRequests):
         context = self._context
         if context is None:
             return super().pop()
+        if not self._count.total:
+            return None  # as after each request of a slow start()
         now = context.clock()
         admissible = self._pop_admissible(context, now)
         if admissible is None and context.has_swallowed and context.sweep():

@@ -5,7 +5,6 @@ Pure counting: it decides nothing and knows neither the pool nor Scrapy's engine
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
@@ -47,10 +46,10 @@ class Admissions:
         #: How many of them are retries.
         self.retries = 0
         self._entries: dict[Request, _Entry] = {}
-        self._in_slot: Counter[str] = Counter()
-        self._departed_in_slot: Counter[str] = Counter()
-        self._on_the_way: Counter[str] = Counter()
-        self._wishing: Counter[Hashable] = Counter()
+        self._in_slot: dict[str, int] = {}
+        self._departed_in_slot: dict[str, int] = {}
+        self._on_the_way: dict[str, int] = {}
+        self._wishing: dict[Hashable, int] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -78,14 +77,16 @@ class Admissions:
         if request in self._entries:
             self.strike(request)
         entry = _Entry(slot, target, True, waits_for_lease, wish, waited, retry)
-        self._enter(request, entry)
-        self.unleased += waits_for_lease
+        self._entries[request] = entry
+        self._in_slot[slot] = self._in_slot.get(slot, 0) + 1
         if waits_for_lease:
-            self._on_the_way[target] += 1
+            self.unleased += 1
             self.retries += retry
+            self._on_the_way[target] = self._on_the_way.get(target, 0) + 1
             if wish is not None:
-                self._wishing[wish] += 1
-        self._tell(slot, target)
+                self._wishing[wish] = self._wishing.get(wish, 0) + 1
+        for listener in self.listeners:
+            listener(slot, target)
 
     def depart(self, request: Request, slot: str, target: str) -> None:
         """Take note that a request is sent; it needs its reservation no longer."""
@@ -93,11 +94,15 @@ class Admissions:
         came = entry is None
         if entry is None:
             entry = _Entry(slot, target, admitted=False, waits_for_lease=False)
-            self._enter(request, entry)
-        self._settle(entry)
+            self._entries[request] = entry
+            self._in_slot[slot] = self._in_slot.get(slot, 0) + 1
+        if entry.waits_for_lease:
+            self._settle(entry)
         entry.departed = True
-        self._departed_in_slot[entry.slot] += 1
-        self._tell(entry.slot if came else None, entry.target)
+        departed = self._departed_in_slot
+        departed[entry.slot] = departed.get(entry.slot, 0) + 1
+        for listener in self.listeners:
+            listener(entry.slot if came else None, entry.target)
 
     def is_admitted(self, request: Request) -> bool:
         """Return whether a request under way was let out by the queue."""
@@ -119,11 +124,13 @@ class Admissions:
         entry = self._entries.pop(request, None)
         if entry is None:
             return
-        self._settle(entry)
+        if entry.waits_for_lease:
+            self._settle(entry)
         _count_down(self._in_slot, entry.slot)
         if entry.departed:
             _count_down(self._departed_in_slot, entry.slot)
-        self._tell(entry.slot, entry.target)
+        for listener in self.listeners:
+            listener(entry.slot, entry.target)
 
     def sweep(self, active: Container[Request]) -> bool:
         """Strike out every request that is not under way any more; return whether there was one."""
@@ -134,40 +141,33 @@ class Admissions:
 
     def in_slot(self, slot: str) -> int:
         """Return how many requests of a slot are under way."""
-        return self._in_slot[slot]
+        return self._in_slot.get(slot, 0)
 
     def departed_in_slot(self, slot: str) -> int:
         """Return how many requests of a slot have been sent and are not back."""
-        return self._departed_in_slot[slot]
+        return self._departed_in_slot.get(slot, 0)
 
     def on_the_way_to(self, target: str) -> int:
         """Return how many admitted requests to a target have not departed yet."""
-        return self._on_the_way[target]
+        return self._on_the_way.get(target, 0)
 
     def wishing(self, wish: Hashable) -> int:
         """Return how many admitted requests that ask for the same proxies have not departed yet."""
-        return self._wishing[wish]
-
-    def _enter(self, request: Request, entry: _Entry) -> None:
-        self._entries[request] = entry
-        self._in_slot[entry.slot] += 1
+        return self._wishing.get(wish, 0)
 
     def _settle(self, entry: _Entry) -> None:
-        """End the reservation, if there is one."""
-        if entry.waits_for_lease:
-            entry.waits_for_lease = False
-            self.unleased -= 1
-            self.retries -= entry.retry
-            _count_down(self._on_the_way, entry.target)
-            if entry.wish is not None:
-                _count_down(self._wishing, entry.wish)
-
-    def _tell(self, slot: str | None, target: str) -> None:
-        for listener in self.listeners:
-            listener(slot, target)
+        """End the reservation."""
+        entry.waits_for_lease = False
+        self.unleased -= 1
+        self.retries -= entry.retry
+        _count_down(self._on_the_way, entry.target)
+        if entry.wish is not None:
+            _count_down(self._wishing, entry.wish)
 
 
-def _count_down(counter: Counter[_Name], key: _Name) -> None:
-    counter[key] -= 1
-    if not counter[key]:
+def _count_down(counter: dict[_Name, int], key: _Name) -> None:
+    left = counter[key] - 1
+    if left:
+        counter[key] = left
+    else:
         del counter[key]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ...core import AnyAttempt, Pool
     from ...core.verdict import Verdict
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 
 class AttemptLog:

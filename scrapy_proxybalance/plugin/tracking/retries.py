@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ..config.settings import Settings
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 # In seconds: what failed because nothing seems to get through waits by this base, whatever is set for
 # retries, as time is what tells an outage from a few failures.

@@ -2,5 +2,5 @@
 
 ``port`` opens it with the spider; ``server`` takes connections and ``routes`` answers them, in threads
 of their own; ``metrics``, ``view`` and ``actions`` are what they ask a crawl for, in the crawl's thread.
-``page`` holds the page. Needs prometheus-client, so that nothing here is imported unless it is used.
+``page`` holds the page. Nothing here is imported unless the port is open.
 """

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..observed import OperatedCrawl
     from .view import LiveView
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 #: Seconds that a target is paused for by hand, unless said otherwise, and at most.
 PAUSE = 600.0

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..observed import OperatedCrawl
     from ..scrapy_hooks import Spider
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 
 class StatusPort:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _Result = TypeVar("_Result")
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("scrapy_proxybalance")
 
 #: Seconds that a request may take to come and its answer to go.
 CONNECTION_TIMEOUT = 10.0

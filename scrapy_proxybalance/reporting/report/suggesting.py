@@ -105,7 +105,7 @@ def _rejected(report: Report) -> Iterator[str]:
         yield (
             f"{rejected / report.requests:.0%} of the attempts were rejected by a gateway "
             f"({_words_of(report, 'gateway_fault')}). It carries less than is asked of it: lower its "
-            "'in_flight' in PROXYBALANCE_GATEWAYS, or its provider's limits are reached."
+            "'max_in_flight' in PROXYBALANCE_GATEWAYS, or its provider's limits are reached."
         )
 
 
