@@ -144,6 +144,27 @@ def test_an_own_private_name_is_none_of_others(source: str) -> None:
     assert not list(foreign_private_names(ast.parse(source)))
 
 
+def imports_of_own_package(path: Path, tree: ast.Module) -> Iterator[str]:
+    """Give the imports of names that a package above the module has taken from its modules."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ImportFrom) or node.level == 0:
+            continue
+        folder = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+        if folder not in path.parents or path == folder / "__init__.py":
+            continue
+        for alias in node.names:
+            one = folder / alias.name
+            if not one.is_dir() and not one.with_suffix(".py").is_file():
+                yield f"line {node.lineno}: {alias.name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_no_module_imports_from_a_package_that_it_is_in(path: Path) -> None:
+    """The package may import the module: import-linter looks for circles among siblings only."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert list(imports_of_own_package(path, tree)) == []
+
+
 def imports_of_random(tree: ast.Module) -> Iterator[str]:
     """Give the imports of ``random``, but for that of the class ``Random`` as a type."""
     typing_only = {

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import defaultdict
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
-
-from scrapy import signals
-from scrapy.utils.asyncio import is_asyncio_available
-from scrapy.utils.defer import maybe_deferred_to_future
-from twisted.internet.threads import deferToThread
 
 from ..core import ConfigurationError
 from ..core.events import (
@@ -31,6 +25,7 @@ from ..core.events import (
 from .placeholders import fill_in
 from .report import CrawlPart, Report, ReportError, Row, suggestions, write_csv
 from .request_log import plain_text
+from .scrapy_hooks import in_thread, on_closed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -75,7 +70,7 @@ class CrawlReport:
         self._out = OutOfService(events)
         events.subscribe(self._pauses, TargetPaused, TargetSuspended)
         events.subscribe(self._answers, TargetRamping)
-        context.crawler.signals.connect(self.write, signal=signals.spider_closed)
+        on_closed(context, self.write)
 
     def add(self, attempt: AttemptRecord) -> None:
         """Count an attempt."""
@@ -104,7 +99,7 @@ class CrawlReport:
         """Write it, in a thread: the charts of a large pool take seconds."""
         self._report.complete(self._crawl_part())
         if self._report.requests:
-            await _in_thread(self._write_all)
+            await in_thread(self._write_all)
         else:
             logger.warning(
                 "%s: no attempt went through the pool; there is nothing to report", _SETTING
@@ -242,10 +237,3 @@ def _writer(template: str, path: Path) -> Callable[[Report, Path], None]:
             "pip install 'scrapy-proxybalance[report]', or end the path in .csv"
         ) from None
     return lambda report, path: write_html(report, suggestions(report), path)
-
-
-async def _in_thread(function: Callable[[], None]) -> None:
-    if is_asyncio_available():
-        await asyncio.to_thread(function)
-    else:
-        await maybe_deferred_to_future(deferToThread(function))

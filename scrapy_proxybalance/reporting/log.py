@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from scrapy import signals
-
 from ..core.events import (
     CooldownStarted,
     GatewayReopened,
@@ -28,13 +26,13 @@ from ..core.events import (
 from ..core.outcome import NO_CONNECT
 from ..util.wall_clock import local_time
 from ..util.wording import ROBOTS_NOT_FETCHED, counted
+from .scrapy_hooks import on_closed
 
 if TYPE_CHECKING:
-    from scrapy import Spider
-
     from ..core.events import Event
     from .figures import Figures
     from .observed import ObservedCrawl
+    from .scrapy_hooks import Spider
 
 logger = logging.getLogger("scrapy_proxybalance.events")
 
@@ -67,7 +65,7 @@ class EventLog:
         self._refused: set[str] = set()
         self._withdrawn: set[str] = set()  # gateways
         self._rests, self._targets_refused = 0, 0
-        context.crawler.signals.connect(self._log_refused, signal=signals.spider_closed)
+        on_closed(context, self._log_refused)
         events = context.pool.events
         events.subscribe(self._log, *(CooldownStarted, ProxyRecovered, ProxyOut, SessionReassigned))
         events.subscribe(self._log_rest, PairRested, TargetRefused)

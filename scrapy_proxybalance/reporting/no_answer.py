@@ -5,20 +5,15 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from scrapy import signals
-from scrapy.utils.asyncio import create_looping_call
-
 from ..core import Outcome
 from ..util.wording import counted
 from .causes import failures_in_words, likeliest_causes
+from .scrapy_hooks import PeriodicCall, on_closed, on_opened
 
 if TYPE_CHECKING:
-    from scrapy import Spider
-    from scrapy.utils.asyncio import AsyncioLoopingCall
-    from twisted.internet.task import LoopingCall
-
     from .figures import Figures
     from .observed import ObservedCrawl
+    from .scrapy_hooks import Spider
 
 logger = logging.getLogger("scrapy_proxybalance")
 
@@ -39,18 +34,17 @@ class NoAnswerWarning:
         self._figures = figures
         self._since: float | None = None
         self._said = False
-        self._loop: AsyncioLoopingCall | LoopingCall | None = None
-        context.crawler.signals.connect(self.start, signal=signals.spider_opened)
-        context.crawler.signals.connect(self.close, signal=signals.spider_closed)
+        self._loop = PeriodicCall()
+        on_opened(context, self.start)
+        on_closed(context, self.close)
 
     def start(self, spider: Spider) -> None:
         """Begin to look."""
-        self._loop = create_looping_call(self.look, spider)
-        self._loop.start(_LOOK_EVERY, now=False)
+        self._loop.start(_LOOK_EVERY, self.look, spider)
 
     def close(self, spider: Spider) -> None:
         """End it, with what there is to say by now: a crawl may be over sooner."""
-        if self._loop is not None and self._loop.running:
+        if self._loop.running:
             self.look(spider)
             self._stop()
             if not self._said and self._figures.requests and not self._answered:
@@ -98,5 +92,4 @@ class NoAnswerWarning:
         )
 
     def _stop(self) -> None:
-        if self._loop is not None and self._loop.running:
-            self._loop.stop()
+        self._loop.stop()

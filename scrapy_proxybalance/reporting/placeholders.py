@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from scrapy import Spider
+    from .scrapy_hooks import Spider
 
 
 # Any other percent sign is itself, as in what is percent-encoded.

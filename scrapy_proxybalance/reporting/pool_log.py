@@ -5,18 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from scrapy import signals
-from scrapy.utils.asyncio import create_looping_call
-
 from .pool_view import PoolView
+from .scrapy_hooks import PeriodicCall, on_closed, on_opened
 
 if TYPE_CHECKING:
-    from scrapy import Spider
-    from scrapy.utils.asyncio import AsyncioLoopingCall
-    from twisted.internet.task import LoopingCall
-
     from .figures import Figures
     from .observed import ObservedCrawl
+    from .scrapy_hooks import Spider
 
 logger = logging.getLogger("scrapy_proxybalance.summary")
 
@@ -28,20 +23,18 @@ class PoolLog:
         self._context = context
         self._figures = figures
         self._interval = context.crawler.settings.getfloat("LOGSTATS_INTERVAL")
-        self._loop: AsyncioLoopingCall | LoopingCall | None = None
+        self._loop = PeriodicCall()
         if self._interval > 0:
-            context.crawler.signals.connect(self.start, signal=signals.spider_opened)
-            context.crawler.signals.connect(self.stop, signal=signals.spider_closed)
+            on_opened(context, self.start)
+            on_closed(context, self.stop)
 
     def start(self, spider: Spider) -> None:
         """Begin to log."""
-        self._loop = create_looping_call(self.log, spider)
-        self._loop.start(self._interval, now=False)
+        self._loop.start(self._interval, self.log, spider)
 
     def stop(self) -> None:
         """End it."""
-        if self._loop is not None and self._loop.running:
-            self._loop.stop()
+        self._loop.stop()
 
     def log(self, spider: Spider) -> None:
         """Log the line."""

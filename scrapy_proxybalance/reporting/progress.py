@@ -9,21 +9,17 @@ from typing import TYPE_CHECKING, ClassVar
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
-from scrapy import signals
-from scrapy.utils.asyncio import create_looping_call
 
 from ..util.wording import counted
 from .pool_view import HEADINGS, PoolView
+from .scrapy_hooks import PeriodicCall, on_closed, on_opened
 from .standing import Standing
 from .terminal import Terminal
 
 if TYPE_CHECKING:
-    from scrapy import Spider
-    from scrapy.utils.asyncio import AsyncioLoopingCall
-    from twisted.internet.task import LoopingCall
-
     from .figures import Figures
     from .observed import ObservedCrawl
+    from .scrapy_hooks import Spider
 
 logger = logging.getLogger("scrapy_proxybalance")
 
@@ -53,9 +49,9 @@ class Progress:
         self._context = context
         self._figures = figures
         self._terminal = Terminal()
-        self._loop: AsyncioLoopingCall | LoopingCall | None = None
-        context.crawler.signals.connect(self.start, signal=signals.spider_opened)
-        context.crawler.signals.connect(self.stop, signal=signals.spider_closed)
+        self._loop = PeriodicCall()
+        on_opened(context, self.start)
+        on_closed(context, self.stop)
 
     def start(self, spider: Spider) -> None:
         """Begin to show it, or log at level ``DEBUG`` why not."""
@@ -65,8 +61,7 @@ class Progress:
             return
         Progress._shown = self
         self._terminal.open()
-        self._loop = create_looping_call(self.refresh)
-        self._loop.start(_SECONDS)
+        self._loop.start(_SECONDS, self.refresh, now=True)
 
     def refresh(self) -> None:
         """Show how the pool is doing now."""
@@ -83,8 +78,7 @@ class Progress:
         if Progress._shown is not self:
             return
         Progress._shown = None
-        if self._loop is not None and self._loop.running:
-            self._loop.stop()
+        self._loop.stop()
         self._terminal.close()
 
 

@@ -5,15 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from scrapy import signals
-from scrapy.utils.asyncio import create_looping_call
-
 from .feed import FeedWriter
+from .scrapy_hooks import PeriodicCall, on_closed, on_opened
 
 if TYPE_CHECKING:
-    from scrapy.utils.asyncio import AsyncioLoopingCall
-    from twisted.internet.task import LoopingCall
-
     from .attempt_record import AttemptRecord
     from .feed_place import Feed
     from .observed import ObservedCrawl
@@ -53,16 +48,15 @@ class RequestLog:
         crawler = context.crawler
         self._writer = FeedWriter(crawler, "PROXYBALANCE_REQUEST_LOG", feed, COLUMNS)
         self._attempts: list[AttemptRecord] = []
-        self._loop: AsyncioLoopingCall | LoopingCall | None = None
+        self._loop = PeriodicCall()
         context.attempt_log.subscribe(self.add)
-        crawler.signals.connect(self._writer.open, signal=signals.spider_opened)
-        crawler.signals.connect(self.start, signal=signals.spider_opened)
-        crawler.signals.connect(self.stop, signal=signals.spider_closed)
+        on_opened(context, self._writer.open)
+        on_opened(context, self.start)
+        on_closed(context, self.stop)
 
     def start(self) -> None:
         """Begin to write."""
-        self._loop = create_looping_call(self.write)
-        self._loop.start(_SECONDS, now=False)
+        self._loop.start(_SECONDS, self.write)
 
     def add(self, attempt: AttemptRecord) -> None:
         """Take an attempt in."""
@@ -77,8 +71,7 @@ class RequestLog:
 
     async def stop(self) -> None:
         """Write the rest, and finish the file."""
-        if self._loop is not None and self._loop.running:
-            self._loop.stop()
+        self._loop.stop()
         self.write()
         await self._writer.close()
 

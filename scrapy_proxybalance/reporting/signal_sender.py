@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from scrapy import signals
 from scrapy.utils.defer import deferred_from_coro, maybe_deferred_to_future
 from twisted.internet.defer import DeferredList
 
 from ..core.events import TargetPaused, TargetRamping, TargetSuspended
 from ..signals import target_paused, target_resumed, target_suspended
+from .scrapy_hooks import on_closed
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -33,7 +33,7 @@ class SignalSender:
         subscribe(self._paused, TargetPaused)
         subscribe(self._resumed, TargetRamping)
         subscribe(self._suspended, TargetSuspended)
-        self._crawler.signals.connect(self.wait, signal=signals.spider_closed)
+        on_closed(context, self.wait)
 
     async def wait(self) -> None:
         """Wait until every receiver has ended: what ends a crawl is to be told all the same."""

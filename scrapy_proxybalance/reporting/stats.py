@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scrapy import signals
-from scrapy.utils.asyncio import create_looping_call
-
 from ..core.events import (
     CooldownStarted,
     CooldownTakenBack,
@@ -19,12 +16,10 @@ from ..core.events import (
     SessionStarted,
     TargetRefused,
 )
+from .scrapy_hooks import PeriodicCall, on_closed, on_opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from scrapy.utils.asyncio import AsyncioLoopingCall
-    from twisted.internet.task import LoopingCall
 
     from .figures import Figures
     from .observed import ObservedCrawl
@@ -93,20 +88,17 @@ class StatsWriter:
     def __init__(self, context: ObservedCrawl, figures: Figures) -> None:
         self._context = context
         self._figures = figures
-        self._loop: AsyncioLoopingCall | LoopingCall | None = None
-        connect = context.crawler.signals.connect
-        connect(self.start, signal=signals.spider_opened)
-        connect(self.stop, signal=signals.spider_closed)
+        self._loop = PeriodicCall()
+        on_opened(context, self.start)
+        on_closed(context, self.stop)
 
     def start(self) -> None:
         """Begin to write."""
-        self._loop = create_looping_call(self.write)
-        self._loop.start(_SECONDS)
+        self._loop.start(_SECONDS, self.write, now=True)
 
     def stop(self) -> None:
         """Write a last time."""
-        if self._loop is not None and self._loop.running:
-            self._loop.stop()
+        self._loop.stop()
         self.write()
 
     def write(self) -> None:

@@ -7,17 +7,15 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scrapy import signals
-
 from ..util.atomic_file import write_atomically
 from .placeholders import fill_in
+from .scrapy_hooks import on_closed, on_opened
 from .standing import standing
 
 if TYPE_CHECKING:
-    from scrapy import Spider
-
     from .figures import Figures
     from .observed import ObservedCrawl
+    from .scrapy_hooks import Spider
 
 logger = logging.getLogger("scrapy_proxybalance")
 
@@ -34,8 +32,8 @@ class StatsFile:
         self._figures = figures
         self._template = template
         self._path: Path | None = None
-        context.crawler.signals.connect(self.choose_path, signal=signals.spider_opened)
-        context.crawler.signals.connect(self.write, signal=signals.spider_closed)
+        on_opened(context, self.choose_path)
+        on_closed(context, self.write)
 
     def choose_path(self, spider: Spider) -> None:
         """Fill in the placeholders, or log why that cannot be done."""

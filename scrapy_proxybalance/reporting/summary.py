@@ -5,20 +5,18 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from scrapy import signals
-
 from ..util.wording import counted
 from .pool_view import milliseconds, printable, share
+from .scrapy_hooks import on_closed
 from .standing import Standing, standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scrapy import Spider
-
     from ..core import Pool, ProxySnapshot
     from .figures import Figures, ProxyFigures
     from .observed import ObservedCrawl
+    from .scrapy_hooks import Spider
 
 logger = logging.getLogger("scrapy_proxybalance.summary")
 
@@ -34,7 +32,7 @@ class SummaryLog:
     def __init__(self, context: ObservedCrawl, figures: Figures) -> None:
         self._context = context
         self._figures = figures
-        context.crawler.signals.connect(self.log, signal=signals.spider_closed)
+        on_closed(context, self.log)
 
     def log(self, spider: Spider) -> None:
         """Log it."""

@@ -6,15 +6,14 @@ import logging
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from scrapy import signals
+from .scrapy_hooks import on_closed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from scrapy import Spider
-
     from .figures import Figures
     from .observed import ObservedCrawl
+    from .scrapy_hooks import Spider
 
 logger = logging.getLogger("scrapy_proxybalance")
 
@@ -31,7 +30,7 @@ class UnmatchedTargets:
     def __init__(self, context: ObservedCrawl, figures: Figures) -> None:
         self._context = context
         self._figures = figures
-        context.crawler.signals.connect(self.log, signal=signals.spider_closed)
+        on_closed(context, self.log)
 
     def log(self, spider: Spider) -> None:
         """Log them."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..proxies.health import HEALTHY
-from . import STRATEGIES, strategy_class
 from .custom import CustomStrategy
+from .registry import STRATEGIES, strategy_class
 
 if TYPE_CHECKING:
     from ..proxies.table import Node, Nodes
-    from . import StrategyChoice
+    from .registry import StrategyChoice
     from .strategy import Strategy, View
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from scrapy import signals
-from scrapy.utils.asyncio import create_looping_call
-
+from ..scrapy_hooks import PeriodicCall, on_closed, on_opened
 from .actions import Actions
 from .crawl_thread import CrawlThread
 from .history import STEP, History
@@ -17,12 +15,9 @@ from .server import ServedCrawl, StatusServer
 from .view import LiveView
 
 if TYPE_CHECKING:
-    from scrapy import Spider
-    from scrapy.utils.asyncio import AsyncioLoopingCall
-    from twisted.internet.task import LoopingCall
-
     from ..figures import Figures
     from ..observed import OperatedCrawl
+    from ..scrapy_hooks import Spider
 
 logger = logging.getLogger("scrapy_proxybalance")
 
@@ -40,11 +35,11 @@ class StatusPort:
         self._history = History(context, figures)
         self._view = LiveView(context, figures, self._history)
         self._actions = Actions(context, settings.control_token, self._view)
-        self._loop: AsyncioLoopingCall | LoopingCall | None = None
+        self._loop = PeriodicCall()
         self._server: StatusServer | None = None
         self._shown = ""
-        context.crawler.signals.connect(self.open, signal=signals.spider_opened)
-        context.crawler.signals.connect(self.close, signal=signals.spider_closed)
+        on_opened(context, self.open)
+        on_closed(context, self.close)
 
     def open(self, spider: Spider) -> None:
         """Open it, or log why that cannot be done."""
@@ -64,8 +59,7 @@ class StatusPort:
             spider.name,
             ServedCrawl(CrawlThread(), self._metrics, self._view, self._actions),
         )
-        self._loop = create_looping_call(self._history.take_note)
-        self._loop.start(STEP, now=False)
+        self._loop.start(STEP, self._history.take_note)
         logger.info(
             "The crawl can be watched at %s/ (%s). Metrics for Prometheus are at %s/metrics",
             server.url,
@@ -76,8 +70,7 @@ class StatusPort:
 
     def close(self) -> None:
         """Close it."""
-        if self._loop is not None and self._loop.running:
-            self._loop.stop()
+        self._loop.stop()
         if self._server is not None:
             self._server.leave(self._shown)
             self._server = None
