@@ -357,6 +357,19 @@ def names(key: str) -> tuple[str, ...]:
     return (target,) if gate is None else (target, gate)
 
 
+def test_a_queue_that_waits_and_is_entered_again_is_one_queue() -> None:
+    world = World()
+    ready = QueueOrder(world)
+    world.target_until["h0"] = 5.0
+    ready.put("a|h0", "a", "h0", 0)
+    assert ready.next(0.0) is None
+    ready.put("a|h0", "a", "h0", 0)
+    ready.remove("a|h0")
+    world.target_until.clear()
+    ready.target_changed("h0")
+    assert ready.next(10.0) is None
+
+
 class AgainstAModel(RuleBasedStateMachine):
     """Whatever makes more room is told of; that time passes, and that there is less, is not."""
 

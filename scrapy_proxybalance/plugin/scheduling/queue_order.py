@@ -148,6 +148,9 @@ class QueueOrder:
 
         :param gate: a further limit that it has to pass, if any.
         """
+        before = self._queues.get(key)
+        if before is not None and before.parked is not None:
+            self._unpark(key, before, before.parked)
         queue = self._queues[key] = _Queue(slot, target, priority, gate)
         self._make_ready(key, queue)
 
