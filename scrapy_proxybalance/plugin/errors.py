@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scrapy.exceptions import IgnoreRequest
 
-from ..core import NoProxyAvailableError
+from ..core import Blocked, NoProxyAvailableError
 
 
 class TargetHeldError(NoProxyAvailableError):
@@ -22,3 +22,10 @@ class TargetHeldError(NoProxyAvailableError):
 def dropped(target: str) -> IgnoreRequest:
     """Return the error of a request to a target that is dropped from the crawl."""
     return IgnoreRequest(f"{target} refuses and is dropped from this crawl")
+
+
+def unavailable(target: str, blocked: Blocked) -> NoProxyAvailableError:
+    """Return the error of a request that is blocked, for whoever waits no longer."""
+    if blocked.by_target:
+        return TargetHeldError(target, blocked.retry_at)
+    return NoProxyAvailableError(blocked.reason, blocked.retry_at)

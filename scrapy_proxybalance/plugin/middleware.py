@@ -27,7 +27,7 @@ from .answer import ScrapyAnswer
 from .config import proxy_checks
 from .config.settings import Settings, read_one
 from .context import REASON_FORBIDDEN, REASON_RATE_LIMITED, CrawlContext, StoppedError
-from .errors import TargetHeldError, dropped
+from .errors import TargetHeldError, dropped, unavailable
 from .judge import Judge
 from .lifecycle import startup
 from .lifecycle.closing import Closing, GivenUpError
@@ -150,31 +150,28 @@ class ProxyBalanceMiddleware:
                 # It bypasses the scheduler and would be tried again until the closing is over.
                 raise IgnoreRequest("nobody waits for this robots.txt any more")
             now = context.clock()
-            if not context.slots.may_depart(slot):
-                held: Blocked = Blocked(
-                    reason=f"the download slot of {target} is full", waits_for=None, retry_at=None
-                )
+            error: NoProxyAvailableError
+            try:
+                if not users_own:
+                    self._watch.check(request)
+            except UnprovenError:
+                await context.wait_for_change(_TURN)
+                continue
+            except NoProxyAvailableError as stopped:
+                error = stopped
             else:
-                try:
-                    if not users_own:
-                        self._watch.check(request)
-                except UnprovenError:
-                    await context.wait_for_change(_TURN)
-                    continue
-                want = self._want(request, target, direct=users_own, overdue=now >= deadline)
-                started = context.dispatcher.start(want, now)
-                if not isinstance(started, Blocked):
-                    self._goes(request, started, slot, waited=now - arrived_at)
-                    return None
-                held = started
+                if context.slots.may_depart(slot):
+                    want = self._want(request, target, direct=users_own, overdue=now >= deadline)
+                    started = context.dispatcher.start(want, now)
+                    if not isinstance(started, Blocked):
+                        self._goes(request, started, slot, waited=now - arrived_at)
+                        return None
+                    error = unavailable(target, started)
+                else:
+                    error = NoProxyAvailableError(f"the download slot of {target} is full", None)
             if context.has_swallowed and context.sweep():
                 continue
-            error = (
-                TargetHeldError(target, held.retry_at)
-                if held.by_target
-                else NoProxyAvailableError(held.reason, held.retry_at)
-            )
-            sent_back = await self.hold(request, error, deadline=deadline, retry_at=held.retry_at)
+            sent_back = await self.hold(request, error, deadline=deadline, retry_at=error.retry_at)
             if sent_back is not None:
                 return sent_back
 

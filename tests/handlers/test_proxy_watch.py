@@ -13,6 +13,8 @@ from scrapy import Request
 from scrapy.core.downloader.handlers.http11 import HTTP11DownloadHandler
 from scrapy.http import HtmlResponse, Response
 
+from scrapy_proxybalance.core import NoProxyAvailableError
+
 from ..crawl.crawling import crawl, crawl_test, proxybalance_stats
 
 if TYPE_CHECKING:
@@ -128,6 +130,8 @@ async def test_a_handler_that_drops_the_proxy_sends_one_request_and_the_crawl_is
     assert proxybalance_stats(crawler)["failure/bypassed"] == 1
     assert "outcome/success" not in proxybalance_stats(crawler)
     assert "did not go through proxy" in caplog.text
+    # What was held back is not given up: it would wait in the queue for the next run.
+    assert not [one for one in crawler.spider.failures if one.check(NoProxyAvailableError)]
 
 
 @crawl_test
