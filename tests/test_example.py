@@ -1,4 +1,4 @@
-"""The example's spider: each admissions once a round, and more rounds for whoever wants to watch."""
+"""The example's spider: each book once a round, and more rounds for whoever wants to watch."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
-from bookshop.servers.origin import OriginRequest
-from bookshop.servers.shop import BOOKS, CATALOGUE_PAGES, Shop
 from bookshop.spiders.books import BooksSpider
+from loopback.origin import OriginRequest
+from loopback.shop import BOOKS, CATALOGUE_PAGES, Shop
 from scrapy import Request
 from scrapy.http import HtmlResponse
 

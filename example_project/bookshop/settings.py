@@ -6,7 +6,7 @@ BOT_NAME = "bookshop"
 SPIDER_MODULES = ["bookshop.spiders"]
 
 ADDONS = {"scrapy_proxybalance.Addon": 500}
-EXTENSIONS = {"bookshop.world_extension.LocalWorld": 0}
+EXTENSIONS = {"loopback.extension.LocalWorld": 0}
 
 # Name a file of your own here to crawl through other proxies; LocalWorld then starts nothing.
 LOCAL_WORLD_DIRECTORY = Path(__file__).resolve().parent.parent / ".local-world"

@@ -164,7 +164,7 @@ class CrawlContext:
         self.rouse()
 
     def sweep(self) -> bool:
-        """End what was swallowed: flights and admissions of requests that the downloader has left.
+        """End what was swallowed: attempts and admissions of requests that the downloader has left.
 
         A middleware nearer to the downloader may answer a response with a new request, and then
         nobody tells us; but the downloader holds every request exactly as long as it is under way.

@@ -48,7 +48,7 @@ from scrapy_proxybalance.plugin.config.settings import SETTINGS
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from bookshop.servers.listener import Connection
+    from loopback.listener import Connection
     from scrapy.crawler import Crawler
     from scrapy.http import Response
     from twisted.python.failure import Failure

@@ -23,7 +23,7 @@ from scrapy.utils.reactor import install_reactor
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from bookshop.servers.origin import OriginRequest, OriginResponse
+    from loopback.origin import OriginRequest, OriginResponse
 
 install_reactor("twisted.internet.asyncioreactor.AsyncioSelectorReactor")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "example_project"))

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bookshop.servers.origin import Handler, Origin, OriginRequest, OriginResponse
+from loopback.origin import Handler, Origin, OriginRequest, OriginResponse
 from scrapy import signals
 
 from scrapy_proxybalance import ProxyBalanceMiddleware

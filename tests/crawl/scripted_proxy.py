@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bookshop.servers.forward_proxy import ForwardProxy
+from loopback.forward_proxy import ForwardProxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bookshop.servers.http1 import Head
-    from bookshop.servers.listener import Connection
+    from loopback.http1 import Head
+    from loopback.listener import Connection
 
 
 class ScriptedProxy(ForwardProxy):

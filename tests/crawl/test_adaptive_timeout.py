@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bookshop.servers.forward_proxy import Behaviour, ForwardProxy
-from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
+from loopback.forward_proxy import Behaviour, ForwardProxy
+from loopback.origin import Origin, OriginRequest, OriginResponse
 from scrapy import Request, signals
 
 from scrapy_proxybalance import ProxyBalanceMiddleware
@@ -18,7 +18,7 @@ from .crawling import crawl, crawl_test, proxybalance_stats
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from bookshop.servers.origin import Handler
+    from loopback.origin import Handler
     from scrapy.crawler import Crawler
 
 # So long that a crawl that waits for it once does not finish.

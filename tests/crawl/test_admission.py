@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
-from bookshop.servers.forward_proxy import ForwardProxy
-from bookshop.servers.origin import Origin, OriginResponse
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loopback.forward_proxy import ForwardProxy
+from loopback.origin import Origin, OriginResponse
 from scrapy import Request
 from scrapy.crawler import CrawlerRunner
 from scrapy.pqueues import DownloaderAwarePriorityQueue

@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bookshop.servers.forward_proxy import ForwardProxy
-from bookshop.servers.origin import Origin, OriginResponse
+from loopback.forward_proxy import ForwardProxy
+from loopback.origin import Origin, OriginResponse
 from scrapy.core.downloader.handlers.http11 import HTTP11DownloadHandler
 from scrapy.settings import Settings as ScrapySettings
 

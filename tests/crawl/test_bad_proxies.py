@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
-from bookshop.servers.forward_proxy import Behaviour, ForwardProxy
-from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
+from loopback.forward_proxy import Behaviour, ForwardProxy
+from loopback.origin import Origin, OriginRequest, OriginResponse
 from scrapy import Request, signals
 
 from scrapy_proxybalance import ProxyBalanceMiddleware

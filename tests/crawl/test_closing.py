@@ -7,9 +7,9 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bookshop.servers.forward_proxy import Behaviour
-from bookshop.servers.http1 import encode, read_head
-from bookshop.servers.listener import Connection, Listener
+from loopback.forward_proxy import Behaviour
+from loopback.http1 import encode, read_head
+from loopback.listener import Connection, Listener
 from scrapy import Request
 from scrapy.exceptions import IgnoreRequest
 from scrapy.settings import default_settings

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
-from bookshop.servers.forward_proxy import Behaviour, ForwardProxy
-from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
+from loopback.forward_proxy import Behaviour, ForwardProxy
+from loopback.origin import Origin, OriginRequest, OriginResponse
 
 from .certificates import server_context
 from .crawling import crawl, crawl_test, proxybalance_stats
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from bookshop.servers import http1
-    from bookshop.servers.listener import Connection
+    from loopback import http1
+    from loopback.listener import Connection
     from scrapy import Request
     from scrapy.http import Response
 

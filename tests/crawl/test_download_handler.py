@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
-from bookshop.servers.forward_proxy import ForwardProxy
-from bookshop.servers.http1 import BadMessageError, encode, read_head
-from bookshop.servers.listener import Connection, Gauge, Listener
-from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
+from loopback.forward_proxy import ForwardProxy
+from loopback.http1 import BadMessageError, encode, read_head
+from loopback.listener import Connection, Gauge, Listener
+from loopback.origin import Origin, OriginRequest, OriginResponse
 from scrapy import Request
 from scrapy.core.downloader.handlers.http11 import TunnelError
 from twisted.internet.defer import Deferred

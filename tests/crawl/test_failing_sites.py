@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bookshop.servers.origin import OriginRequest, OriginResponse
+from loopback.origin import OriginRequest, OriginResponse
 
 from .certificates import server_context
 from .crawling import crawl_test

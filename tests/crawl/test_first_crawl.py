@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bookshop.servers.forward_proxy import ForwardProxy
-from bookshop.servers.origin import Origin, OriginResponse
+from loopback.forward_proxy import ForwardProxy
+from loopback.origin import Origin, OriginResponse
 
 from .crawling import crawl, crawl_test, proxybalance_stats
 

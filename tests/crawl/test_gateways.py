@@ -7,8 +7,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bookshop.servers.forward_proxy import Behaviour, ForwardProxy
-from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
+from loopback.forward_proxy import Behaviour, ForwardProxy
+from loopback.origin import Origin, OriginRequest, OriginResponse
 
 from scrapy_proxybalance.core.events import AttemptStarted, GatewayReopened, GatewayTripped
 
@@ -19,8 +19,8 @@ from .test_bad_proxies import bodies, pages, paths, subscribe
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bookshop.servers import http1
-    from bookshop.servers.listener import Connection
+    from loopback import http1
+    from loopback.listener import Connection
 
     from scrapy_proxybalance.core.events import Event
 

@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
+from loopback.origin import Origin, OriginRequest, OriginResponse
 from scrapy import Request
 from scrapy.core.engine import ExecutionEngine
 from scrapy.core.scheduler import Scheduler

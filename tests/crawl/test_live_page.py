@@ -12,8 +12,8 @@ from urllib.request import Request as HttpRequest
 from urllib.request import urlopen
 
 import pytest
-from bookshop.servers.forward_proxy import ForwardProxy
-from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
+from loopback.forward_proxy import ForwardProxy
+from loopback.origin import Origin, OriginRequest, OriginResponse
 from scrapy.settings import Settings as ScrapySettings
 from scrapy.signals import response_received
 

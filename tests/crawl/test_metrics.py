@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 
 import pytest
-from bookshop.servers.forward_proxy import ForwardProxy
-from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
+from loopback.forward_proxy import ForwardProxy
+from loopback.origin import Origin, OriginRequest, OriginResponse
 from scrapy import signals
 
 from scrapy_proxybalance import ProxyBalanceMiddleware

@@ -16,8 +16,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bookshop.servers.forward_proxy import ForwardProxy
-from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
+from loopback.forward_proxy import ForwardProxy
+from loopback.origin import Origin, OriginRequest, OriginResponse
 from rich.console import Console
 
 from scrapy_proxybalance.core import ConfigurationError, Pool, PoolPolicy, Proxy

@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bookshop.servers.forward_proxy import ForwardProxy
-from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
+from loopback.forward_proxy import ForwardProxy
+from loopback.origin import Origin, OriginRequest, OriginResponse
 from scrapy.crawler import CrawlerRunner
 from scrapy.settings import default_settings
 from scrapy.utils.defer import maybe_deferred_to_future

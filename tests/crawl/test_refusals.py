@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import AsyncExitStack
 
-from bookshop.servers.origin import OriginRequest, OriginResponse
+from loopback.origin import OriginRequest, OriginResponse
 
 from .crawling import crawl_test, proxybalance_stats
 from .judged import World, forwards, page, pages

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import pytest
-from bookshop.servers.forward_proxy import ForwardProxy
-from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
+from loopback.forward_proxy import ForwardProxy
+from loopback.origin import Origin, OriginRequest, OriginResponse
 from scrapy import Request
 
 from scrapy_proxybalance.core import ConfigurationError, Outcome

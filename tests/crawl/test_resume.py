@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bookshop.servers.origin import OriginRequest, OriginResponse
+from loopback.origin import OriginRequest, OriginResponse
 from scrapy import Request, signals
 from scrapy.exceptions import IgnoreRequest
 from twisted.python.failure import Failure

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bookshop.servers.forward_proxy import Behaviour, ForwardProxy
-from bookshop.servers.origin import Origin
+from loopback.forward_proxy import Behaviour, ForwardProxy
+from loopback.origin import Origin
 from scrapy import Request, signals
 
 from scrapy_proxybalance.plugin.scrapy_internals import scheduled

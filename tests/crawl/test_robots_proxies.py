@@ -8,9 +8,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bookshop.servers import http1
-from bookshop.servers.forward_proxy import Behaviour, ForwardProxy
-from bookshop.servers.origin import OriginResponse
+from loopback import http1
+from loopback.forward_proxy import Behaviour, ForwardProxy
+from loopback.origin import OriginResponse
 from scrapy import Request
 
 from .crawling import crawl, crawl_test, proxybalance_stats

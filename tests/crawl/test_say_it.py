@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from bookshop.servers.origin import OriginRequest, OriginResponse
+    from loopback.origin import OriginRequest, OriginResponse
     from scrapy.crawler import Crawler
 
 _CLOCK = r"\d\d:\d\d:\d\d"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bookshop.servers.forward_proxy import ForwardProxy
-from bookshop.servers.origin import Origin, OriginResponse
+from loopback.forward_proxy import ForwardProxy
+from loopback.origin import Origin, OriginResponse
 from scrapy import Request
 
 from .crawling import UrlsSpider, crawl, crawl_test, proxybalance_stats

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 import attrs
 import pytest
-from bookshop.servers.forward_proxy import ForwardProxy
-from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
+from loopback.forward_proxy import ForwardProxy
+from loopback.origin import Origin, OriginRequest, OriginResponse
 from scrapy import Request
 
 from scrapy_proxybalance import ProxyBalanceQueue
@@ -23,7 +23,7 @@ from .test_caps_and_rates import INSTALLATIONS, UNLIMITED, Waves, too_soon
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from bookshop.servers.origin import Handler
+    from loopback.origin import Handler
     from scrapy.crawler import Crawler
 
 #: No test comes near it: a crawl that hangs is closed and fails on its finish reason.

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bookshop.servers.forward_proxy import Behaviour, ForwardProxy
-from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
+from loopback.forward_proxy import Behaviour, ForwardProxy
+from loopback.origin import Origin, OriginRequest, OriginResponse
 from scrapy import Request, signals
 from scrapy.exceptions import IgnoreRequest
 
@@ -20,8 +20,8 @@ from .crawling import UrlsSpider, crawl, crawl_test, proxybalance_stats
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from bookshop.servers import http1
-    from bookshop.servers.listener import Connection
+    from loopback import http1
+    from loopback.listener import Connection
     from scrapy.crawler import Crawler
     from scrapy.http import Response
 

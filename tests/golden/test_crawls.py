@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
-from bookshop.servers.forward_proxy import Behaviour
-from bookshop.servers.origin import OriginRequest, OriginResponse
+from loopback.forward_proxy import Behaviour
+from loopback.origin import OriginRequest, OriginResponse
 from scrapy import Request
 from scrapy.http import Response
 

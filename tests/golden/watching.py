@@ -17,7 +17,7 @@ from urllib.parse import quote
 from urllib.request import Request as HttpRequest
 from urllib.request import urlopen
 
-from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
+from loopback.origin import Origin, OriginRequest, OriginResponse
 from scrapy import Request
 from scrapy.exceptions import CloseSpider
 
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
     import pytest
-    from bookshop.servers import http1
-    from bookshop.servers.listener import Connection
-    from bookshop.servers.origin import Handler
+    from loopback import http1
+    from loopback.listener import Connection
+    from loopback.origin import Handler
     from scrapy.crawler import Crawler
     from scrapy.http import Response
     from twisted.python.failure import Failure

@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 from typing import TYPE_CHECKING
 
-from bookshop.servers.listener import Connection, Listener
+from loopback.listener import Connection, Listener
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

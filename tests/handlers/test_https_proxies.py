@@ -6,8 +6,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from bookshop.servers.forward_proxy import ForwardProxy
-from bookshop.servers.origin import Origin
+from loopback.forward_proxy import ForwardProxy
+from loopback.origin import Origin
 from scrapy.settings import default_settings
 
 from ..crawl.certificates import server_context

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from bookshop.servers.origin import Origin
+from loopback.origin import Origin
 
 from ..crawl.certificates import server_context
 from ..crawl.crawling import crawl, crawl_test, proxybalance_stats

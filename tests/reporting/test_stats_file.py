@@ -6,8 +6,8 @@ import json
 import logging
 from typing import TYPE_CHECKING
 
-from bookshop.servers.forward_proxy import ForwardProxy
-from bookshop.servers.origin import Origin, OriginResponse
+from loopback.forward_proxy import ForwardProxy
+from loopback.origin import Origin, OriginResponse
 
 from ..crawl.crawling import crawl, crawl_test
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
+from loopback.origin import Origin, OriginRequest, OriginResponse
 from scrapy import Request
 
 from scrapy_proxybalance import ProxyBalanceMiddleware

@@ -8,8 +8,8 @@ from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from bookshop.servers.forward_proxy import ForwardProxy
-from bookshop.servers.origin import Origin, OriginRequest, OriginResponse
+from loopback.forward_proxy import ForwardProxy
+from loopback.origin import Origin, OriginRequest, OriginResponse
 from scrapy import Request
 from scrapy.settings import Settings
 

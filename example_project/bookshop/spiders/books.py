@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import scrapy
@@ -20,15 +20,12 @@ class BooksSpider(scrapy.Spider):
     """
 
     name = "books"
-
-    def __init__(self, rounds: str = "1", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.rounds = int(rounds)
+    rounds = "1"
 
     async def start(self) -> AsyncIterator[scrapy.Request]:
         """Start with the first catalogue page, without exempting it from the duplicates filter."""
         yield scrapy.Request("http://books.example/", callback=self.parse_catalogue)
-        for number in range(2, self.rounds + 1):
+        for number in range(2, int(self.rounds) + 1):
             yield scrapy.Request(
                 f"http://books.example/?round={number}", callback=self.parse_catalogue
             )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _PRIOR_ATTEMPTS = 10.0
 _PRIOR_SUCCESSES = 10.0
 _PRIOR_FAILURES = 10.0
-_PRIOR_HABIT = 6.0
+_PRIOR_LONG_TERM = 6.0
 _PRIOR_SUCCESS = 0.8
 _PRIOR_SLOWNESS = 1.0
 _PRIOR_LOST = 2.0
@@ -83,9 +83,9 @@ def usual_slowness(health: Health, prior: Expectation) -> float:
 def _expected_of_proxy(
     health: Health, prior: Expectation, worth: float
 ) -> tuple[float, float, float]:
-    """Return what to expect of a proxy by its record, which is ``worth`` so much, and its long_term."""
+    """Return what to expect of a proxy by its record, which is ``worth`` so much, and its long-term means."""
     long_term = health.long_term
-    own = long_term.attempts / (long_term.attempts + _PRIOR_HABIT)
+    own = long_term.attempts / (long_term.attempts + _PRIOR_LONG_TERM)
     return _expected(
         health.record,
         prior.success + own * (long_term.success - prior.success),

@@ -1,6 +1,6 @@
 """``LocalWorld``: runs the servers of the example for as long as the crawl.
 
-Only the subprocess is managed here; what runs in it belongs in ``bookshop.servers.world``.
+Only the subprocess is managed here; what runs in it belongs in ``world.py``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, cast
 from scrapy import signals
 from scrapy.exceptions import NotConfigured
 
-from bookshop.servers.world import PROXIES_FILE
+from loopback.world import PROXIES_FILE
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
@@ -34,7 +34,7 @@ class LocalWorld:
     def __init__(self, directory: Path) -> None:
         # A session of its own keeps Ctrl-C from the servers while Scrapy finishes its requests.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bookshop.servers.world", "--directory", str(directory)],
+            [sys.executable, "-m", "loopback.world", "--directory", str(directory)],
             cwd=_PROJECT_DIRECTORY,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -1,6 +1,6 @@
 """The world of the example as a process: the shop, twenty proxies, and the list of them.
 
-``python -m bookshop.servers.world --directory DIR`` writes ``DIR/proxies.txt``, prints ``ready``
+``python -m loopback.world --directory DIR`` writes ``DIR/proxies.txt``, prints ``ready``
 and runs until its standard input is closed, so that it never outlives the process that started it.
 The cast of proxies is decided here.
 """
@@ -101,7 +101,7 @@ def _stop_event() -> asyncio.Event:
 
 def main() -> None:
     """Run the world as the command line says."""
-    parser = argparse.ArgumentParser(prog="bookshop.servers.world", description=__doc__)
+    parser = argparse.ArgumentParser(prog="loopback.world", description=__doc__)
     parser.add_argument("--directory", type=Path, required=True, help="where to write proxies.txt")
     parser.add_argument("--rate", type=float, default=120.0, help="requests/s the shop allows")
     parser.add_argument("--burst", type=int, default=200, help="requests it allows at once")
