@@ -1,4 +1,4 @@
-"""How well one proxy has been doing: its record, its long-term means, its faults in a row, and its cooldown.
+"""How well one proxy does: its record, its long-term means, its faults in a row, and its cooldown.
 
 A state machine that is told outcomes and times. It knows nothing of other proxies, of leases in
 flight or of selection; what an ambiguous outcome counts as has been decided before it comes here.

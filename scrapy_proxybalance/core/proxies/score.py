@@ -83,7 +83,7 @@ def usual_slowness(health: Health, prior: Expectation) -> float:
 def _expected_of_proxy(
     health: Health, prior: Expectation, worth: float
 ) -> tuple[float, float, float]:
-    """Return what to expect of a proxy by its record, which is ``worth`` so much, and its long-term means."""
+    """Return what to expect of a proxy by its record, ``worth`` so much, and its long-term means."""
     long_term = health.long_term
     own = long_term.attempts / (long_term.attempts + _PRIOR_LONG_TERM)
     return _expected(
