@@ -251,6 +251,7 @@ class Endings:
                     failure=failure,
                     latency=latency,
                     charged=charged,
+                    in_flight=self._gateways.in_flight + 1,
                 )
             )
         return True

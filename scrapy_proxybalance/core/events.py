@@ -37,11 +37,11 @@ class AttemptStarted(Event):
 
 @attrs.define(kw_only=True)
 class AttemptEnded(Event):
-    """A attempt has found its one end.
+    """An attempt has found its one end.
 
     ``failure``: the class of failure in a word, ``None`` for none. ``latency``: seconds to the
     response's headers, ``None`` if none came. ``charged``: the part of a failure that the
-    proxy's health paid for, 0 to 1.
+    proxy's health paid for, 0 to 1. ``in_flight``: how many were under way until then, with this one.
     """
 
     attempt: Attempt
@@ -49,6 +49,7 @@ class AttemptEnded(Event):
     failure: str | None
     latency: float | None
     charged: float
+    in_flight: int
 
 
 @attrs.define(kw_only=True)

@@ -8,7 +8,7 @@ the middleware's business.
 from __future__ import annotations
 
 import logging
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from scrapy import signals
@@ -50,6 +50,8 @@ REASON_SUSPENDED = "proxybalance_suspended: {target}"
 REASON_EXHAUSTED = "proxybalance_pool_exhausted"
 
 _TICK_SECONDS = 1.0
+# The targets of so many hosts are kept.
+_HOSTS = 10_000
 
 
 class StoppedError(Exception):
@@ -93,6 +95,8 @@ class CrawlContext:
             self.pool = Pool(settings.proxies, settings.policy, rng=rng, now=clock())
         except ConfigurationError as error:
             raise ConfigurationError(f"PROXYBALANCE_PROXIES (or _FILE): {error}") from None
+        #: What a host belongs to, by the rules for targets; they do not change in a crawl.
+        self.target_of_host = lru_cache(maxsize=_HOSTS)(self.pool.rules.target_of)
         self.admissions = Admissions()
         self.slots = DownloadSlots(crawler, self.admissions)
         self.retries = Retries(settings, clock(), rng)
@@ -217,7 +221,7 @@ class CrawlContext:
 
     def target_of(self, request: Request) -> str:
         """Return what a request goes to, by the rules for targets."""
-        return self.pool.rules.target_of(request_meta.host_of(request))
+        return self.target_of_host(request_meta.host_of(request))
 
     def add_queue(self, queue: HoldingQueue) -> None:
         """Count what this queue of the scheduler holds, too."""

@@ -195,7 +195,7 @@ class Figures:
     def _lease_ended(self, event: AttemptEnded) -> None:
         self.requests += 1
         # What is in flight was at its most just before some attempt ended.
-        self.in_flight_max = max(self.in_flight_max, self._pool.in_flight + 1)
+        self.in_flight_max = max(self.in_flight_max, event.in_flight)
         attempt, outcome = event.attempt, event.outcome
         proxy = self.proxies[attempt.proxy.name]
         proxy.requests += 1

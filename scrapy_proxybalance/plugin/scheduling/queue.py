@@ -121,7 +121,7 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue, HoldsRequests):
         for key, queue in self.pqueues.items():
             self._enter(context, key)
             _, host = _slot_and_host(key)
-            self._count.add(context.pool.rules.target_of(host), len(queue))
+            self._count.add(context.target_of_host(host), len(queue))
         context.add_queue(self)
         context.admissions.listeners.append(self._came_or_went)
         context.pool.events.subscribe(self._target_stopped, TargetPaused, TargetSuspended)
@@ -253,7 +253,7 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue, HoldsRequests):
         else:
             slot, host = _slot_and_host(key)
             gate = RETRIES if key.endswith(RETRIES) else None
-            self._ready.put(key, slot, context.pool.rules.target_of(host), priority, gate)
+            self._ready.put(key, slot, context.target_of_host(host), priority, gate)
 
     def _stir(self) -> None:
         """Take note that something has changed that requests may have waited for."""
