@@ -48,7 +48,8 @@ from .core.followup import CANCELLED, FAILED
 from .core.outcome import TIMEOUT
 from .http.answer import HttpAnswer
 from .http.errors import of_error
-from .http.messages import PlainHeaders, PlainRequest, PlainResponse
+from .http.hosts import host_with_port
+from .http.messages import SAFE_METHODS, PlainHeaders, PlainRequest, PlainResponse
 from .http.responses import of_response
 from .sources import parse_entry
 
@@ -62,7 +63,6 @@ if TYPE_CHECKING:
 # While nothing says when a proxy comes free, look again after so many seconds: another thread or
 # process may have given one back.
 _LOOK_AGAIN = 1.0
-_USUAL_PORTS = {"http": 80, "https": 443}
 
 
 class ProxyPool:
@@ -127,12 +127,7 @@ class ProxyPool:
         :param retries: how often it is sent again after a failure that counts.
         """
         parts = urlsplit(url)
-        host = parts.hostname or ""
-        if ":" in host:
-            host = f"[{host}]"
-        port = parts.port
-        if port is not None and port != _USUAL_PORTS.get(parts.scheme):
-            host = f"{host}:{port}"
+        host = host_with_port(parts.scheme, parts.netloc)
         want = Want(
             target=host,
             session=session,
@@ -141,8 +136,8 @@ class ProxyPool:
             tunnel=host if parts.scheme == "https" else None,
             timeout=timeout,
         )
-        safe = method in ("GET", "HEAD", "OPTIONS")
-        return Page(self, PlainRequest(url, method), want, retries if safe else 0)
+        retries = retries if method in SAFE_METHODS else 0
+        return Page(self, PlainRequest(url, method), want, retries)
 
     async def wait(self, seconds: float) -> None:
         """Wait until an attempt has ended, and no longer than ``seconds``; those who wait take turns."""

@@ -35,7 +35,7 @@ LONG_FILES = {
     "core/pool.py": 517,
     "core/targets/gate.py": 441,
     "plugin/config/settings.py": 443,
-    "plugin/middleware.py": 408,
+    "plugin/middleware.py": 405,
     "plugin/robots/question.py": 440,
 }
 

@@ -26,7 +26,7 @@ FAILED = (PROXY_FAULT, GATEWAY_FAULT, AMBIGUOUS)
 
 PAUSE, DROP_TARGET, CLOSE = "pause", "drop", "close_spider"
 #: What may follow from a refusal.
-ON_REFUSAL = (PAUSE, DROP_TARGET, CLOSE)
+REFUSAL_POLICIES = (PAUSE, CLOSE, DROP_TARGET)
 
 # When so many proxies have refused their credentials for a page and no other page was answered since,
 # it is about the page.
@@ -87,7 +87,7 @@ CANCELLED = Followup(step=Step.DELIVER, verdict=IGNORED)
 class RefusalPolicy:
     """What follows when a target refuses.
 
-    :param on_rate_limited: one of :data:`ON_REFUSAL`, after a 429 and the like.
+    :param on_rate_limited: one of :data:`REFUSAL_POLICIES`, after a 429 and the like.
     :param on_forbidden: the same, after several 403 in a row.
     """
 

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
+#: What may be asked for twice, as one that was answered unseen does no harm (RFC 9110, section 9.2.1).
+SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
+
+
 class Headers(Protocol):
     """The headers of a response; names in any case, values in bytes."""
 

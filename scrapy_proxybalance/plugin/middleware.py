@@ -18,7 +18,6 @@ from scrapy.exceptions import IgnoreRequest, NotConfigured
 from scrapy.utils.httpobj import urlparse_cached
 
 from ..core import Attempt, Blocked, NoProxyAvailableError, Outcome, Step, TargetState, Want
-from ..core.history import NO_HISTORY, History
 from ..core.outcome import TIMEOUT
 from ..core.verdict import FORBIDDEN, IGNORED
 from ..reporting import install
@@ -95,7 +94,6 @@ class ProxyBalanceMiddleware:
         self._watch = ProxyWatch(self.context, crawler.settings, self.settings.proxies)
         self._users_proxy = UsersProxy(self.settings.proxies)
         self._certificates = Certificates()
-        self._no_history = History()
         self._unknown = UnknownFailures(crawler)
         # Scrapy's signals hold their receivers weakly.
         self._download_time = DownloadTime(self.context)
@@ -181,12 +179,15 @@ class ProxyBalanceMiddleware:
         if direct:
             session = request_meta.session_of(request, key)
             return Want(target=target, session=session, direct=True)
+        retry = request_meta.is_retry(request)
         return request_meta.want_of(
             request,
             target,
             key,
             timeout=self._adaptive_timeout.own(request),
-            late=overdue or ("retry_times" in request.meta and self.context.closing),
+            retry=retry,
+            # One that bypasses the scheduler waits for a while, and goes anyhow.
+            overdue=retry and (overdue or self.context.closing),
         )
 
     def _goes(self, request: Request, attempt: AnyAttempt, slot: str, *, waited: float) -> None:
@@ -268,9 +269,7 @@ class ProxyBalanceMiddleware:
             if verdict.outcome is Outcome.SUCCESS:
                 verdict = attrs.evolve(verdict, outcome=Outcome.IGNORED)
         duration = self._download_time.of(request, attempt)
-        # Nearly always there is nothing to keep of a page's attempts.
-        history = request_meta.history_of(request) if request_meta.has_history(request) else None
-        kept = history or self._no_history
+        history = request_meta.history_of(request)
         followup = context.dispatcher.finish(
             attempt,
             verdict,
@@ -280,11 +279,9 @@ class ProxyBalanceMiddleware:
             answer=ScrapyAnswer(request, response, context.wall_clock()),
             compare=compare,
             page=request.url,
-            history=kept,
+            history=history,
         )
-        if history is not None or kept != NO_HISTORY:
-            request_meta.keep_history(request, kept)
-            self._no_history = History()
+        request_meta.keep_history(request, history)
         context.rouse()
         try:
             resend = self._follow(request, attempt, followup)

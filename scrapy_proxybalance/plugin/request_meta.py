@@ -6,16 +6,15 @@ belong to the request that carries it: an attempt is never kept in it.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import attrs
 from scrapy.utils.httpobj import urlparse_cached
 
 from ..core import Want
 from ..core.history import NO_HISTORY, History, OddAnswer
+from ..http.hosts import host_with_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -65,7 +64,6 @@ _AUTH_PROXY = "_auth_proxy"
 _AUTHORIZATION = b"Proxy-Authorization"
 _BASIC = b"basic "
 _LOCAL_SCHEMES = ("data:", "file:")
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def is_remote(request: Request) -> bool:
@@ -95,39 +93,44 @@ def host_of(request: Request) -> str:
     Never the download slot, which redirects and users carry over from elsewhere.
     """
     parts = urlparse_cached(request)
-    return _target(parts.scheme, parts.netloc)
+    return host_with_port(parts.scheme, parts.netloc)
 
 
 def want_of(
-    request: Request, target: str, session_key: str, *, timeout: float | None, late: bool
+    request: Request,
+    target: str,
+    session_key: str,
+    *,
+    timeout: float | None,
+    retry: bool,
+    overdue: bool,
 ) -> Want:
     """Return what a request asks the core for; one that prefers a proxy does so this time only.
 
     :param session_key: the meta key of the session.
     :param timeout: the request's own, in seconds, if a shorter one may end it.
-    :param late: whether it has waited for so long that it goes even where retries are held back.
+    :param retry: whether it is one, see :func:`is_retry`.
+    :param overdue: whether it goes even where retries are held back.
     """
     meta = request.meta
     avoid: tuple[str, ...] = ()
-    strictly, cut = False, 0
+    strictly, cuts = False, 0
     if _HISTORY in meta or _AVOID in meta:
         avoid, strictly = avoided(request)
-        cut = cuts(request)
-    retry = _RETRY_TIMES in meta and is_retry(request)
-    session = meta.get(session_key)
+        cuts = history_of(request).cuts
     return Want(
         target=target,
-        session=None if session is None else str(session),
+        session=session_of(request, session_key),
         proxy_filter=meta.get(PROXY_FILTER),
         avoid=avoid,
         strictly=strictly,
         prefer=meta.pop(_PREFERRED, None),
         strategy=meta.get(STRATEGY),
-        tunnel=tunnel_of(request) if request.url.startswith("https:") else None,
+        tunnel=tunnel_of(request),
         timeout=timeout,
-        cuts=cut,
+        cuts=cuts,
         retry=retry,
-        overdue=retry and late,
+        overdue=overdue,
     )
 
 
@@ -136,25 +139,11 @@ def tunnel_of(request: Request) -> str | None:
 
     https is tunnelled: each site, by host and port, needs connections of its own.
     """
-    parts = urlparse_cached(request)
-    if parts.scheme != "https":
+    if not request.url.startswith("https:"):
         return None
-    site = _target("https", parts.netloc)
+    site = host_of(request)
     address = request.meta.get("bindaddress")
     return f"{site} from {address}" if address else site
-
-
-@lru_cache(maxsize=10_000)
-def _target(scheme: str, netloc: str) -> str:
-    parts = urlsplit(f"{scheme}://{netloc}")
-    host = parts.hostname or ""
-    if ":" in host:
-        host = f"[{host}]"
-    try:
-        port = parts.port
-    except ValueError:
-        return host
-    return host if port is None or port == _DEFAULT_PORTS.get(scheme) else f"{host}:{port}"
 
 
 def session_of(request: Request, key: str) -> str | None:
@@ -176,16 +165,6 @@ def history_of(request: Request) -> History:
     _, tried, refused_by, answers_before, odd, *counts = kept
     odd = None if odd is None else OddAnswer(*odd)
     return History(tuple(tried), tuple(refused_by), answers_before, odd, *counts)
-
-
-def has_history(request: Request) -> bool:
-    """Return whether earlier attempts have left anything behind."""
-    return _HISTORY in request.meta
-
-
-def cuts(request: Request) -> int:
-    """Return how often a request's URL was cut off by a timeout of ours."""
-    return history_of(request).cuts if _HISTORY in request.meta else 0
 
 
 def keep_history(request: Request, history: History) -> None:

@@ -27,6 +27,7 @@ from ...core import (
     TargetPolicy,
     TargetRules,
 )
+from ...core.followup import REFUSAL_POLICIES
 from ...core.policy import SESSION_LOST_POLICIES
 from ...core.strategies import strategy_class
 from ...core.targets.policy import read_target_name
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from ...reporting.feed_place import Feed
 
 PREFIX = "PROXYBALANCE_"
-REFUSAL_POLICIES = ("pause", "close_spider", "drop")
 IDLE_POLICIES = ("wait", "close")
 
 _IPV6_FIRST = re.compile(r"\s*\[[0-9a-fA-F:.]+\]:\d")

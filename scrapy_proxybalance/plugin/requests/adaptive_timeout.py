@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from scrapy.utils.httpobj import urlparse_cached
 
 from ...core.outcome import TIMEOUT
+from ...http.messages import SAFE_METHODS
 from .. import request_meta
 from ..classify import classify
 
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
     from ..context import CrawlContext
 
 logger = logging.getLogger("scrapy_proxybalance")
-
-# A page that is asked for again may have been answered already, unseen: that has to be harmless
-# (RFC 9110, 9.2.1).
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def crawls_timeout(crawler: Crawler) -> float:
@@ -64,7 +61,7 @@ class AdaptiveTimeout:
         """
         if (
             not self._enabled
-            or request.method not in _SAFE_METHODS
+            or request.method not in SAFE_METHODS
             or urlparse_cached(request).path == "/robots.txt"
         ):
             return None

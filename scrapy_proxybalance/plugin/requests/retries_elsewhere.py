@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING
 
 from scrapy.downloadermiddlewares.retry import get_retry_request
 
+from ...http.messages import SAFE_METHODS
+
 if TYPE_CHECKING:
     from scrapy import Request
     from scrapy.crawler import Crawler
     from scrapy.http import Response
 
     from ...core import Verdict
-
-# A site may not take these twice (RFC 9110, section 9.2.1).
-_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class RetriesElsewhere:
@@ -41,7 +40,7 @@ class RetriesElsewhere:
             or spider is None
             or request.meta.get("dont_retry")
             or response.status in self._retried_anyway
-            or request.method not in _SAFE_METHODS
+            or request.method not in SAFE_METHODS
         ):
             return None
         most = request.meta.get("max_retry_times", self._times)

@@ -6,12 +6,12 @@ goes next is not its business.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from ...core import Want
 from ...core.dispatcher import ANY_PROXY
-from ...core.structures.bounded_dict import BoundedDict
 from .queue_order import EVERYTHING
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class AdmissionLimits:
         self.waiting_for_proxy: dict[str, None] = {}
         #: How many of them have not been looked at since something changed.
         self.unseen = 0
-        self._wants: BoundedDict[str, Want] = BoundedDict(_WANTS)
+        self._want = lru_cache(maxsize=_WANTS)(_want)
 
     def some_that_wait(self) -> list[str]:
         """Take some of the targets that wait for a proxy, to look whether there is one now."""
@@ -57,12 +57,9 @@ class AdmissionLimits:
         admissions = context.admissions
         if target in context.asking_robots and target not in context.dropped_targets:
             return target
-        want = self._wants.get(target)
-        if want is None:
-            want = self._wants[target] = Want(target=target)
         try:
             blocked = context.dispatcher.blocked(
-                want,
+                self._want(target),
                 now,
                 admissions.on_the_way_to(target),
                 ahead_of_all=admissions.unleased,
@@ -111,6 +108,10 @@ class AdmissionLimits:
     def _hold(self, target: str, now: float) -> Blocked | None:
         besides = self._context.admissions.on_the_way_to(target)
         try:
-            return self._context.pool.blocked(Want(target=target), now, besides)
+            return self._context.pool.blocked(self._want(target), now, besides)
         except Exception:  # for the middleware to raise: the request is to fail, not the queue
             return None
+
+
+def _want(target: str) -> Want:
+    return Want(target=target)

@@ -366,7 +366,7 @@ class ProxyBalanceQueue(DownloaderAwarePriorityQueue, HoldsRequests):
                 target=target,
                 session=request_meta.session_of(request, context.settings.session_meta_key),
                 proxy_filter=request_meta.filter_of(request),
-                tunnel=request.url if request.url.startswith("https:") else None,
+                tunnel=request_meta.tunnel_of(request),
             )
             return context.pool.blocked(want, now, context.admissions.wishing(wish))
         except Exception:
